@@ -1,0 +1,15 @@
+//! Traces: what one run recorded, and the summaries that charts draw.
+//! May depend on: nothing of this crate but `error` (the recording probe, behind `engine`, also on `model`).
+//! Must never know: browsers, canvases, workers, where weights come from.
+
+pub mod record;
+pub mod summary;
+
+#[cfg(target_arch = "wasm32")]
+pub mod js;
+#[cfg(feature = "engine")]
+pub mod lens;
+#[cfg(feature = "engine")]
+pub mod probe;
+
+pub use record::{Lens, ModelInfo, Next, Sequence, Trace};

@@ -1,0 +1,1 @@
+//! Summaries of a trace: the numbers behind the charts.
