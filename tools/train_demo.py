@@ -18,7 +18,7 @@ How it trains, in one paragraph. The last 5 % of every file are held out. A byte
 with GPT-2's rules is trained on the rest. Every file is seen in two forms: with the line breaks of the
 printed page, and with each paragraph on one line, as readers of the demo type. The matrices inside the
 blocks are trained with Muon, everything else with Adam; the learning rates follow the *elapsed share of
---minutes*, so that the schedule completes on a slow or busy machine too. Windows are short at first.
+--minutes*, so that the schedule completes on a slow or busy machine too.
 
 The run is seeded, but since the schedule follows the clock two runs are alike, not identical.
 """
@@ -41,8 +41,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 END_OF_TEXT = "<|endoftext|>"
 HELD_OUT = 0.05  # share of every file kept for validation: its end
 CONTEXT = 256  # n_positions
-BATCH_TOKENS = 4096  # per step, whatever the window length
-SHORT_WINDOW, SHORT_SHARE = 128, 0.45  # windows of 128 tokens during the first 45 % of the time
+BATCH_WINDOWS = 8  # of CONTEXT tokens, per step
 
 MUON_RATE, MUON_MOMENTUM, MUON_DECAY = 0.02, 0.95, 0.05
 ADAM_RATE, ADAM_BETAS, ADAM_DECAY = 3e-3, (0.9, 0.98), 0.02
@@ -132,18 +131,14 @@ class Windows:
         self.stream = stream
         self.random = random.Random(seed)
         self.starts: list[int] = []
-        self.length = 0
 
-    def batch(self, length: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Inputs and targets, (BATCH_TOKENS / length, length) each."""
-        count = BATCH_TOKENS // length
-        if length != self.length or len(self.starts) < count:
-            offset = self.random.randrange(length)
-            self.starts = list(range(offset, len(self.stream) - length - 1, length))
+    def batch(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs and targets, (BATCH_WINDOWS, CONTEXT) each."""
+        if len(self.starts) < BATCH_WINDOWS:
+            self.starts = list(range(self.random.randrange(CONTEXT), len(self.stream) - CONTEXT, CONTEXT))
             self.random.shuffle(self.starts)
-            self.length = length
-        chosen = [self.starts.pop() for _ in range(count)]
-        rows = torch.stack([self.stream[s : s + length + 1] for s in chosen])
+        chosen = [self.starts.pop() for _ in range(BATCH_WINDOWS)]
+        rows = torch.stack([self.stream[start : start + CONTEXT + 1] for start in chosen])
         return rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
 
 
@@ -276,6 +271,7 @@ def export(model: GPT2LMHeadModel, tokenizer: Tokenizer, out: Path) -> GPT2LMHea
     rounded.load_state_dict(model.state_dict())
     rounded.half().save_pretrained(out)
     (out / "generation_config.json").unlink(missing_ok=True)
+    (out / "model.safetensors").chmod(0o644)  # written readable by its owner alone, yet a web server serves it
     tokenizer.save(str(out / "tokenizer.json"))
     return rounded.float().eval()
 
@@ -319,10 +315,9 @@ def train(args: argparse.Namespace) -> None:
     recent: list[float] = []
     recent_from = seen
     while (elapsed := time.monotonic() - began) < budget and step != args.max_steps:
-        share = elapsed / budget
-        factor = rate_factor(share)
+        factor = rate_factor(elapsed / budget)
         model.train()
-        inputs, targets = windows.batch(SHORT_WINDOW if share < SHORT_SHARE else CONTEXT)
+        inputs, targets = windows.batch()
         logits = forward(input_ids=inputs, use_cache=False).logits
         loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
         loss.backward()
@@ -338,7 +333,7 @@ def train(args: argparse.Namespace) -> None:
         if now - printed_at > 15:
             speed = (seen - recent_from) / (now - printed_at)
             print(f"{now / 60:6.2f} min  step {step:5}  loss {sum(recent) / len(recent):.4f}  "
-                  f"rate x{factor:.3f}  window {inputs.shape[1]}  {speed:,.0f} tokens/s", flush=True)
+                  f"rate x{factor:.3f}  {speed:,.0f} tokens/s", flush=True)
             printed_at, recent, recent_from = now, [], seen
         if checkpoint and now - saved_at > 240:
             state = {"model": model.state_dict(), "adam": adam.state_dict(), "muon": muon.momentum,
@@ -377,7 +372,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--vocab", type=int, default=4096)
-    parser.add_argument("--dropout", type=float, default=0.05)
+    parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--measure-every", type=float, default=6, help="minutes between validation scores")
     parser.add_argument("--checkpoint", type=Path, help="folder for a checkpoint every four minutes")
     parser.add_argument("--resume", action="store_true", help="go on from that checkpoint")
