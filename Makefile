@@ -1,0 +1,73 @@
+# The one door: `make help` lists what it opens.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run build package test test-native test-browser test-site check format lint docs types bench setup setup-test clean
+
+# PROFILE=quick leaves link-time optimisation and wasm-opt out: minutes become seconds.
+PROFILE ?= release
+PORT ?= 8080
+TEST_DIST := target/test-dist
+WITH := bash tools/with-tools.sh
+# CARGO_TARGET_DIR keeps Trunk's own cargo apart from the native build, which then never waits for it.
+TRUNK := $(WITH) env CARGO_TARGET_DIR=target/page RESIDUAL_STREAM_PROFILE=$(PROFILE) trunk
+TRUNK_PROFILE := $(if $(filter release,$(PROFILE)),--release,--cargo-profile $(PROFILE))
+WASM := --target wasm32-unknown-unknown --no-default-features
+PAGE_CARGO := $(WITH) env CARGO_TARGET_DIR=target/page cargo
+ENGINE_CARGO := $(WITH) env CARGO_TARGET_DIR=target/engine RUSTFLAGS='--cfg getrandom_backend="wasm_js" -C target-feature=+simd128' cargo
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+
+run: setup ## build in release and serve the page (PORT=8080)
+	@echo "building; then open http://localhost:$(PORT)/"
+	$(TRUNK) serve $(TRUNK_PROFILE) --port $(PORT)
+
+build: setup ## the site, static files under dist/ (PROFILE=quick for a faster build)
+	$(TRUNK) build $(TRUNK_PROFILE) $(DIST_OPTION)
+
+package: setup ## the JavaScript package under pkg/, standing alone with the demo model
+	$(WITH) node tools/package.mjs --out pkg --profile $(PROFILE)
+	cd pkg && npm pack --dry-run --loglevel=error
+
+test: test-native test-browser ## all tests, native and in Chromium
+
+test-native: setup
+	$(WITH) cargo test --all-features --locked
+
+# A quick site of its own, so that tests never replace a release build in dist/.
+test-site: setup-test
+	$(MAKE) --no-print-directory build PROFILE=quick DIST_OPTION='--dist $(TEST_DIST)'
+
+test-browser: test-site ## the tests in Chromium (TESTS=tests/browser/loading.test.mjs for one file)
+	SITE=$${SITE:-$(TEST_DIST)} node tests/browser/run.mjs $(TESTS)
+
+check: format lint docs types test ## everything a change must pass; CI runs this
+
+format: setup ## formatting, checked
+	$(WITH) cargo fmt --check
+
+lint: setup ## clippy, natively and for both wasm32 halves; warnings are errors
+	$(WITH) cargo clippy --all-targets --all-features --locked -- -D warnings
+	$(PAGE_CARGO) clippy $(WASM) --features page --lib --bins --locked -- -D warnings
+	$(ENGINE_CARGO) clippy $(WASM) --features engine --lib --bins --locked -- -D warnings
+
+docs: setup ## rustdoc; warnings are errors
+	$(WITH) env RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --lib --all-features --locked
+	$(WITH) env RUSTDOCFLAGS='-D warnings' CARGO_TARGET_DIR=target/page cargo doc $(WASM) --features page --no-deps --lib --locked
+
+types: setup ## the package's TypeScript types, by a program that uses all of them
+	$(WITH) tsc -p tests/browser/types
+
+bench: setup-test ## speed and size of a release build: median, spread, and peers where they are wired in
+	$(MAKE) --no-print-directory build
+	SITE=dist node bench/run.mjs
+
+setup: ## install what building needs (once)
+	@bash tools/setup.sh
+
+setup-test: ## the same, and what the browser tests need
+	@bash tools/setup.sh test
+
+clean: ## remove what was built (the installed tools stay)
+	rm -rf dist pkg target node_modules

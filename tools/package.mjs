@@ -1,0 +1,119 @@
+// Builds the JavaScript package: the engine (candle, SIMD) for the worker, the page's half of the
+// library, and the hand-written module that joins them.
+//   node tools/package.mjs --out pkg [--profile release|quick]
+// writes a folder that stands alone, demo model included. The site's build (tools/trunk-hook.mjs) calls
+// `buildPackage` too. Commands (cargo, wasm-bindgen, wasm-opt) are found on PATH: the Makefile sets it.
+import { spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { cp, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+
+const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), "..");
+const TARGET = "wasm32-unknown-unknown";
+// As in .cargo/config.toml, which an explicit RUSTFLAGS replaces; the engine adds SIMD.
+const PAGE_FLAGS = '--cfg getrandom_backend="wasm_js"';
+const ENGINE_FLAGS = `${PAGE_FLAGS} -C target-feature=+simd128`;
+// What rustc itself emits for wasm32 today, and no more.
+const WASM_FEATURES = [
+  "--enable-bulk-memory", "--enable-nontrapping-float-to-int", "--enable-sign-ext",
+  "--enable-mutable-globals", "--enable-reference-types", "--enable-multivalue",
+];
+const MODEL_FILES = ["config.json", "model.safetensors", "tokenizer.json", "README.md"];
+
+function run(command, args, env = {}) {
+  const { status, error } = spawnSync(command, args, { cwd: ROOT, stdio: ["ignore", 2, 2], env: { ...process.env, ...env } });
+  if (error) throw new Error(`${command} does not start: ${error.message}`);
+  if (status !== 0) throw new Error(`${command} ${args.join(" ")} failed (its reason stands above)`);
+}
+
+// One build directory for each set of flags, so that neither build undoes the other's.
+const targetDir = (kind) => join(ROOT, "target", kind);
+
+function cargo(kind, profile, args, flags) {
+  run("cargo", [...args, "--locked", "--no-default-features", "--target", TARGET, "--profile", profile], {
+    CARGO_TARGET_DIR: targetDir(kind),
+    RUSTFLAGS: flags,
+  });
+  return join(targetDir(kind), TARGET, profile === "dev" ? "debug" : profile);
+}
+
+// wasm-bindgen and (in release) wasm-opt: leaves `name.js` and `name_bg.wasm` in `dir`.
+function bind(wasm, dir, name, jsTarget, optimise) {
+  run("wasm-bindgen", [wasm, "--target", jsTarget, "--no-typescript", "--out-dir", dir, "--out-name", name]);
+  if (optimise.length > 0) {
+    const out = join(dir, `${name}_bg.wasm`);
+    run("wasm-opt", [out, "-o", out, ...WASM_FEATURES, ...optimise]);
+  }
+}
+
+// Renames `name.js` and `name_bg.wasm` after their content: an updated site never meets a stale half.
+async function hashNames(dir, name) {
+  const files = [`${name}.js`, `${name}_bg.wasm`];
+  const hash = createHash("sha256");
+  for (const file of files) hash.update(await readFile(join(dir, file)));
+  const key = hash.digest("hex").slice(0, 16);
+  const [script, module] = [`${name}-${key}.js`, `${name}-${key}_bg.wasm`];
+  await rename(join(dir, files[0]), join(dir, script));
+  await rename(join(dir, files[1]), join(dir, module));
+  return { script, module };
+}
+
+async function fromTemplate(file, values) {
+  let text = await readFile(join(ROOT, "package", file), "utf8");
+  for (const [key, value] of Object.entries(values)) text = text.replaceAll(`{{${key}}}`, value);
+  const left = text.match(/\{\{\w+\}\}/);
+  if (left) throw new Error(`package/${file}: nothing fills ${left[0]}`);
+  return text;
+}
+
+/** Builds the package into `out`; `demo` is the demo model's folder as seen from there.
+ *  Returns the engine's two addresses relative to `out`. */
+export async function buildPackage({ out, profile, demo }) {
+  const release = profile === "release";
+  const internal = join(out, "internal");
+  await rm(out, { recursive: true, force: true });
+  await mkdir(internal, { recursive: true });
+
+  const engineDir = cargo("engine", profile, ["build", "--bin", "worker", "--features", "engine"], ENGINE_FLAGS);
+  bind(join(engineDir, "worker.wasm"), internal, "engine", "no-modules", release ? ["--enable-simd", "-O3"] : []);
+  // The library is an rlib as well, which rules out link-time optimisation; here only the cdylib is wanted.
+  const pageDir = cargo("page", profile, ["rustc", "--lib", "--crate-type", "cdylib", "--features", "page"], PAGE_FLAGS);
+  bind(join(pageDir, "residual_stream.wasm"), internal, "page", "web", release ? ["-Oz"] : []);
+
+  const engine = await hashNames(internal, "engine");
+  const page = await hashNames(internal, "page");
+  const { version } = JSON.parse(await cargoManifest());
+  await writeFile(join(out, "residual-stream.js"), await fromTemplate("residual-stream.js", {
+    page_script: page.script, page_module: page.module,
+    engine_script: engine.script, engine_module: engine.module, demo,
+  }));
+  await writeFile(join(out, "package.json"), await fromTemplate("package.json", { version }));
+  await cp(join(ROOT, "package", "residual-stream.d.ts"), join(out, "residual-stream.d.ts"));
+  await cp(join(ROOT, "package", "README.md"), join(out, "README.md"));
+  for (const licence of ["LICENSE-MIT", "LICENSE-APACHE"]) await cp(join(ROOT, licence), join(out, licence));
+  return { script: `internal/${engine.script}`, module: `internal/${engine.module}` };
+}
+
+async function cargoManifest() {
+  const text = await readFile(join(ROOT, "Cargo.toml"), "utf8");
+  const version = text.match(/^version = "(.+)"$/m);
+  if (!version) throw new Error("Cargo.toml: no version line");
+  return JSON.stringify({ version: version[1] });
+}
+
+/** The demo model beside a package that stands alone. */
+async function copyDemo(out) {
+  await mkdir(join(out, "models", "demo"), { recursive: true });
+  for (const file of MODEL_FILES) await cp(join(ROOT, "www/models/demo", file), join(out, "models/demo", file));
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const { values } = parseArgs({ options: { out: { type: "string" }, profile: { type: "string", default: "release" } } });
+  if (!values.out) throw new Error("usage: node tools/package.mjs --out DIR [--profile release|quick]");
+  const out = resolve(values.out);
+  await buildPackage({ out, profile: values.profile, demo: "./models/demo/" });
+  await copyDemo(out);
+  console.error(`package: ${out}`);
+}
