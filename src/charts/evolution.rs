@@ -1,0 +1,319 @@
+//! Layer-wise evolution: the mean update size per layer, from the embedding (layer 0) to the last block.
+
+use super::Kind;
+use super::axis::{Axis, Frame, Ticks};
+use super::figure::{Chart, ChartOptions, coverage_empty, coverage_notes};
+use super::format;
+use super::legend::{LegendItem, Swatch};
+use super::mark::{Align, Label, Mark, Point, Rect, Shape, Size, Stroke};
+use super::scene::{Hit, HitRow, Scene};
+use super::surface::{Font, MeasureText};
+use super::table::{Cell, Table};
+use super::theme::Theme;
+use crate::trace::Trace;
+use crate::trace::summary::{Evolution, EvolutionOptions, Finding, Stat, evolution, evolution_finding};
+
+/// Opacity of the bands.
+const BAND_ALPHA: f64 = 0.16;
+/// A band may stretch the axis to this many times the largest mean; beyond, it is cut at the top.
+const BAND_ROOM: f64 = 1.6;
+/// Room to the left of layer 0 and to the right of the last, in layers.
+const PAD: f64 = 0.4;
+
+#[derive(Debug)]
+pub(super) struct EvolutionChart {
+    evolution: Evolution,
+}
+
+impl EvolutionChart {
+    pub(super) fn new(trace: &Trace, options: &ChartOptions) -> Self {
+        EvolutionChart { evolution: evolution(trace, &EvolutionOptions { skip_first: options.skip_first }) }
+    }
+
+    fn stats(&self, kind: Kind) -> &[Stat] {
+        match kind {
+            Kind::Attention => &self.evolution.attn,
+            Kind::Mlp => &self.evolution.mlp,
+            Kind::Embedding => std::slice::from_ref(&self.evolution.embed_stat),
+            Kind::Stream => &self.evolution.resid,
+        }
+    }
+
+    /// The statistic shown at a layer as readers count: 0 is the embedding, `i + 1` block `i`.
+    fn at(&self, kind: Kind, layer: usize) -> Option<&Stat> {
+        let stat = match kind {
+            Kind::Embedding => (layer == 0).then_some(&self.evolution.embed_stat),
+            _ => self.stats(kind).get(layer.checked_sub(1)?),
+        };
+        stat.filter(|stat| stat.n > 0)
+    }
+
+    /// Highest value the axis must show.
+    fn top(&self) -> f64 {
+        let shown = [Kind::Attention, Kind::Mlp, Kind::Embedding];
+        let stats = || shown.iter().flat_map(|&kind| self.stats(kind)).filter(|stat| stat.n > 0);
+        let mean = stats().map(|stat| stat.mean).fold(0.0, f64::max);
+        let band = stats().map(|stat| stat.mean + stat.std).fold(0.0, f64::max);
+        band.min(mean * BAND_ROOM)
+    }
+}
+
+impl Chart for EvolutionChart {
+    fn title(&self) -> &'static str {
+        "Layer-wise evolution"
+    }
+
+    fn lead(&self) -> &'static str {
+        "How does the mean update change from the embedding to the last block?"
+    }
+
+    fn how_to_read(&self) -> String {
+        let coverage = &self.evolution.coverage;
+        let missing = match (coverage.layers + 1, coverage.n_layer) {
+            _ if !coverage.is_partial() => String::new(),
+            (from, to) if from == to => {
+                format!(" Layer {to} is still arriving and stays empty until it is computed.")
+            }
+            (from, to) => {
+                format!(" Layers {from} to {to} are still arriving and stay empty until they are computed.")
+            }
+        };
+        format!("Lines are means over tokens, bands one standard deviation to either side.{missing}")
+    }
+
+    fn notes(&self) -> Vec<String> {
+        coverage_notes(&self.evolution.coverage, self.evolution.non_finite)
+    }
+
+    fn legend(&self) -> Vec<LegendItem> {
+        let item = |kind: Kind, swatch| LegendItem { label: kind.label().to_owned(), kind, swatch };
+        vec![
+            item(Kind::Attention, Swatch::LineCircle),
+            item(Kind::Mlp, Swatch::LineSquare),
+            item(Kind::Embedding, Swatch::Diamond),
+        ]
+    }
+
+    fn finding(&self) -> Option<Finding> {
+        evolution_finding(&self.evolution)
+    }
+
+    fn description(&self) -> String {
+        let coverage = &self.evolution.coverage;
+        let layers = match (coverage.layers, coverage.is_partial()) {
+            (n, true) => format!("{n} of {} layers so far", coverage.n_layer),
+            (1, false) => "1 layer".to_owned(),
+            (n, false) => format!("{n} layers"),
+        };
+        let embed = match self.evolution.embed_stat.n {
+            0 => String::new(),
+            _ => format!(" The embedding's mean norm is {}.", format::norm(self.evolution.embed)),
+        };
+        let finding = self.finding().map(|finding| format!(" {}", finding.text)).unwrap_or_default();
+        format!("Line chart of the mean L2 norm of attention's and the MLP's updates over {layers}.{embed}{finding}")
+    }
+
+    fn table(&self) -> Table {
+        let kinds = [Kind::Attention, Kind::Mlp, Kind::Embedding, Kind::Stream];
+        let mut columns = vec!["layer".to_owned()];
+        for kind in kinds {
+            columns.extend([format!("{} mean", kind.label()), format!("{} std", kind.label())]);
+        }
+        columns.push("tokens".to_owned());
+        let row = |layer: usize| {
+            let mut cells = vec![Cell::count(layer)];
+            for kind in kinds {
+                let stat = self.at(kind, layer);
+                cells.extend([
+                    stat.map_or(Cell::Missing, |stat| Cell::number(stat.mean)),
+                    stat.map_or(Cell::Missing, |stat| Cell::number(stat.std)),
+                ]);
+            }
+            let counted = kinds.iter().filter_map(|&kind| self.at(kind, layer)).map(|stat| stat.n).max();
+            cells.push(counted.map_or(Cell::Missing, Cell::count));
+            cells
+        };
+        Table {
+            caption: "L2 norm per layer in activation units: mean and standard deviation over tokens \
+                      (layer 0 is the embedding; the stream is measured after each block)"
+                .to_owned(),
+            columns,
+            rows: (0..=self.evolution.coverage.layers).map(row).collect(),
+        }
+    }
+
+    fn empty(&self) -> Option<String> {
+        let shown = [Kind::Attention, Kind::Mlp, Kind::Embedding];
+        coverage_empty(&self.evolution.coverage).or_else(|| {
+            let nothing = shown.iter().flat_map(|&kind| self.stats(kind)).all(|stat| stat.n == 0);
+            nothing.then(|| match self.evolution.non_finite {
+                0 => "This trace holds no updates.".to_owned(),
+                _ => "No update has a finite norm: the model's numbers overflowed.".to_owned(),
+            })
+        })
+    }
+
+    fn layout(&self, size: Size, top: f64, theme: &Theme, measure: &dyn MeasureText) -> Option<Scene> {
+        let layers = self.evolution.coverage.n_layer;
+        let x = Axis {
+            domain: (-PAD, layers as f64 + PAD),
+            title: "layer (0 = embedding)",
+            short_title: "layer",
+            ticks: Ticks::UpTo(layers),
+            nice: false,
+        };
+        let y = Axis {
+            domain: (0.0, self.top().max(f64::MIN_POSITIVE)),
+            title: "mean L2 norm (activation units)",
+            short_title: "mean L2 norm",
+            ticks: Ticks::Round,
+            nice: true,
+        };
+        let frame = Frame::new(size, top, &x, &y, theme, measure)?;
+        let mut marks = self.pending(&frame, theme, measure);
+        marks.extend(frame.grid.iter().cloned());
+        let drawn = [(Kind::Attention, Shape::Circle), (Kind::Mlp, Shape::Square)];
+        let bands = drawn.iter().flat_map(|&(kind, _)| self.bands(&frame, kind, theme)).collect();
+        let lines = drawn.iter().flat_map(|&(kind, shape)| self.line(&frame, kind, shape, theme)).collect();
+        marks.push(Mark::Clip { rect: frame.plot, marks: bands });
+        marks.extend(frame.axes.iter().cloned());
+        marks.push(Mark::Clip { rect: grown(frame.plot, 6.0), marks: lines });
+        marks.extend(self.embedding(&frame, theme));
+        let hits = (0..=self.evolution.coverage.layers).filter_map(|layer| self.hit(&frame, layer, theme)).collect();
+        Some(Scene::new(size, frame.plot, marks, hits))
+    }
+}
+
+/// Radius of the data points: smaller where layers stand close.
+fn radius(frame: &Frame) -> f64 {
+    ((frame.x.map(1.0) - frame.x.map(0.0)) * 0.22).clamp(1.4, 3.5)
+}
+
+/// Data points on the edge of the plot are not cut in half.
+fn grown(rect: Rect, by: f64) -> Rect {
+    Rect { x: rect.x - by, y: rect.y - by, width: rect.width + 2.0 * by, height: rect.height + 2.0 * by }
+}
+
+impl EvolutionChart {
+    /// Runs of neighbouring layers that have values: a layer without any interrupts the line.
+    fn runs(&self, kind: Kind) -> Vec<Vec<(f64, Stat)>> {
+        let mut runs = vec![Vec::new()];
+        for layer in 1..=self.stats(kind).len() {
+            match (self.at(kind, layer), runs.last_mut()) {
+                (Some(stat), Some(run)) => run.push((layer as f64, *stat)),
+                _ => runs.push(Vec::new()),
+            }
+        }
+        runs.retain(|run| !run.is_empty());
+        runs
+    }
+
+    /// One standard deviation to either side; a norm is never below 0, so neither is the band.
+    fn bands(&self, frame: &Frame, kind: Kind, theme: &Theme) -> Vec<Mark> {
+        let fill = theme.kind(kind).with_alpha(BAND_ALPHA);
+        let band = |run: Vec<(f64, Stat)>| {
+            // A single layer's band is as wide as its data point.
+            let half = if run.len() == 1 { 0.12 } else { 0.0 };
+            let edge = |side: f64| {
+                let point = move |layer: f64, stat: &Stat| {
+                    Point::new(frame.x.map(layer), frame.y.map((stat.mean + side * stat.std).max(0.0)))
+                };
+                run.iter()
+                    .flat_map(|(layer, stat)| [point(layer - half, stat), point(layer + half, stat)])
+                    .collect::<Vec<_>>()
+            };
+            let mut outline = edge(1.0);
+            outline.extend(edge(-1.0).into_iter().rev());
+            outline.dedup();
+            Mark::Area { outline, fill }
+        };
+        self.runs(kind).into_iter().map(band).collect()
+    }
+
+    fn line(&self, frame: &Frame, kind: Kind, shape: Shape, theme: &Theme) -> Vec<Mark> {
+        let color = theme.kind(kind);
+        let runs: Vec<Vec<Point>> = self
+            .runs(kind)
+            .iter()
+            .map(|run| run.iter().map(|(l, stat)| Point::new(frame.x.map(*l), frame.y.map(stat.mean))).collect())
+            .collect();
+        let symbol = |&at: &Point| {
+            let outline = Some(Stroke::solid(theme.panel, 1.0));
+            Mark::Symbol { at, shape, radius: radius(frame), fill: color, outline }
+        };
+        let symbols: Vec<Mark> = runs.iter().flatten().map(symbol).collect();
+        let lines = runs.into_iter().map(|points| Mark::Line { points, stroke: Stroke::solid(color, 2.0) });
+        lines.chain(symbols).collect()
+    }
+
+    fn embedding(&self, frame: &Frame, theme: &Theme) -> Option<Mark> {
+        let stat = self.at(Kind::Embedding, 0)?;
+        let at = Point::new(frame.x.map(0.0), frame.y.map(stat.mean));
+        let radius = radius(frame).max(2.5) + 0.5;
+        let outline = Some(Stroke::solid(theme.panel, 1.0));
+        Some(Mark::Symbol { at, shape: Shape::Diamond, radius, fill: theme.stream, outline })
+    }
+
+    /// The layers that are still arriving, as an empty shaded region with a word where it fits.
+    fn pending(&self, frame: &Frame, theme: &Theme, measure: &dyn MeasureText) -> Vec<Mark> {
+        let coverage = &self.evolution.coverage;
+        if !coverage.is_partial() {
+            return Vec::new();
+        }
+        let left = frame.x.map(coverage.layers as f64 + 0.5);
+        let rect = Rect { x: left, width: frame.plot.right() - left, ..frame.plot };
+        let mut marks = vec![Mark::Rect { rect, fill: theme.soft }];
+        let fitting = ["still arriving", "arriving"]
+            .into_iter()
+            .find(|text| measure.width(text, Font::SMALL) + 8.0 <= rect.width);
+        if let Some(text) = fitting {
+            let at = Point::new(rect.x + rect.width / 2.0, rect.y + 20.0);
+            let text = text.to_owned();
+            marks.push(Mark::Text(Label { at, text, align: Align::Middle, font: Font::SMALL, color: theme.mute }));
+        }
+        marks
+    }
+
+    fn hit(&self, frame: &Frame, layer: usize, theme: &Theme) -> Option<Hit> {
+        let kinds = [
+            (Kind::Mlp, "MLP", Shape::Square),
+            (Kind::Attention, "attention", Shape::Circle),
+            (Kind::Embedding, "embedding", Shape::Diamond),
+            (Kind::Stream, "stream after", Shape::Circle),
+        ];
+        let x = frame.x.map(layer as f64);
+        let (left, right) = (frame.x.map(layer as f64 - 0.5), frame.x.map(layer as f64 + 0.5));
+        let (left, right) = (left.max(frame.plot.x), right.min(frame.plot.right()));
+        let mut rows = Vec::new();
+        let mut highlight = vec![Mark::Rule {
+            from: Point::new(x, frame.plot.y),
+            to: Point::new(x, frame.plot.bottom()),
+            stroke: Stroke::dashed(theme.mute, 1.0, 2.0, 3.0),
+        }];
+        let mut anchor = Point::new(x, frame.plot.bottom());
+        for (kind, label, shape) in kinds {
+            let Some(stat) = self.at(kind, layer) else { continue };
+            let value = format::mean_std(stat.mean, stat.std);
+            rows.push(HitRow { label: label.to_owned(), value, kind: Some(kind) });
+            if kind == Kind::Stream {
+                continue; // Tens of times larger: told, not drawn.
+            }
+            let at = Point::new(x, frame.y.map(stat.mean));
+            anchor.y = anchor.y.min(at.y);
+            let outline = Some(Stroke::solid(theme.panel, 1.5));
+            highlight.push(Mark::Symbol { at, shape, radius: radius(frame) + 1.5, fill: theme.kind(kind), outline });
+        }
+        if rows.is_empty() {
+            return None;
+        }
+        // Larger value first, as the lines lie above each other.
+        if let (Some(mlp), Some(attn)) = (self.at(Kind::Mlp, layer), self.at(Kind::Attention, layer))
+            && attn.mean > mlp.mean
+        {
+            rows.swap(0, 1);
+        }
+        let title = if layer == 0 { "layer 0 (embedding)".to_owned() } else { format!("layer {layer}") };
+        let rect = Rect { x: left, y: frame.plot.y, width: right - left, height: frame.plot.height };
+        Some(Hit { rect, anchor, title, rows, highlight })
+    }
+}

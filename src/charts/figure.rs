@@ -1,0 +1,270 @@
+//! A figure: one chart of one trace, with everything a page shows around it.
+
+use std::fmt::Debug;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::distribution::Distribution;
+use super::evolution::EvolutionChart;
+use super::legend::{self, LegendItem};
+use super::mark::{Align, Label, Mark, Point, Rect, Size};
+use super::scene::Scene;
+use super::surface::{Font, MeasureText};
+use super::table::Table;
+use super::theme::Theme;
+use crate::error::{Code, Error, Result};
+use crate::trace::Trace;
+use crate::trace::summary::{Coverage, Finding};
+
+/// The charts there are, by the names the JavaScript contract uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChartName {
+    /// Residual distribution: a histogram of contribution norms, attention against MLP.
+    Distribution,
+    /// Layer-wise evolution: the mean contribution norm per layer, from the embedding to the last block.
+    Evolution,
+}
+
+impl ChartName {
+    /// Every chart, in the order a page shows them.
+    pub const ALL: [ChartName; 2] = [ChartName::Distribution, ChartName::Evolution];
+
+    /// The name as programs write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ChartName::Distribution => "distribution",
+            ChartName::Evolution => "evolution",
+        }
+    }
+
+    fn build(self, trace: &Trace, options: &ChartOptions) -> Box<dyn Chart> {
+        match self {
+            ChartName::Distribution => Box::new(Distribution::new(trace, options)),
+            ChartName::Evolution => Box::new(EvolutionChart::new(trace, options)),
+        }
+    }
+}
+
+impl FromStr for ChartName {
+    type Err = Error;
+
+    /// The chart of this name. An unknown name is an error that lists the known ones.
+    fn from_str(name: &str) -> Result<Self> {
+        ChartName::ALL.into_iter().find(|chart| chart.as_str() == name).ok_or_else(|| {
+            let known = ChartName::ALL.map(|chart| format!("\"{}\"", chart.as_str())).join(", ");
+            Error::new(Code::NotFound, format!("There is no chart named \"{name}\". The charts are: {known}."))
+        })
+    }
+}
+
+/// What a caller may choose about a chart. In JavaScript: `{ bins, skipFirst, legend }`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ChartOptions {
+    /// Number of bins of the distribution; `None` lets the rule decide.
+    pub bins: Option<usize>,
+    /// Leave position 0 of every sequence out.
+    pub skip_first: bool,
+    /// Draw legend and notes above the data. Off where the page shows them itself.
+    pub legend: bool,
+}
+
+impl Default for ChartOptions {
+    fn default() -> Self {
+        ChartOptions { bins: None, skip_first: true, legend: true }
+    }
+}
+
+/// What each kind of chart brings along; `Figure` does the rest.
+pub(super) trait Chart: Debug {
+    fn title(&self) -> &'static str;
+    fn lead(&self) -> &'static str;
+    fn how_to_read(&self) -> String;
+    fn notes(&self) -> Vec<String>;
+    fn legend(&self) -> Vec<LegendItem>;
+    fn finding(&self) -> Option<Finding>;
+    fn description(&self) -> String;
+    fn table(&self) -> Table;
+    /// Why there is nothing to draw and what to do about it; `None` when there is something.
+    fn empty(&self) -> Option<String>;
+    /// Lays the chart out below `top`; `None` when there is no room.
+    fn layout(&self, size: Size, top: f64, theme: &Theme, measure: &dyn MeasureText) -> Option<Scene>;
+}
+
+/// One chart of one trace. Owns its summary: laying it out again for another size computes nothing.
+#[derive(Debug)]
+pub struct Figure {
+    name: ChartName,
+    options: ChartOptions,
+    chart: Box<dyn Chart>,
+}
+
+impl Figure {
+    /// Summarises the trace for this chart.
+    pub fn new(name: ChartName, trace: &Trace, options: &ChartOptions) -> Figure {
+        Figure { name, options: *options, chart: name.build(trace, options) }
+    }
+
+    /// Which chart it is.
+    pub fn name(&self) -> ChartName {
+        self.name
+    }
+
+    /// The chart's title: "Residual distribution".
+    pub fn title(&self) -> &'static str {
+        self.chart.title()
+    }
+
+    /// The question it answers, one short sentence.
+    pub fn lead(&self) -> &'static str {
+        self.chart.lead()
+    }
+
+    /// What it shows and how to read it, one or two sentences.
+    pub fn how_to_read(&self) -> String {
+        self.chart.how_to_read()
+    }
+
+    /// What a reader must know beside the legend: "position 0 left out", "5 of 12 layers so far".
+    pub fn notes(&self) -> Vec<String> {
+        self.chart.notes()
+    }
+
+    /// What stands for what.
+    pub fn legend(&self) -> Vec<LegendItem> {
+        self.chart.legend()
+    }
+
+    /// What this trace shows in this chart; `None` when there is nothing to say.
+    pub fn finding(&self) -> Option<Finding> {
+        self.chart.finding()
+    }
+
+    /// The chart in words, for screen readers.
+    pub fn description(&self) -> String {
+        self.chart.empty().unwrap_or_else(|| self.chart.description())
+    }
+
+    /// The numbers behind it.
+    pub fn table(&self) -> Table {
+        self.chart.table()
+    }
+
+    /// Why there is nothing to draw and what to do about it; `None` when there is something.
+    pub fn empty(&self) -> Option<String> {
+        self.chart.empty()
+    }
+
+    /// Lays the chart out for a size in CSS pixels, on a transparent ground.
+    pub fn scene(&self, size: Size, theme: &Theme, measure: &dyn MeasureText) -> Scene {
+        let header = if self.options.legend { self.legend_marks(size, 0.0, theme, measure) } else { (Vec::new(), 0.0) };
+        self.compose(size, Vec::new(), header, theme, measure)
+    }
+
+    /// Lays the chart out to stand alone, as in a file: a ground, the title and the legend belong to it.
+    pub fn standalone_scene(&self, size: Size, theme: &Theme, measure: &dyn MeasureText) -> Scene {
+        let ground = Rect { x: 0.0, y: 0.0, width: size.width, height: size.height };
+        let mut marks = vec![Mark::Rect { rect: ground, fill: theme.panel }];
+        let at = Point::new(MARGIN, 24.0);
+        marks.push(Mark::Text(Label {
+            at,
+            text: self.title().to_owned(),
+            align: Align::Start,
+            font: Font::TITLE,
+            color: theme.ink,
+        }));
+        let (legend, bottom) = self.legend_marks(size, 34.0, theme, measure);
+        self.compose(size, marks, (legend, bottom.max(34.0)), theme, measure)
+    }
+
+    fn legend_marks(&self, size: Size, top: f64, theme: &Theme, measure: &dyn MeasureText) -> (Vec<Mark>, f64) {
+        if self.chart.empty().is_some() {
+            return (Vec::new(), 0.0);
+        }
+        let room = (MARGIN, size.width - MARGIN, top);
+        let (marks, height) = legend::layout(&self.legend(), &self.notes(), room, theme, measure);
+        (marks, top + height + 6.0)
+    }
+
+    fn compose(
+        &self,
+        size: Size,
+        mut marks: Vec<Mark>,
+        (header, top): (Vec<Mark>, f64),
+        theme: &Theme,
+        measure: &dyn MeasureText,
+    ) -> Scene {
+        if let Some(message) = self.chart.empty() {
+            marks.extend(message_marks(&message, size, theme, measure));
+            return Scene::new(size, Rect::default(), marks, Vec::new());
+        }
+        // Data before legend, where there is no room for both.
+        let body = match self.chart.layout(size, top, theme, measure) {
+            Some(body) => {
+                marks.extend(header);
+                Some(body)
+            }
+            None => self.chart.layout(size, 0.0, theme, measure),
+        };
+        let body = body.unwrap_or_default();
+        marks.extend(body.marks);
+        Scene::new(size, body.plot, marks, body.hits)
+    }
+}
+
+const MARGIN: f64 = 4.0;
+
+/// A sentence in the middle of an empty chart, in lines that fit.
+fn message_marks(message: &str, size: Size, theme: &Theme, measure: &dyn MeasureText) -> Vec<Mark> {
+    const LINE: f64 = 18.0;
+    let room = (size.width - 32.0).min(420.0);
+    let mut lines = vec![String::new()];
+    for word in message.split_whitespace() {
+        let Some(line) = lines.last_mut() else { break };
+        let longer = if line.is_empty() { word.to_owned() } else { format!("{line} {word}") };
+        if line.is_empty() || measure.width(&longer, Font::SMALL) <= room {
+            *line = longer;
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    let first = size.height / 2.0 - LINE * (lines.len() as f64 - 1.0) / 2.0 + 4.0;
+    let label = |(index, text): (usize, String)| {
+        let at = Point::new(size.width / 2.0, first + LINE * index as f64);
+        Mark::Text(Label { at, text, align: Align::Middle, font: Font::SMALL, color: theme.mute })
+    };
+    lines.into_iter().enumerate().map(label).collect()
+}
+
+/// Notes that every chart over tokens shares.
+pub(super) fn coverage_notes(coverage: &Coverage, non_finite: usize) -> Vec<String> {
+    let mut notes = Vec::new();
+    if coverage.skip_first {
+        notes.push("position 0 left out".to_owned());
+    }
+    if coverage.is_partial() {
+        notes.push(format!("{} of {} layers so far", coverage.layers, coverage.n_layer));
+    }
+    match non_finite {
+        0 => {}
+        1 => notes.push("1 value that is not finite left out".to_owned()),
+        n => notes.push(format!("{n} values that are not finite left out")),
+    }
+    notes
+}
+
+/// Why a chart over tokens has nothing to draw; `None` when there are tokens to count.
+pub(super) fn coverage_empty(coverage: &Coverage) -> Option<String> {
+    if coverage.sequences == 0 {
+        Some("Nothing to show yet: type a sentence and run it.".to_owned())
+    } else if coverage.counted_tokens == 0 {
+        Some(
+            "Every sequence is a single token, and position 0 is left out. Write longer sentences, or count position 0 too."
+                .to_owned(),
+        )
+    } else {
+        None
+    }
+}

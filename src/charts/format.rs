@@ -1,0 +1,72 @@
+//! Numbers on axes and in read-outs. The words of sentences live beside the findings; both agree.
+
+pub use crate::trace::summary::words::{format_grouped, norm, percent, quote_token, times};
+
+/// Decimals needed to tell multiples of `step` apart: 0 for 5, 1 for 0.5, 2 for 0.25.
+pub fn decimals_of(step: f64) -> usize {
+    if !step.is_finite() || step <= 0.0 {
+        return 0;
+    }
+    let mut decimals = 0;
+    let mut scaled = step;
+    while decimals < 12 && (scaled - scaled.round()).abs() > 1e-6 * scaled.max(1e-9) {
+        scaled *= 10.0;
+        decimals += 1;
+    }
+    decimals
+}
+
+/// A tick's label: as many decimals as its step needs; powers of ten where the number would be long.
+pub fn tick(value: f64, step: f64) -> String {
+    if value != 0.0 && (value.abs() >= 1e7 || step.abs() < 1e-5) {
+        return format!("{value:e}").replace('-', "−");
+    }
+    format_grouped(value, decimals_of(step))
+}
+
+/// "12.0–14.0": a bin's range, with the decimals that its width needs.
+pub fn range(from: f64, to: f64) -> String {
+    let width = (to - from).abs();
+    if !(1e-5..1e7).contains(&width) || from.abs().max(to.abs()) >= 1e7 {
+        return format!("{}–{}", norm(from), norm(to));
+    }
+    // Two digits of the width, so that neighbouring edges differ also when the width is not a round number.
+    let exact = decimals_of(width);
+    let decimals = exact.min((1 - width.log10().floor() as i32).max(0) as usize);
+    format!("{}–{}", format_grouped(from, decimals), format_grouped(to, decimals))
+}
+
+/// "19.9 ± 2.8": a mean and its standard deviation, the spread with the mean's decimals.
+pub fn mean_std(mean: f64, std: f64) -> String {
+    let mean_text = norm(mean);
+    if mean_text.contains('e') || !std.is_finite() {
+        return format!("{mean_text} ± {}", norm(std));
+    }
+    let decimals = mean_text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+    format!("{mean_text} ± {}", format_grouped(std, decimals))
+}
+
+/// An f32 as the f64 that prints the same: 0.1, not 0.10000000149011612.
+pub fn shortest(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::from(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_have_the_decimals_they_need() {
+        assert_eq!([5.0, 0.5, 0.25, 100.0].map(decimals_of), [0, 1, 2, 0]);
+        assert_eq!(tick(2.5, 0.5), "2.5");
+        assert_eq!(tick(2.0, 0.5), "2.0");
+        assert_eq!(tick(3000.0, 500.0), "3,000");
+        assert_eq!(tick(2e8, 1e8), "2e8");
+        assert_eq!(range(12.0, 14.0), "12.0–14.0".replace(".0", ""));
+        assert_eq!(range(12.5, 13.0), "12.5–13.0");
+        assert_eq!(range(1.0, 1.3333), "1.00–1.33");
+        assert_eq!(mean_std(19.93, 2.84), "19.9 ± 2.8");
+        assert_eq!(mean_std(f64::NAN, f64::NAN), "– ± –");
+        assert_eq!(shortest(0.1), 0.1);
+    }
+}

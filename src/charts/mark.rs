@@ -1,0 +1,271 @@
+//! Marks: the few shapes every chart is made of. Coordinates are CSS pixels from the scene's top left corner.
+
+use serde::Serialize;
+
+use super::surface::{Font, Surface};
+use super::theme::Color;
+
+/// A place, in CSS pixels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Point {
+    /// To the right.
+    pub x: f64,
+    /// Downwards.
+    pub y: f64,
+}
+
+impl Point {
+    /// The point at (x, y).
+    pub fn new(x: f64, y: f64) -> Self {
+        Point { x, y }
+    }
+
+    fn is_finite(self) -> bool {
+        self.x.is_finite() && self.y.is_finite()
+    }
+}
+
+/// Width and height in CSS pixels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Size {
+    /// Width.
+    pub width: f64,
+    /// Height.
+    pub height: f64,
+}
+
+impl Size {
+    /// A size; what is not finite or negative becomes 0.
+    pub fn new(width: f64, height: f64) -> Self {
+        let clean = |side: f64| if side.is_finite() { side.max(0.0) } else { 0.0 };
+        Size { width: clean(width), height: clean(height) }
+    }
+}
+
+/// A rectangle, in CSS pixels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Rect {
+    /// Left edge.
+    pub x: f64,
+    /// Top edge.
+    pub y: f64,
+    /// Width, never negative.
+    pub width: f64,
+    /// Height, never negative.
+    pub height: f64,
+}
+
+impl Rect {
+    /// The rectangle between two corners.
+    pub fn between(a: Point, b: Point) -> Self {
+        Rect { x: a.x.min(b.x), y: a.y.min(b.y), width: (a.x - b.x).abs(), height: (a.y - b.y).abs() }
+    }
+
+    /// Right edge.
+    pub fn right(&self) -> f64 {
+        self.x + self.width
+    }
+
+    /// Bottom edge.
+    pub fn bottom(&self) -> f64 {
+        self.y + self.height
+    }
+
+    /// Whether the point lies inside or on the left or top edge.
+    pub fn contains(&self, x: f64, y: f64) -> bool {
+        x >= self.x && x < self.right() && y >= self.y && y < self.bottom()
+    }
+
+    fn is_finite(&self) -> bool {
+        [self.x, self.y, self.width, self.height].into_iter().all(f64::is_finite)
+    }
+}
+
+/// How a line is drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stroke {
+    /// Colour.
+    pub color: Color,
+    /// Width in CSS pixels.
+    pub width: f64,
+    /// Lengths of dash and gap in CSS pixels; `None` for a solid line.
+    pub dash: Option<(f64, f64)>,
+}
+
+impl Stroke {
+    /// A solid line.
+    pub fn solid(color: Color, width: f64) -> Self {
+        Stroke { color, width, dash: None }
+    }
+
+    /// A dashed line.
+    pub fn dashed(color: Color, width: f64, dash: f64, gap: f64) -> Self {
+        Stroke { color, width, dash: Some((dash, gap)) }
+    }
+}
+
+/// The shape of a data point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// A disc.
+    Circle,
+    /// A square standing on a side.
+    Square,
+    /// A square standing on a corner.
+    Diamond,
+}
+
+impl Shape {
+    /// Corners of the shape with about the area of a disc of this radius; empty for a circle.
+    pub fn corners(self, at: Point, radius: f64) -> Vec<Point> {
+        let offsets: &[(f64, f64)] = match self {
+            Shape::Circle => &[],
+            Shape::Square => &[(-0.89, -0.89), (0.89, -0.89), (0.89, 0.89), (-0.89, 0.89)],
+            Shape::Diamond => &[(0.0, -1.3), (1.3, 0.0), (0.0, 1.3), (-1.3, 0.0)],
+        };
+        offsets.iter().map(|(dx, dy)| Point::new(at.x + dx * radius, at.y + dy * radius)).collect()
+    }
+}
+
+/// Where a text's anchor lies along its line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Align {
+    /// At its start.
+    Start,
+    /// In its middle.
+    Middle,
+    /// At its end.
+    End,
+}
+
+/// A line of text. `at` lies on its baseline.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Label {
+    /// The anchor, on the baseline.
+    pub at: Point,
+    /// The text.
+    pub text: String,
+    /// Which part of the text the anchor holds.
+    pub align: Align,
+    /// Size and weight.
+    pub font: Font,
+    /// Colour.
+    pub color: Color,
+}
+
+/// One thing to draw.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Mark {
+    /// A filled polygon.
+    Area {
+        /// Its corners; closed by itself.
+        outline: Vec<Point>,
+        /// Fill.
+        fill: Color,
+    },
+    /// A line through points.
+    Line {
+        /// The points; fewer than two draw nothing.
+        points: Vec<Point>,
+        /// How it is drawn.
+        stroke: Stroke,
+    },
+    /// A horizontal or vertical line that a surface may move by less than a pixel to draw it crisply.
+    Rule {
+        /// One end.
+        from: Point,
+        /// The other end.
+        to: Point,
+        /// How it is drawn.
+        stroke: Stroke,
+    },
+    /// Many separate straight lines of one kind (hatching).
+    Segments {
+        /// Both ends of each.
+        segments: Vec<(Point, Point)>,
+        /// How they are drawn.
+        stroke: Stroke,
+    },
+    /// A filled rectangle.
+    Rect {
+        /// The rectangle.
+        rect: Rect,
+        /// Fill.
+        fill: Color,
+    },
+    /// A data point.
+    Symbol {
+        /// Centre.
+        at: Point,
+        /// Shape.
+        shape: Shape,
+        /// Radius in CSS pixels.
+        radius: f64,
+        /// Fill.
+        fill: Color,
+        /// Outline, drawn around the fill.
+        outline: Option<Stroke>,
+    },
+    /// A line of text.
+    Text(Label),
+    /// Marks of which only the part inside the rectangle shows.
+    Clip {
+        /// The rectangle.
+        rect: Rect,
+        /// The marks.
+        marks: Vec<Mark>,
+    },
+}
+
+impl Mark {
+    /// Draws the mark.
+    pub fn paint(&self, surface: &mut dyn Surface) {
+        debug_assert!(self.is_finite(), "a mark with a coordinate that is not finite: {self:?}");
+        match self {
+            Mark::Area { outline, fill } => surface.area(outline, *fill),
+            Mark::Line { points, stroke } => surface.line(points, *stroke),
+            Mark::Rule { from, to, stroke } => surface.rule(*from, *to, *stroke),
+            Mark::Segments { segments, stroke } => surface.segments(segments, *stroke),
+            Mark::Rect { rect, fill } => surface.rect(*rect, *fill),
+            Mark::Symbol { at, shape, radius, fill, outline } => surface.symbol(*at, *shape, *radius, *fill, *outline),
+            Mark::Text(label) => surface.text(label),
+            Mark::Clip { rect, marks } => {
+                surface.clip(*rect);
+                marks.iter().for_each(|mark| mark.paint(surface));
+                surface.unclip();
+            }
+        }
+    }
+
+    /// Whether every coordinate is finite. A scene drops marks of which this is not true.
+    pub fn is_finite(&self) -> bool {
+        match self {
+            Mark::Area { outline: points, .. } | Mark::Line { points, .. } => points.iter().all(|p| p.is_finite()),
+            Mark::Rule { from, to, .. } => from.is_finite() && to.is_finite(),
+            Mark::Segments { segments, .. } => segments.iter().all(|(a, b)| a.is_finite() && b.is_finite()),
+            Mark::Rect { rect, .. } => rect.is_finite(),
+            Mark::Symbol { at, radius, .. } => at.is_finite() && radius.is_finite(),
+            Mark::Text(label) => label.at.is_finite(),
+            Mark::Clip { rect, marks } => rect.is_finite() && marks.iter().all(Mark::is_finite),
+        }
+    }
+}
+
+/// Diagonal lines (rising to the right) across a rectangle, `spacing` apart along x, in phase with every other
+/// rectangle hatched with the same spacing.
+pub fn hatch(rect: Rect, spacing: f64, into: &mut Vec<(Point, Point)>) {
+    if rect.width <= 0.0 || rect.height <= 0.0 || spacing <= 0.0 || !rect.is_finite() {
+        return;
+    }
+    // Lines x + y = c.
+    let first = ((rect.x + rect.y) / spacing).floor() as i64 + 1;
+    let last = ((rect.right() + rect.bottom()) / spacing).ceil() as i64 - 1;
+    for index in first..=last {
+        let c = index as f64 * spacing;
+        let from_x = (c - rect.bottom()).max(rect.x);
+        let to_x = (c - rect.y).min(rect.right());
+        if to_x > from_x {
+            into.push((Point::new(from_x, c - from_x), Point::new(to_x, c - to_x)));
+        }
+    }
+}

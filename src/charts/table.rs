@@ -1,0 +1,97 @@
+//! The numbers behind a chart as a table, for readers who cannot or will not read a picture.
+
+use super::format;
+
+/// One cell.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cell {
+    /// Words.
+    Text(String),
+    /// A number, in full precision.
+    Number(f64),
+    /// Nothing was measured.
+    Missing,
+}
+
+impl Cell {
+    /// A number; `Missing` where it is not finite.
+    pub fn number(value: f64) -> Self {
+        if value.is_finite() { Cell::Number(value) } else { Cell::Missing }
+    }
+
+    /// A count.
+    pub fn count(value: impl TryInto<u32>) -> Self {
+        value.try_into().map_or(Cell::Missing, |value| Cell::Number(f64::from(value)))
+    }
+
+    /// As people read it: whole numbers whole, others with three digits, "–" for nothing.
+    pub fn text(&self) -> String {
+        match self {
+            Cell::Text(text) => text.clone(),
+            Cell::Number(value) if value.fract() == 0.0 && value.abs() < 1e7 => format::format_grouped(*value, 0),
+            Cell::Number(value) => format::norm(*value),
+            Cell::Missing => "–".to_owned(),
+        }
+    }
+
+    /// As programs read it: full precision, nothing for nothing.
+    fn csv(&self) -> String {
+        match self {
+            Cell::Text(text) => text.clone(),
+            Cell::Number(value) => value.to_string(),
+            Cell::Missing => String::new(),
+        }
+    }
+}
+
+/// A table with one header row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Table {
+    /// What the table holds, with units.
+    pub caption: String,
+    /// Column names.
+    pub columns: Vec<String>,
+    /// Rows, each as long as `columns`.
+    pub rows: Vec<Vec<Cell>>,
+}
+
+impl Table {
+    /// RFC 4180: CRLF line ends, fields with commas, quotes or line ends in quotes, the header first.
+    pub fn to_csv(&self) -> String {
+        let mut out = line(self.columns.iter().cloned());
+        for row in &self.rows {
+            out += &line(row.iter().map(Cell::csv));
+        }
+        out
+    }
+}
+
+fn line(fields: impl Iterator<Item = String>) -> String {
+    let quoted = fields.map(|field| match field.contains([',', '"', '\r', '\n']) {
+        true => format!("\"{}\"", field.replace('"', "\"\"")),
+        false => field,
+    });
+    quoted.collect::<Vec<_>>().join(",") + "\r\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn csv_follows_rfc_4180() {
+        let table = Table {
+            caption: String::new(),
+            columns: vec!["token".into(), "norm, mean".into()],
+            rows: vec![
+                vec![Cell::Text("say \"hi\"\n".into()), Cell::Number(0.1)],
+                vec![Cell::Text("plain".into()), Cell::Missing],
+            ],
+        };
+        assert_eq!(table.to_csv(), "token,\"norm, mean\"\r\n\"say \"\"hi\"\"\n\",0.1\r\nplain,\r\n");
+        assert_eq!(
+            [Cell::Number(3001.0), Cell::Number(0.12345), Cell::number(f64::NAN)].map(|cell| cell.text()),
+            ["3,001", "0.123", "–"]
+        );
+    }
+}

@@ -1,1 +1,0 @@
-//! Summaries of a trace: the numbers behind the charts.
