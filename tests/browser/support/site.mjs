@@ -1,0 +1,37 @@
+// Static files over http, as any host would serve them: the built site under a sub-path, and mounts of the tests' own.
+import { createReadStream } from "node:fs";
+import { stat } from "node:fs/promises";
+import http from "node:http";
+import { extname, join, normalize } from "node:path";
+
+const TYPES = {
+  ".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8",
+  ".json": "application/json", ".wasm": "application/wasm", ".svg": "image/svg+xml", ".txt": "text/plain; charset=utf-8",
+};
+
+/** `mounts`: { "/some/path/": folder }; the longest that fits serves a request. `pages`: { "/x.html": text }. */
+export async function serve({ mounts, pages = {} }) {
+  const requests = [];
+  const roots = Object.keys(mounts).sort((a, b) => b.length - a.length);
+  const server = http.createServer(async (request, response) => {
+    const path = decodeURIComponent(new URL(request.url, "http://site").pathname);
+    requests.push(path);
+    const page = pages[path];
+    if (page !== undefined) return response.writeHead(200, { "Content-Type": TYPES[".html"] }).end(page);
+    const root = roots.find((mount) => path.startsWith(mount));
+    const file = root && join(mounts[root], normalize(`/${path.slice(root.length)}`), path.endsWith("/") ? "index.html" : "");
+    const info = file && (await stat(file).catch(() => undefined));
+    if (!info?.isFile()) return response.writeHead(404, { "Content-Type": "text/plain" }).end(`no ${path}`);
+    response.writeHead(200, { "Content-Type": TYPES[extname(file)] ?? "application/octet-stream", "Content-Length": info.size });
+    createReadStream(file).pipe(response);
+  });
+  await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  return {
+    origin: `http://127.0.0.1:${server.address().port}`,
+    requests,
+    async close() {
+      server.closeAllConnections();
+      await new Promise((done) => server.close(done));
+    },
+  };
+}
