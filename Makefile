@@ -8,6 +8,7 @@ SHELL := bash
 PROFILE ?= release
 PORT ?= 8080
 TEST_DIST := target/test-dist
+TESTS ?= $(wildcard tests/browser/*.test.mjs)
 WITH := bash tools/with-tools.sh
 # CARGO_TARGET_DIR keeps Trunk's own cargo apart from the native build, which then never waits for it.
 TRUNK := $(WITH) env CARGO_TARGET_DIR=target/page RESIDUAL_STREAM_PROFILE=$(PROFILE) trunk
@@ -40,7 +41,7 @@ test-site: setup-test
 	$(MAKE) --no-print-directory build PROFILE=quick DIST_OPTION='--dist $(TEST_DIST)'
 
 test-browser: test-site ## the tests in Chromium (TESTS=tests/browser/loading.test.mjs for one file)
-	SITE=$${SITE:-$(TEST_DIST)} node tests/browser/run.mjs $(TESTS)
+	SITE=$${SITE:-$(TEST_DIST)} node --test --test-concurrency=1 $(TESTS)
 
 check: format lint docs types test ## everything a change must pass; CI runs this
 

@@ -1,0 +1,142 @@
+// The page's model picker against a stand-in for huggingface.co itself: the browser resolves that name, and a
+// CDN's, to this machine, so that the page's own addresses and its Content-Security-Policy are what is tested.
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, afterEach, before, beforeEach, test } from "node:test";
+import { Hub } from "./hub.mjs";
+import { launch, until } from "./support/browser.mjs";
+import { SITE, SITE_PATH } from "./support/lab.mjs";
+import { fixture, tinyModel, tinyModelWithGpt2Tokenizer } from "./support/models.mjs";
+import { serve } from "./support/site.mjs";
+import { canvasOf, isQuiet, openSite, run, said } from "./support/site-page.mjs";
+
+const CDN = "cdn-lfs.hf.co";
+let browser, hub, page, site, folder;
+
+function certificate() {
+  const [key, cert] = ["key.pem", "cert.pem"].map((name) => join(folder, name));
+  execFileSync("openssl", ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=huggingface.co",
+    "-keyout", key, "-out", cert], { stdio: "ignore" });
+  return { key: readFileSync(key), cert: readFileSync(cert) };
+}
+
+before(async () => {
+  folder = mkdtempSync(join(tmpdir(), "residual-stream-hub-"));
+  hub = await new Hub({ tls: certificate(), cdnName: `https://${CDN}` }).start();
+  site = await serve({ mounts: { [SITE_PATH]: SITE } });
+  browser = await launch([
+    "--ignore-certificate-errors",
+    `--host-resolver-rules=MAP huggingface.co:443 127.0.0.1:${hub.port}, MAP ${CDN}:443 127.0.0.1:${hub.cdnPort}`,
+  ]);
+  const tiny = tinyModelWithGpt2Tokenizer();
+  await hub.add("openai-community/gpt2", tiny);
+  await hub.add("someone/tiny", tiny);
+  await hub.add("someone/llama", { ...tiny, "config.json": Buffer.from('{"model_type":"llama"}') });
+  await hub.add("someone/slow", { ...tiny, ...tinyModel({ config: { vocab_size: 50257, n_positions: 64, n_embd: 16 } }) });
+});
+after(async () => {
+  await browser?.close();
+  await hub?.close();
+  await site?.close();
+  rmSync(folder, { recursive: true });
+});
+beforeEach(async () => {
+  hub.reset();
+  page = await openSite(browser, site.origin);
+});
+afterEach(async () => {
+  await page?.context().close();
+  assert.deepEqual(hub.violations(), [], "requests to the hub that need a preflight, or that failed in the stand-in");
+});
+
+const chip = () => page.locator("#model-chip");
+const inUse = (words) => until(`${words} to be the model in use`, async () =>
+  (await chip().getAttribute("data-state")) === "ready" && words.test(await chip().innerText()))
+  .catch(async (error) => { throw new Error(`${error.message}; the page says ${await said(page)}`); });
+
+async function chooseRepo(id) {
+  await page.locator('input[name="model"][value="repo"]').check();
+  await page.getByLabel("Repo id").fill(id);
+}
+
+/** Presses the load button as often as it offers something: the size is looked up before a download. */
+async function load(done) {
+  await until("loading to end", async () => {
+    const button = page.locator("#model-load");
+    if (await done()) return true;
+    if (await button.isVisible() && await button.isEnabled()) await button.click({ timeout: 1000 }).catch(() => {});
+    return false;
+  }).catch(async (error) => { throw new Error(`${error.message}; the page says ${await said(page)}`); });
+}
+
+const failed = async () => (await page.locator("#model-error").textContent()).trim() !== "";
+const ready = (words) => async () => (await chip().getAttribute("data-state")) === "ready" && words.test(await chip().innerText());
+
+test("GPT-2 by its row: downloaded from huggingface.co through the CDN, then traced", async () => {
+  await page.locator('input[name="model"][value="gpt2"]').check();
+  await load(ready(/^GPT-2/));
+  await until("tokens split by GPT-2's tokenizer", async () => {
+    await run(page, "Transformers update a residual stream.");
+    await page.waitForTimeout(200);
+    return (await page.locator("#tokens [role=option]").count()) === 7;
+  });
+  assert.ok(hub.requests.some((request) => request.where === "cdn"), "the CDN was never asked");
+  await isQuiet(page, { except: [/404/] });
+});
+
+test("any repo id, and the demo model again afterwards", async () => {
+  await chooseRepo("someone/tiny");
+  await load(ready(/tiny/));
+  await page.locator('input[name="model"][value="demo"]').check();
+  await load(ready(/Demo/));
+  await isQuiet(page, { except: [/404/] });
+});
+
+test("what cannot be loaded says why, and the demo model goes on", async () => {
+  const before = await canvasOf(page, "evolution");
+  for (const [repo, words] of [["someone/llama", /llama/], ["nobody/none", /nobody\/none/]]) {
+    await chooseRepo(repo);
+    await load(failed);
+    assert.match(await page.locator("#model-error").textContent(), words, `message for ${repo}`);
+  }
+  assert.equal((await canvasOf(page, "evolution")).fingerprint, before.fingerprint, "the last good chart is gone");
+  await run(page, "Still here.");
+  await until("a trace by the demo model", async () => (await page.locator("#tokens").innerText()).includes("Still"));
+});
+
+test("a repo id that is none is refused before anything is asked of the hub", async () => {
+  await chooseRepo("not a repo id");
+  await page.getByLabel("Repo id").press("Enter");
+  await until("a message about the repo id", async () => (await page.locator("#repo-error").textContent()).trim() !== "" || await failed());
+  assert.deepEqual(hub.requests, []);
+});
+
+test("a download shows bytes, rate and time left, and can be cancelled", async () => {
+  hub.fault("someone/slow/model.safetensors", { rate: 200_000 });
+  await chooseRepo("someone/slow");
+  const cancel = page.locator("#model-cancel");
+  await load(() => cancel.isVisible());
+  await until("progress in bytes with a rate", async () => /[MGk]B.*\/s/s.test(await page.locator("#model-detail").innerText()))
+    .catch(async (error) => { throw new Error(`${error.message}; the page says ${await said(page)}`); });
+  await cancel.click();
+  await inUse(/Demo/);
+  await run(page, "After cancelling.");
+  await until("a trace after cancelling", async () => (await page.locator("#tokens").innerText()).includes("cancelling"));
+  await isQuiet(page, { except: [/404/] });
+});
+
+test("files from disk", async () => {
+  await page.locator('input[name="model"][value="files"]').check();
+  const model = tinyModelWithGpt2Tokenizer();
+  await page.locator("#files-input").setInputFiles(Object.entries(model).map(([name, buffer]) => ({ name, mimeType: "", buffer })));
+  await load(ready(/safetensors|model|files/i));
+  await run(page, "Hello world");
+  await until("two tokens", async () => (await page.locator("#tokens [role=option]").count()) === 2);
+  assert.deepEqual(hub.requests, [], "picked files caused requests");
+  await page.locator("#files-input").setInputFiles([{ name: "config.json", mimeType: "", buffer: fixture("tiny-gpt2/config.json") }]);
+  await until("a message about the missing weights", async () => /safetensors/.test(await page.locator("#model-error").textContent()));
+  await isQuiet(page);
+});

@@ -1,0 +1,66 @@
+// The real page: opening it, waiting for it to have traced, reading what a visitor would see.
+import assert from "node:assert/strict";
+import { openPage, until } from "./browser.mjs";
+import { SITE_PATH } from "./lab.mjs";
+
+export const WIDTHS = { wide: 1440, laptop: 1024, phone: 390 };
+
+/** Opens the site in a fresh context and waits for the first trace. */
+export async function openSite(browser, origin, { width = WIDTHS.wide, height = 900, theme = "light", dpr = 1, trace = true } = {}) {
+  const page = await openPage(browser, {
+    viewport: { width, height }, colorScheme: theme, deviceScaleFactor: dpr, ignoreHTTPSErrors: true,
+  });
+  // A violation of the policy is also a console error, but this names the directive.
+  await page.addInitScript(() => {
+    window.violations = [];
+    document.addEventListener("securitypolicyviolation", (event) =>
+      window.violations.push(`${event.effectiveDirective} refused ${event.blockedURI}`));
+  });
+  await page.goto(`${origin}${SITE_PATH}index.html`);
+  if (trace) await traced(page);
+  return page;
+}
+
+/** Waits until a trace of the text in the box is done and both charts have a finding. */
+export async function traced(page) {
+  await until("the page to finish a trace (#run-status loses data-busy, both charts have a finding)", () => page.evaluate(() =>
+    !document.querySelector("#run-status[data-busy]")
+    && document.querySelectorAll("#tokens [role=option]").length > 0
+    && [...document.querySelectorAll(".chart .finding")].every((finding) => finding.textContent.trim() !== "")), 60_000)
+    .catch(async (error) => {
+      throw new Error(`${error.message}\nThe page says: ${await said(page)}\n${page.problems.join("\n")}`);
+    });
+}
+
+/** What the page tells its reader, for messages of failed tests. */
+export function said(page) {
+  return page.evaluate(() => ["#run-status", "#run-error", "#model-line", "#model-detail", "#model-error"]
+    .map((id) => `${id}: ${document.querySelector(id)?.textContent.trim()}`).join(" | "));
+}
+
+/** Types text into the box and runs it. */
+export async function run(page, text) {
+  await page.locator("#text-input").fill(text);
+  await page.getByRole("button", { name: "Run", exact: true }).click();
+}
+
+/** Pixels of a chart's canvas: its backing size, its size on the page, and how many colours it holds. */
+export function canvasOf(page, chart) {
+  return page.locator(`#${chart} canvas`).evaluate((canvas) => {
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    const box = canvas.getBoundingClientRect();
+    let sum = 0;
+    for (let i = 0; i < data.length; i += 4) sum = (sum * 31 + data[i] + data[i + 1] * 3 + data[i + 2] * 7) | 0;
+    return { width: canvas.width, height: canvas.height, cssWidth: box.width, cssHeight: box.height,
+      colours: new Set(new Uint32Array(data.buffer)).size, fingerprint: sum };
+  });
+}
+
+export const CHARTS = ["histogram", "evolution"];
+
+/** No console error, no uncaught error, no violation of the page's own policy. */
+export async function isQuiet(page, { except = [] } = {}) {
+  const violations = await page.evaluate(() => window.violations ?? []);
+  const problems = page.problems.filter((problem) => !except.some((allowed) => allowed.test(problem)));
+  assert.deepEqual([...problems, ...violations], [], "the page's console is not clean, or its Content-Security-Policy was violated");
+}
