@@ -1,0 +1,68 @@
+//! What a reader is told when something fails: what happened, and what to do next.
+
+use crate::error::{Code, Error};
+
+/// During which step an error came up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Loading a model.
+    Load,
+    /// Tracing a text.
+    Run,
+}
+
+/// The error as sentences: its message, made to begin with a capital and end with a full stop, and a way out.
+pub fn explain(error: &Error, step: Step) -> String {
+    let message = error.message.trim();
+    let mut text: String = message.chars().take(1).flat_map(char::to_uppercase).chain(message.chars().skip(1)).collect();
+    if !text.ends_with(['.', '!', '?']) {
+        text.push('.');
+    }
+    match advice(error.code, step) {
+        "" => text,
+        advice => format!("{text} {advice}"),
+    }
+}
+
+fn advice(code: Code, step: Step) -> &'static str {
+    match (code, step) {
+        (Code::Network, _) => "Check the connection, then try again.",
+        (Code::NotFound, Step::Load) => "Check the name for a typing error; private models cannot be reached from here.",
+        (Code::RateLimited, _) => "Wait a few minutes, then try again.",
+        (Code::CorruptDownload, _) => "Try again: the bytes did not arrive as they were sent.",
+        (Code::OutOfMemory, Step::Load) => "Close other tabs and try again, or pick a smaller model.",
+        (Code::OutOfMemory, Step::Run) => "Load the model again in the model panel, and try fewer or shorter lines.",
+        (Code::EngineCrashed, _) => "Load the model again in the model panel.",
+        (Code::NotGpt2 | Code::BadConfig | Code::UnsupportedDtype, Step::Load) => "Pick another model: this page runs GPT-2’s architecture only.",
+        (Code::MissingTensor | Code::ShapeMismatch | Code::BadSafetensors, Step::Load) => {
+            "The files do not fit each other; pick another model or another revision."
+        }
+        (Code::BadTokenizer, Step::Load) => "Pick another model, or the same one with its tokenizer’s files put right.",
+        (Code::NoTokenizer, _) => "Pick a model that comes with tokenizer.json, or with vocab.json and merges.txt.",
+        (Code::TooLong, _) => "Shorten that line, or break it in two.",
+        (Code::EmptyInput, _) => "Type a sentence, or pick a sample.",
+        (Code::UnsupportedBrowser, _) => "A current Chrome, Edge, Firefox or Safari will do.",
+        _ => "",
+    }
+}
+
+/// Whether the engine is gone after this error, and the model with it.
+pub fn ends_engine(code: Code) -> bool {
+    matches!(code, Code::EngineCrashed | Code::OutOfMemory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_become_sentences_with_a_way_out() {
+        let error = |code, message: &str| Error::new(code, message);
+        assert_eq!(
+            explain(&error(Code::TooLong, "sentence 2 has 300 tokens; the model takes 256"), Step::Run),
+            "Sentence 2 has 300 tokens; the model takes 256. Shorten that line, or break it in two."
+        );
+        assert_eq!(explain(&error(Code::TokenOutOfRange, "Id 9 is too large."), Step::Run), "Id 9 is too large.");
+        assert!(ends_engine(Code::EngineCrashed) && ends_engine(Code::OutOfMemory) && !ends_engine(Code::TooLong));
+    }
+}

@@ -1,0 +1,270 @@
+//! The page's state, and who is told what. Loading is in `loads`, tracing in `runs`.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use web_sys::{AbortController, Element, HtmlElement, HtmlInputElement, HtmlMetaElement, MediaQueryList};
+
+use super::chart_panel::ChartPanel;
+use super::dom::{self, Listener, listen};
+use super::findings::FindingsList;
+use super::model_panel::{ModelEvent, ModelPanel, Origin, Wish};
+use super::text_panel::{TextEvent, TextPanel};
+use super::token_strip::TokenStrip;
+use crate::api::{self, Locations, Model};
+use crate::charts::ChartName;
+use crate::error::{Code, Error, Result};
+use crate::trace::Trace;
+
+thread_local! {
+    /// Keeps the page alive for as long as its tab.
+    static APP: RefCell<Option<Rc<App>>> = const { RefCell::new(None) };
+}
+
+/// Starts the page: finds its parts, loads the demo model and traces the first sample.
+pub fn start() {
+    match configure().and_then(|()| App::new()) {
+        Ok(app) => {
+            app.load(Wish { key: "demo", title: "Demo".to_owned(), from: Origin::Address("demo".to_owned()) });
+            APP.set(Some(app));
+        }
+        Err(error) => match dom::by_id::<Element>("run-error") {
+            Ok(place) => dom::set_text(&place, &error.message),
+            Err(_) => web_sys::console::error_1(&error.message.into()),
+        },
+    }
+}
+
+/// Tells the engine's addresses, which the build wrote into the page, to `api`.
+fn configure() -> Result<()> {
+    let document = dom::document()?;
+    let base = document.base_uri().ok().flatten().unwrap_or_default();
+    let absolute = |address: &str| web_sys::Url::new_with_base(address, &base).map(|url| url.href());
+    let unbuilt = |_| Error::new(Code::UnsupportedBrowser, "This page was not built as a whole: run `make build`.");
+    let meta: HtmlMetaElement = document
+        .query_selector("meta[name=residual-stream-engine]")
+        .ok()
+        .flatten()
+        .and_then(|meta| wasm_bindgen::JsCast::dyn_into(meta).ok())
+        .ok_or_else(|| unbuilt(wasm_bindgen::JsValue::NULL))?;
+    let content = meta.content();
+    let mut addresses = content.split_whitespace();
+    let (script, module) = (addresses.next().unwrap_or_default(), addresses.next().unwrap_or_default());
+    api::configure(Locations {
+        engine_script: absolute(script).map_err(unbuilt)?,
+        engine_module: absolute(module).map_err(unbuilt)?,
+        demo: absolute("models/demo/").map_err(unbuilt)?,
+    });
+    Ok(())
+}
+
+/// A model in use.
+pub(super) struct Loaded {
+    pub wish: Wish,
+    pub model: Model,
+}
+
+/// A model that is still arriving.
+pub(super) struct Arriving {
+    pub number: u64,
+    pub wish: Wish,
+    /// There once its settings are read; blocks go on arriving.
+    pub model: Option<Model>,
+    pub abort: AbortController,
+}
+
+/// A run under way.
+pub(super) struct Running {
+    pub number: u64,
+    pub abort: AbortController,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub current: Option<Loaded>,
+    pub arriving: Option<Arriving>,
+    pub running: Option<Running>,
+    /// The last number given to a load or a run; later ones outdate earlier ones.
+    pub number: u64,
+    /// A run was asked for before there was a model.
+    pub run_when_ready: bool,
+    /// The last trace that was complete, with its status line.
+    pub good: Option<(Rc<Trace>, String)>,
+    /// What the charts show: `good`, or a part of what is being computed.
+    pub shown: Option<Rc<Trace>>,
+}
+
+impl State {
+    pub fn next_number(&mut self) -> u64 {
+        self.number += 1;
+        self.number
+    }
+}
+
+/// The page.
+pub(super) struct App {
+    pub text: Rc<TextPanel>,
+    pub tokens: Rc<TokenStrip>,
+    pub models: Rc<ModelPanel>,
+    charts: Vec<Rc<ChartPanel>>,
+    findings: FindingsList,
+    stale: HtmlElement,
+    skip_first: HtmlInputElement,
+    bins: HtmlInputElement,
+    pub state: RefCell<State>,
+    listeners: RefCell<Vec<Listener>>,
+    /// Fires when the window moves to a screen of another sharpness.
+    sharpness: RefCell<Option<Listener>>,
+}
+
+impl App {
+    fn new() -> Result<Rc<App>> {
+        let app = Rc::new(App {
+            text: TextPanel::new()?,
+            tokens: TokenStrip::new()?,
+            models: ModelPanel::new()?,
+            charts: vec![
+                ChartPanel::new("distribution", ChartName::Distribution)?,
+                ChartPanel::new("evolution", ChartName::Evolution)?,
+            ],
+            findings: FindingsList::new()?,
+            stale: dom::by_id("stale")?,
+            skip_first: dom::by_id("skip-first")?,
+            bins: dom::by_id("bins")?,
+            state: RefCell::default(),
+            listeners: RefCell::default(),
+            sharpness: RefCell::default(),
+        });
+        app.text.set_status("Loading the demo model…");
+        let weak = Rc::downgrade(&app);
+        app.text.on_event(move |event| {
+            if let Some(app) = weak.upgrade() {
+                match event {
+                    TextEvent::Run => app.run(),
+                    TextEvent::Stop => app.stop(),
+                }
+            }
+        });
+        let weak = Rc::downgrade(&app);
+        app.models.on_event(move |event| {
+            if let Some(app) = weak.upgrade() {
+                match event {
+                    ModelEvent::Load(wish) => app.load(wish),
+                    ModelEvent::AskSize(id) => app.ask_size(id),
+                    ModelEvent::Cancel => app.cancel_load(),
+                }
+            }
+        });
+        let mut listeners = Vec::new();
+        for (control, event) in [(&app.skip_first, "change"), (&app.bins, "input")] {
+            let weak = Rc::downgrade(&app);
+            listeners.push(listen(control, event, move |_| {
+                if let Some(app) = weak.upgrade() {
+                    app.show_again();
+                }
+            }));
+        }
+        if let Some(dark) = media("(prefers-color-scheme: dark)") {
+            let weak = Rc::downgrade(&app);
+            listeners.push(listen(&dark, "change", move |_| {
+                if let Some(app) = weak.upgrade() {
+                    app.redraw();
+                }
+            }));
+        }
+        app.listeners.replace(listeners);
+        app.watch_sharpness();
+        // An empty trace, so that the charts say what to do.
+        app.show(&Rc::new(Trace::default()))?;
+        Ok(app)
+    }
+
+    fn watch_sharpness(self: &Rc<Self>) {
+        let ratio = dom::window().map_or(1.0, |window| window.device_pixel_ratio());
+        let Some(query) = media(&format!("(resolution: {ratio}dppx)")) else { return };
+        let weak = Rc::downgrade(self);
+        let listener = listen(&query, "change", move |_| {
+            if let Some(app) = weak.upgrade() {
+                app.redraw();
+                // Not from within the handler that this replaces.
+                wasm_bindgen_futures::spawn_local(async move { app.watch_sharpness() });
+            }
+        });
+        self.sharpness.replace(Some(listener));
+    }
+
+    fn redraw(&self) {
+        for chart in &self.charts {
+            chart.redraw();
+        }
+    }
+
+    /// Shows a trace everywhere.
+    pub fn show(&self, trace: &Rc<Trace>) -> Result<()> {
+        let skip_first = self.skip_first.checked();
+        let typed = self.bins.value();
+        let bins: Option<usize> = typed.trim().parse().ok().filter(|bins| (1..=500).contains(bins));
+        dom::set_attribute(&self.bins, "aria-invalid", if typed.trim().is_empty() || bins.is_some() { "false" } else { "true" });
+        self.tokens.show(trace)?;
+        for chart in &self.charts {
+            chart.show(trace, bins, skip_first)?;
+        }
+        self.findings.show(trace, skip_first)?;
+        if trace.model.n_layer > 0 {
+            let root: HtmlElement = dom::by_id("how")?;
+            for (name, value) in [("n_embd", trace.model.n_embd), ("n_layer", trace.model.n_layer)] {
+                for place in dom::find_all::<Element>(&root, &format!("[data-fill={name}]")) {
+                    dom::set_text(&place, &value.to_string());
+                }
+            }
+        }
+        self.state.borrow_mut().shown = Some(trace.clone());
+        Ok(())
+    }
+
+    /// Shows the same trace after a change of a control.
+    fn show_again(&self) {
+        let shown = self.state.borrow().shown.clone();
+        if let Some(shown) = shown {
+            self.report(self.show(&shown));
+        }
+    }
+
+    /// Marks what is shown as belonging to an earlier text; an empty reason takes the mark away.
+    pub fn set_stale(&self, reason: &str) {
+        let stale = !reason.is_empty() && self.state.borrow().good.is_some();
+        dom::set_text(&self.stale, reason);
+        self.stale.set_hidden(!stale);
+        for chart in &self.charts {
+            chart.set_stale(stale);
+        }
+        self.findings.set_stale(stale);
+    }
+
+    /// Puts the last complete trace back where a part of another was shown.
+    pub fn show_last_good(&self) {
+        let good = self.state.borrow().good.clone();
+        let shown = self.state.borrow().shown.clone();
+        if let Some((good, _)) = good {
+            if shown.is_none_or(|shown| !Rc::ptr_eq(&shown, &good)) {
+                self.report(self.show(&good));
+            }
+        }
+    }
+
+    /// Tells the reader of a fault in the page itself.
+    pub fn report(&self, outcome: Result<()>) {
+        if let Err(error) = outcome {
+            self.text.set_error(&error.message);
+        }
+    }
+}
+
+fn media(query: &str) -> Option<MediaQueryList> {
+    dom::window().ok()?.match_media(query).ok().flatten()
+}
+
+/// An `AbortController`.
+pub(super) fn abort_controller() -> Result<AbortController> {
+    AbortController::new().map_err(|_| Error::new(Code::UnsupportedBrowser, "The browser has no AbortController."))
+}

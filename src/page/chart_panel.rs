@@ -1,0 +1,269 @@
+//! A chart's panel: the canvas and everything around it. Draws once a frame at most, and only what changed.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use wasm_bindgen::prelude::*;
+use web_sys::{Element, HtmlButtonElement, HtmlCanvasElement, HtmlElement, ResizeObserver};
+
+use super::dom::{self, Listener, listen};
+use super::pointer::ReadOut;
+use crate::charts::{ChartName, ChartOptions, Figure, Scene, Size, Swatch, Table, Theme, canvas};
+use crate::error::Result;
+use crate::trace::Trace;
+
+/// Size of an exported picture in CSS pixels; PNGs have twice as many pixels each way.
+const EXPORT_SIZE: (f64, f64) = (960.0, 540.0);
+
+/// What the next frame has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    Nothing,
+    /// The same scene, another highlight.
+    Highlight,
+    /// Another size, theme or figure.
+    Layout,
+}
+
+/// One chart with its legend, read-out, table, downloads and finding.
+pub struct ChartPanel {
+    name: ChartName,
+    root: HtmlElement,
+    pub(super) canvas: HtmlCanvasElement,
+    legend: Element,
+    plot: Element,
+    table_box: HtmlElement,
+    table_button: HtmlButtonElement,
+    finding: Element,
+    how_to_read: Element,
+    pub(super) read_out: ReadOut,
+    figure: RefCell<Option<Figure>>,
+    pub(super) scene: RefCell<Scene>,
+    due: Cell<Due>,
+    frame: RefCell<Option<Closure<dyn FnMut()>>>,
+    listeners: RefCell<Vec<Listener>>,
+    observer: RefCell<Option<(ResizeObserver, Closure<dyn FnMut()>)>>,
+}
+
+impl ChartPanel {
+    /// Finds the panel of this id in the page and wires it up.
+    pub fn new(id: &str, name: ChartName) -> Result<Rc<ChartPanel>> {
+        let root: HtmlElement = dom::by_id(id)?;
+        let panel = Rc::new(ChartPanel {
+            name,
+            canvas: dom::find(&root, "canvas")?,
+            legend: dom::find(&root, ".legend")?,
+            plot: dom::find(&root, ".plot")?,
+            table_box: dom::find(&root, ".table-box")?,
+            table_button: dom::find(&root, "[data-tool=table]")?,
+            finding: dom::find(&root, ".finding")?,
+            how_to_read: dom::find(&root, ".how-to-read")?,
+            read_out: ReadOut::new(&root)?,
+            root,
+            figure: RefCell::default(),
+            scene: RefCell::default(),
+            due: Cell::new(Due::Nothing),
+            frame: RefCell::default(),
+            listeners: RefCell::default(),
+            observer: RefCell::default(),
+        });
+        let weak = Rc::downgrade(&panel);
+        panel.frame.replace(Some(Closure::new(move || {
+            if let Some(panel) = weak.upgrade() {
+                panel.draw();
+            }
+        })));
+        let mut listeners = super::pointer::follow(&panel);
+        for button in dom::find_all::<HtmlButtonElement>(&panel.root, "[data-tool]") {
+            let tool = button.get_attribute("data-tool").unwrap_or_default();
+            button.set_disabled(true);
+            let weak = Rc::downgrade(&panel);
+            listeners.push(listen(&button, "click", move |_| {
+                if let Some(panel) = weak.upgrade() {
+                    let done = panel.use_tool(&tool);
+                    if let Err(error) = done {
+                        dom::set_text(&panel.finding, &error.message);
+                    }
+                }
+            }));
+        }
+        panel.listeners.replace(listeners);
+        panel.observe_size();
+        panel.draw_soon(Due::Layout);
+        Ok(panel)
+    }
+
+    fn observe_size(self: &Rc<Self>) {
+        let weak = Rc::downgrade(self);
+        let on_size = Closure::<dyn FnMut()>::new(move || {
+            if let Some(panel) = weak.upgrade() {
+                panel.draw_soon(Due::Layout);
+            }
+        });
+        if let Ok(observer) = ResizeObserver::new(on_size.as_ref().unchecked_ref()) {
+            observer.observe(&self.canvas);
+            self.observer.replace(Some((observer, on_size)));
+        }
+    }
+
+    /// Shows a trace. Cheap to call for every block that arrives.
+    pub fn show(&self, trace: &Trace, bins: Option<usize>, skip_first: bool) -> Result<()> {
+        let figure = Figure::new(self.name, trace, &ChartOptions { bins, skip_first, legend: false });
+        dom::set_attribute(&self.canvas, "aria-label", &figure.description());
+        dom::set_text(&self.how_to_read, &figure.how_to_read());
+        dom::set_text(&self.finding, &figure.finding().map_or_else(String::new, |finding| finding.text));
+        self.show_legend(&figure)?;
+        let empty = figure.empty().is_some();
+        for button in dom::find_all::<HtmlButtonElement>(&self.root, "[data-tool]") {
+            button.set_disabled(empty);
+        }
+        if !self.table_box.hidden() {
+            self.fill_table(&figure.table())?;
+        }
+        self.figure.replace(Some(figure));
+        self.draw_soon(Due::Layout);
+        Ok(())
+    }
+
+    /// Marks the chart as belonging to an earlier text.
+    pub fn set_stale(&self, stale: bool) {
+        dom::set_class(&self.root, "stale-data", stale);
+    }
+
+    /// Draws again with the next frame: after a change of theme or of screen.
+    pub fn redraw(&self) {
+        self.draw_soon(Due::Layout);
+    }
+
+    /// Draws another highlight with the next frame.
+    pub(super) fn highlight_soon(&self) {
+        self.draw_soon(Due::Highlight);
+    }
+
+    fn draw_soon(&self, due: Due) {
+        let before = self.due.get();
+        self.due.set(before.max(due));
+        if before != Due::Nothing {
+            return;
+        }
+        if let (Ok(window), Some(frame)) = (dom::window(), self.frame.borrow().as_ref()) {
+            let _ = window.request_animation_frame(frame.as_ref().unchecked_ref());
+        }
+    }
+
+    fn draw(&self) {
+        let due = self.due.replace(Due::Nothing);
+        let figure = self.figure.borrow();
+        let Some(figure) = figure.as_ref() else { return };
+        let highlight = self.read_out.hit.get();
+        let drawn = match due {
+            Due::Highlight => canvas::repaint(&self.canvas, &self.scene.borrow(), highlight),
+            _ => canvas::draw(&self.canvas, figure, &theme(), highlight).map(|scene| drop(self.scene.replace(scene))),
+        };
+        match drawn {
+            Ok(()) => self.read_out.place(&self.scene.borrow()),
+            Err(error) => dom::set_text(&self.finding, &error.message),
+        }
+    }
+
+    fn show_legend(&self, figure: &Figure) -> Result<()> {
+        let items = figure.legend();
+        let notes = figure.notes();
+        let words: String = items.iter().map(|item| item.label.as_str()).chain(notes.iter().map(String::as_str)).collect();
+        // Spares the page a layout for each block that arrives.
+        if self.legend.get_attribute("data-words").as_deref() == Some(&words) {
+            return Ok(());
+        }
+        dom::set_attribute(&self.legend, "data-words", &words);
+        self.legend.set_text_content(None);
+        for item in &items {
+            let entry: Element = dom::create("li", "")?;
+            let shape = match item.swatch {
+                Swatch::Solid => "solid",
+                Swatch::Hatched => "hatched",
+                Swatch::LineCircle => "line circle",
+                Swatch::LineSquare => "line square",
+                Swatch::Diamond => "diamond",
+            };
+            dom::append(&entry, &dom::create::<Element>("span", &format!("swatch {shape} {}", item.kind.as_str()))?);
+            dom::append(&entry, dom::create_with_text("span", "", &item.label)?.as_ref());
+            dom::append(&self.legend, &entry);
+        }
+        for note in &notes {
+            dom::append(&self.legend, dom::create_with_text("li", "note", note)?.as_ref());
+        }
+        Ok(())
+    }
+
+    fn use_tool(&self, tool: &str) -> Result<()> {
+        let figure = self.figure.borrow();
+        let Some(figure) = figure.as_ref() else { return Ok(()) };
+        let file = |ending: &str| format!("{}.{ending}", figure.title().to_lowercase().replace(' ', "-"));
+        let size = Size::new(EXPORT_SIZE.0, EXPORT_SIZE.1);
+        match tool {
+            "table" => {
+                let show = self.table_box.hidden();
+                if show {
+                    self.fill_table(&figure.table())?;
+                }
+                self.table_box.set_hidden(!show);
+                dom::set_class(&self.plot, "tabular", show);
+                dom::set_attribute(&self.table_button, "aria-pressed", if show { "true" } else { "false" });
+                Ok(())
+            }
+            // Files are for paper and for other people's pages: always dark on light.
+            "svg" => {
+                let picture = canvas::export_svg(figure, size, &Theme::light())?;
+                dom::offer_file(&dom::text_blob(&picture, "image/svg+xml")?, &file("svg"))
+            }
+            "csv" => dom::offer_file(&dom::text_blob(&figure.table().to_csv(), "text/csv")?, &file("csv")),
+            _ => {
+                let picture = canvas::export(figure, size, 2.0, &Theme::light())?;
+                let name = file("png");
+                let save = Closure::once_into_js(move |blob: JsValue| {
+                    if let Ok(blob) = blob.dyn_into::<web_sys::Blob>() {
+                        let _ = dom::offer_file(&blob, &name);
+                    }
+                });
+                let _ = picture.to_blob(save.unchecked_ref());
+                Ok(())
+            }
+        }
+    }
+
+    fn fill_table(&self, data: &Table) -> Result<()> {
+        let table: Element = dom::create("table", "")?;
+        dom::append(&table, dom::create_with_text("caption", "", &data.caption)?.as_ref());
+        let head: Element = dom::create("thead", "")?;
+        let row: Element = dom::create("tr", "")?;
+        for column in &data.columns {
+            let cell = dom::create_with_text("th", "", column)?;
+            dom::set_attribute(&cell, "scope", "col");
+            dom::append(&row, &cell);
+        }
+        dom::append(&head, &row);
+        dom::append(&table, &head);
+        let body: Element = dom::create("tbody", "")?;
+        for cells in &data.rows {
+            let row: Element = dom::create("tr", "")?;
+            for (index, cell) in cells.iter().enumerate() {
+                let cell = dom::create_with_text(if index == 0 { "th" } else { "td" }, "", &cell.text())?;
+                if index == 0 {
+                    dom::set_attribute(&cell, "scope", "row");
+                }
+                dom::append(&row, &cell);
+            }
+            dom::append(&body, &row);
+        }
+        dom::append(&table, &body);
+        self.table_box.set_text_content(None);
+        dom::append(&self.table_box, &table);
+        Ok(())
+    }
+}
+
+/// The theme that follows the system.
+fn theme() -> Theme {
+    let dark = dom::window().ok().and_then(|window| window.match_media("(prefers-color-scheme: dark)").ok().flatten());
+    if dark.is_some_and(|query| query.matches()) { Theme::dark() } else { Theme::light() }
+}

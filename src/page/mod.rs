@@ -1,0 +1,35 @@
+//! The site's page: text, model and chart panels, wired to the engine through `api`.
+//! May depend on: `api`, `charts`, `trace`, the DOM. Its pure parts compile natively, so that they are tested there.
+//! Must never know: tensors, weights, the worker's protocol. Nothing imports `page`.
+
+pub mod advice;
+pub mod progress;
+pub mod repo;
+pub mod samples;
+pub mod token_groups;
+
+#[cfg(all(feature = "page", target_arch = "wasm32"))]
+mod app;
+#[cfg(all(feature = "page", target_arch = "wasm32"))]
+mod chart_panel;
+#[cfg(all(feature = "page", target_arch = "wasm32"))]
+mod dom;
+#[cfg(all(feature = "page", target_arch = "wasm32"))]
+mod findings;
+#[cfg(all(feature = "page", target_arch = "wasm32"))]
+mod hub_size;
+#[cfg(all(feature = "page", target_arch = "wasm32"))]
+mod loads;
+#[cfg(all(feature = "page", target_arch = "wasm32"))]
+mod model_panel;
+#[cfg(all(feature = "page", target_arch = "wasm32"))]
+mod pointer;
+#[cfg(all(feature = "page", target_arch = "wasm32"))]
+mod runs;
+#[cfg(all(feature = "page", target_arch = "wasm32"))]
+mod text_panel;
+#[cfg(all(feature = "page", target_arch = "wasm32"))]
+mod token_strip;
+
+#[cfg(all(feature = "page", target_arch = "wasm32"))]
+pub use app::start;

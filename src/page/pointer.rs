@@ -1,0 +1,133 @@
+//! The read-out over a chart: follows the pointer, a tap, or the arrow keys.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use wasm_bindgen::JsCast;
+use web_sys::{Element, HtmlElement, KeyboardEvent, PointerEvent};
+
+use super::chart_panel::ChartPanel;
+use super::dom::{self, Listener, listen};
+use crate::charts::{Hit, Scene};
+use crate::error::Result;
+
+/// Distance between pointer and box, in CSS pixels.
+const GAP: f64 = 14.0;
+
+/// The box and what it shows.
+pub struct ReadOut {
+    root: HtmlElement,
+    /// Speaks what the arrow keys find; a moving pointer stays silent.
+    spoken: Element,
+    /// Index of the hit that is looked at.
+    pub hit: Cell<Option<usize>>,
+    /// Where the pointer is, in CSS pixels from the canvas' corner; `None` when the keyboard chose the hit.
+    at: Cell<Option<(f64, f64)>>,
+    shown: Cell<Option<usize>>,
+}
+
+impl ReadOut {
+    /// Finds the read-out of a chart's panel.
+    pub fn new(panel: &Element) -> Result<ReadOut> {
+        Ok(ReadOut {
+            root: dom::find(panel, ".readout")?,
+            spoken: dom::find(panel, ".plot [role=status]")?,
+            hit: Cell::new(None),
+            at: Cell::new(None),
+            shown: Cell::new(None),
+        })
+    }
+
+    /// Fills the box and puts it beside the pointer or the hit's anchor. Called with every frame that draws.
+    pub fn place(&self, scene: &Scene) {
+        let hit = self.hit.get().and_then(|index| scene.hits.get(index));
+        self.root.set_hidden(hit.is_none());
+        let Some(hit) = hit else { return self.shown.set(None) };
+        // The numbers under an index change with every trace, so the box is filled anew unless only the pointer moved.
+        if self.shown.replace(self.hit.get()) != self.hit.get() || self.root.get_attribute("data-text") != Some(hit.text()) {
+            let _ = self.fill(hit);
+        }
+        let (width, height) = (f64::from(self.root.offset_width()), f64::from(self.root.offset_height()));
+        let (x, y) = self.at.get().unwrap_or((hit.anchor.x, hit.anchor.y));
+        let left = if x + GAP + width > scene.size.width { x - GAP - width } else { x + GAP };
+        let top = if y - GAP - height < 0.0 { y + GAP } else { y - GAP - height };
+        let left = left.clamp(0.0, (scene.size.width - width).max(0.0));
+        let top = top.clamp(0.0, (scene.size.height - height).max(0.0));
+        let _ = self.root.style().set_property("transform", &format!("translate({left:.0}px, {top:.0}px)"));
+    }
+
+    fn fill(&self, hit: &Hit) -> Result<()> {
+        dom::set_attribute(&self.root, "data-text", &hit.text());
+        self.root.set_text_content(None);
+        dom::append(&self.root, dom::create_with_text("b", "", &hit.title)?.as_ref());
+        for row in &hit.rows {
+            let line: Element = dom::create("span", "readout-row")?;
+            let kind = row.kind.map_or("", |kind| kind.as_str());
+            dom::append(&line, &dom::create::<Element>("i", kind)?);
+            dom::append(&line, dom::create_with_text("span", "", &row.label)?.as_ref());
+            dom::append(&line, dom::create_with_text("span", "value", &row.value)?.as_ref());
+            dom::append(&self.root, &line);
+        }
+        Ok(())
+    }
+}
+
+/// Wires pointer, touch and keyboard of a chart's canvas to its read-out.
+pub fn follow(panel: &Rc<ChartPanel>) -> Vec<Listener> {
+    let mut listeners = Vec::new();
+    for name in ["pointermove", "pointerdown"] {
+        let weak = Rc::downgrade(panel);
+        listeners.push(listen(&panel.canvas, name, move |event| {
+            if let (Some(panel), Some(event)) = (weak.upgrade(), event.dyn_ref::<PointerEvent>()) {
+                let (x, y) = (f64::from(event.offset_x()), f64::from(event.offset_y()));
+                let hit = panel.scene.borrow().hit_at(x, y);
+                panel.read_out.at.set(Some((x, y)));
+                look_at(&panel, hit);
+            }
+        }));
+    }
+    for name in ["pointerleave", "pointercancel", "blur"] {
+        let weak = Rc::downgrade(panel);
+        listeners.push(listen(&panel.canvas, name, move |event| {
+            // A lifted finger "leaves" at once; what it tapped stays to be read.
+            let touch = event.dyn_ref::<PointerEvent>().is_some_and(|event| event.pointer_type() == "touch");
+            if let (Some(panel), false) = (weak.upgrade(), touch) {
+                look_at(&panel, None);
+            }
+        }));
+    }
+    let weak = Rc::downgrade(panel);
+    listeners.push(listen(&panel.canvas, "keydown", move |event| {
+        if let (Some(panel), Some(key)) = (weak.upgrade(), event.dyn_ref::<KeyboardEvent>()) {
+            on_key(&panel, key);
+        }
+    }));
+    listeners
+}
+
+fn on_key(panel: &ChartPanel, key: &KeyboardEvent) {
+    let scene = panel.scene.borrow();
+    let Some(last) = scene.hits.len().checked_sub(1) else { return };
+    let here = panel.read_out.hit.get();
+    let next = match key.key().as_str() {
+        "ArrowRight" | "ArrowDown" => Some(here.map_or(0, |hit| (hit + 1).min(last))),
+        "ArrowLeft" | "ArrowUp" => Some(here.map_or(last, |hit| hit.saturating_sub(1))),
+        "Home" => Some(0),
+        "End" => Some(last),
+        "Escape" => None,
+        _ => return,
+    };
+    key.prevent_default();
+    panel.read_out.at.set(None);
+    if let Some(hit) = next.and_then(|index| scene.hits.get(index)) {
+        dom::set_text(&panel.read_out.spoken, &hit.text());
+    }
+    look_at(panel, next);
+}
+
+fn look_at(panel: &ChartPanel, hit: Option<usize>) {
+    if hit.is_some() || panel.read_out.hit.get().is_some() {
+        panel.read_out.hit.set(hit);
+        panel.highlight_soon();
+    }
+}

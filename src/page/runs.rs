@@ -1,0 +1,151 @@
+//! Tracing what is in the text box. A new run replaces the one under way.
+
+use std::rc::Rc;
+
+use wasm_bindgen_futures::spawn_local;
+
+use super::advice::{Step, ends_engine, explain};
+use super::app::{App, Running, abort_controller};
+use super::dom;
+use super::progress::format_milliseconds;
+use crate::api::{Model, TraceOptions};
+use crate::error::{Code, Error};
+use crate::trace::Trace;
+
+const STALE: &str = "What is shown below belongs to the text that ran last.";
+
+impl App {
+    /// Traces the text in the box on the newest model there is.
+    pub fn run(self: &Rc<Self>) {
+        self.drop_run();
+        let texts = self.text.sentences();
+        if texts.is_empty() {
+            self.text.set_status("");
+            return self.refuse("There is nothing to trace. Type a sentence, or pick a sample.");
+        }
+        let (model, waiting) = {
+            let mut state = self.state.borrow_mut();
+            let arriving = state.arriving.as_ref().and_then(|arriving| arriving.model.clone());
+            let model = arriving.or_else(|| state.current.as_ref().map(|current| current.model.clone()));
+            let waiting = model.is_none() && state.arriving.is_some();
+            state.run_when_ready = waiting;
+            (model, waiting)
+        };
+        let Some(model) = model else {
+            return match waiting {
+                true => self.text.set_status("Waiting for the model…"),
+                false => self.refuse("No model is loaded. Pick one in the model panel, then run again."),
+            };
+        };
+        let abort = match abort_controller() {
+            Ok(abort) => abort,
+            Err(error) => return self.refuse(&error.message),
+        };
+        let signal = abort.signal();
+        let number = {
+            let mut state = self.state.borrow_mut();
+            let number = state.next_number();
+            state.running = Some(Running { number, abort });
+            number
+        };
+        self.text.set_error("");
+        self.text.set_running(true);
+        self.text.set_status("Running…");
+        let weak = Rc::downgrade(self);
+        let on_partial: Rc<dyn Fn(Trace)> = Rc::new(move |trace| {
+            if let Some(app) = weak.upgrade().filter(|app| app.is_running(number)) {
+                app.show_partial(trace);
+            }
+        });
+        let options =
+            TraceOptions { predictions: false, signal: Some(signal), on_partial: Some(on_partial), ..Default::default() };
+        let app = self.clone();
+        spawn_local(async move {
+            let started = dom::now();
+            let outcome = model.trace(texts, options).await;
+            // Another run may have replaced this one meanwhile.
+            if app.is_running(number) {
+                match outcome {
+                    Ok(trace) => app.show_complete(trace, &model, dom::now() - started),
+                    Err(error) => app.fail_run(&model, &error),
+                }
+            }
+        });
+    }
+
+    fn is_running(&self, number: u64) -> bool {
+        self.state.borrow().running.as_ref().is_some_and(|running| running.number == number)
+    }
+
+    /// Ends the run under way because the reader asked for it.
+    pub fn stop(&self) {
+        let waited = std::mem::take(&mut self.state.borrow_mut().run_when_ready);
+        if self.drop_run() || waited {
+            self.text.set_status("Stopped.");
+            self.show_last_good();
+        }
+    }
+
+    /// Ends the run under way, if there is one.
+    pub fn drop_run(&self) -> bool {
+        let running = self.state.borrow_mut().running.take();
+        let ran = running.is_some();
+        if let Some(running) = running {
+            running.abort.abort();
+            self.text.set_running(false);
+        }
+        ran
+    }
+
+    fn show_partial(&self, trace: Trace) {
+        let (done, layers) = (trace.layer_count(), trace.model.n_layer);
+        self.set_stale("");
+        self.report(self.show(&Rc::new(trace)));
+        self.text.set_status(&format!("Block {done} of {layers} computed; the rest is still arriving."));
+    }
+
+    fn show_complete(&self, trace: Trace, model: &Model, milliseconds: f64) {
+        self.state.borrow_mut().running = None;
+        self.text.set_running(false);
+        let tokens: usize = trace.sequences.iter().map(|sequence| sequence.token_count()).sum();
+        let count = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
+        let status = format!(
+            "{} · {} · {} · {}",
+            count(tokens, "token"),
+            format_milliseconds(milliseconds),
+            count(model.workers(), "core"),
+            model.simd()
+        );
+        let trace = Rc::new(trace);
+        self.set_stale("");
+        self.report(self.show(&trace));
+        self.text.set_status(&status);
+        self.state.borrow_mut().good = Some((trace, status));
+    }
+
+    fn fail_run(&self, model: &Model, error: &Error) {
+        self.state.borrow_mut().running = None;
+        self.text.set_running(false);
+        // A load that fails says so in the model panel; a run on its model has nothing to add.
+        let of_the_text =
+            matches!(error.code, Code::TooLong | Code::EmptyInput | Code::NoTokenizer | Code::TokenOutOfRange);
+        let arriving = self.state.borrow().arriving.as_ref().is_some_and(|arriving| arriving.model.is_some());
+        if error.code == Code::Aborted || arriving && !of_the_text {
+            self.text.set_status("");
+            return self.show_last_good();
+        }
+        if ends_engine(error.code) {
+            model.close();
+            self.lose_current(error);
+        }
+        self.text.set_status("");
+        self.refuse(&explain(error, Step::Run));
+    }
+
+    /// Says why there is no new result; the last one stays, marked as such.
+    fn refuse(&self, message: &str) {
+        self.text.set_error(message);
+        self.show_last_good();
+        self.set_stale(STALE);
+    }
+}

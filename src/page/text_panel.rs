@@ -1,0 +1,127 @@
+//! The text panel: sentences, samples, Run and Stop, the status line and a run's error.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use wasm_bindgen::JsCast;
+use web_sys::{Element, HtmlButtonElement, HtmlElement, HtmlTextAreaElement, KeyboardEvent};
+
+use super::dom::{self, Listener, listen};
+use super::samples;
+use crate::error::Result;
+
+/// What a reader asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextEvent {
+    /// Trace what is in the box.
+    Run,
+    /// End the run under way.
+    Stop,
+}
+
+/// Handles to the panel's elements.
+pub struct TextPanel {
+    input: HtmlTextAreaElement,
+    samples: Vec<HtmlButtonElement>,
+    run: HtmlButtonElement,
+    stop: HtmlButtonElement,
+    status: Element,
+    error: Element,
+    listeners: RefCell<Vec<Listener>>,
+}
+
+impl TextPanel {
+    /// Finds the panel in the page and puts the first sample into it, unless the browser kept a text.
+    pub fn new() -> Result<Rc<TextPanel>> {
+        let root: HtmlElement = dom::by_id("samples")?;
+        let panel = TextPanel {
+            input: dom::by_id("text-input")?,
+            samples: dom::find_all(&root, "[data-sample]"),
+            run: dom::by_id("run")?,
+            stop: dom::by_id("stop")?,
+            status: dom::by_id("run-status")?,
+            error: dom::by_id("run-error")?,
+            listeners: RefCell::default(),
+        };
+        if panel.input.value().is_empty() {
+            panel.input.set_value(samples::SAMPLES[0].text);
+        }
+        panel.mark_sample();
+        Ok(Rc::new(panel))
+    }
+
+    /// Calls `handler` on every wish of the reader.
+    pub fn on_event(self: &Rc<Self>, handler: impl Fn(TextEvent) + 'static) {
+        let handler = Rc::new(handler);
+        let mut listeners = self.listeners.borrow_mut();
+        for (button, event) in [(&self.run, TextEvent::Run), (&self.stop, TextEvent::Stop)] {
+            let handler = handler.clone();
+            listeners.push(listen(button, "click", move |_| handler(event)));
+        }
+        for button in &self.samples {
+            let (panel, handler, chosen) = (Rc::downgrade(self), handler.clone(), button.clone());
+            listeners.push(listen(button, "click", move |_| {
+                let key = chosen.get_attribute("data-sample").unwrap_or_default();
+                if let (Some(panel), Some(sample)) = (panel.upgrade(), samples::sample(&key)) {
+                    panel.input.set_value(sample.text);
+                    panel.mark_sample();
+                    handler(TextEvent::Run);
+                }
+            }));
+        }
+        let panel = Rc::downgrade(self);
+        listeners.push(listen(&self.input, "input", move |_| {
+            if let Some(panel) = panel.upgrade() {
+                panel.mark_sample();
+            }
+        }));
+        listeners.push(listen(&self.input, "keydown", move |event| {
+            if let Some(key) = event.dyn_ref::<KeyboardEvent>() {
+                if key.key() == "Enter" && (key.ctrl_key() || key.meta_key()) && !key.repeat() {
+                    key.prevent_default();
+                    handler(TextEvent::Run);
+                }
+            }
+        }));
+    }
+
+    /// Shows which sample is in the box, if one is.
+    fn mark_sample(&self) {
+        let text = self.input.value();
+        for button in &self.samples {
+            let key = button.get_attribute("data-sample").unwrap_or_default();
+            let chosen = samples::sample(&key).is_some_and(|sample| sample.text == text);
+            dom::set_attribute(button, "aria-pressed", if chosen { "true" } else { "false" });
+        }
+    }
+
+    /// The sentences in the box.
+    pub fn sentences(&self) -> Vec<String> {
+        samples::sentences(&self.input.value())
+    }
+
+    /// Shows whether a run is under way. A second Run replaces the first, so Run stays usable.
+    pub fn set_running(&self, running: bool) {
+        // A disabled button drops the keyboard's focus on the floor.
+        let had_focus = dom::document().ok().and_then(|d| d.active_element()).is_some_and(|e| e.is_same_node(Some(&self.stop)));
+        self.stop.set_disabled(!running);
+        if had_focus && !running {
+            let _ = self.run.focus();
+        }
+        match running {
+            true => dom::set_attribute(&self.status, "data-busy", ""),
+            false => drop(self.status.remove_attribute("data-busy")),
+        }
+    }
+
+    /// The line beside the buttons.
+    pub fn set_status(&self, text: &str) {
+        dom::set_text(&self.status, text);
+    }
+
+    /// The sentence below the buttons when something went wrong; empty when nothing did.
+    pub fn set_error(&self, text: &str) {
+        dom::set_text(&self.error, text);
+        dom::set_attribute(&self.input, "aria-invalid", if text.is_empty() { "false" } else { "true" });
+    }
+}

@@ -1,0 +1,176 @@
+//! The token strip: what the tokenizer made of each sentence. Tokens enter the page as text nodes only.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use wasm_bindgen::JsCast;
+use web_sys::{Element, HtmlElement, KeyboardEvent};
+
+use super::dom::{self, Listener, listen};
+use super::token_groups::{Piece, TokenGroup, describe_group, group_tokens, pieces};
+use crate::error::Result;
+use crate::trace::Trace;
+
+/// More chips than this are counted, not shown: building them would hold the page up.
+const MOST_CHIPS: usize = 1200;
+const HINT: &str = "Point at a token to see its id and norms.";
+
+/// One chip and what it stands for.
+struct Chip {
+    element: HtmlElement,
+    sequence: usize,
+    group: TokenGroup,
+}
+
+/// The strip and the line below it. One tab stop; arrow keys move within.
+pub struct TokenStrip {
+    root: HtmlElement,
+    detail: Element,
+    trace: RefCell<Rc<Trace>>,
+    chips: RefCell<Vec<Chip>>,
+    current: Cell<usize>,
+    listeners: RefCell<Vec<Listener>>,
+}
+
+impl TokenStrip {
+    /// Finds the strip in the page.
+    pub fn new() -> Result<Rc<TokenStrip>> {
+        let strip = Rc::new(TokenStrip {
+            root: dom::by_id("tokens")?,
+            detail: dom::by_id("token-detail")?,
+            trace: RefCell::default(),
+            chips: RefCell::default(),
+            current: Cell::new(0),
+            listeners: RefCell::default(),
+        });
+        let mut listeners = Vec::new();
+        for name in ["pointerover", "focusin", "pointerdown"] {
+            let weak = Rc::downgrade(&strip);
+            listeners.push(listen(&strip.root, name, move |event| {
+                let Some(strip) = weak.upgrade() else { return };
+                let target = event.target().and_then(|target| target.dyn_into::<Element>().ok());
+                let chip = target.and_then(|element| element.closest("[data-chip]").ok().flatten());
+                let index = chip.and_then(|chip| chip.get_attribute("data-chip")?.parse().ok());
+                if let Some(index) = index {
+                    strip.select(index);
+                }
+            }));
+        }
+        let weak = Rc::downgrade(&strip);
+        listeners.push(listen(&strip.root, "keydown", move |event| {
+            if let (Some(strip), Some(key)) = (weak.upgrade(), event.dyn_ref::<KeyboardEvent>()) {
+                strip.on_key(key);
+            }
+        }));
+        strip.listeners.replace(listeners);
+        Ok(strip)
+    }
+
+    /// Shows a trace's tokens. The chips are built anew only where the tokens differ.
+    pub fn show(&self, trace: &Rc<Trace>) -> Result<()> {
+        let before = self.trace.replace(trace.clone());
+        let same = before.sequences.len() == trace.sequences.len()
+            && before.sequences.iter().zip(&trace.sequences).all(|(a, b)| a.ids == b.ids && a.tokens == b.tokens);
+        if same {
+            // The numbers may be new.
+            if self.chips.borrow().iter().any(|chip| chip.element.get_attribute("aria-selected").as_deref() == Some("true")) {
+                self.select(self.current.get());
+            }
+            return Ok(());
+        }
+        self.root.set_text_content(None);
+        dom::set_text(&self.detail, HINT);
+        self.current.set(0);
+        let mut chips = Vec::new();
+        let mut left_out = 0;
+        for (index, sequence) in trace.sequences.iter().enumerate() {
+            let row: HtmlElement = dom::create("div", "sequence")?;
+            dom::set_attribute(&row, "role", "group");
+            dom::set_attribute(&row, "aria-label", &format!("Sentence {}", index + 1));
+            for group in group_tokens(sequence) {
+                if chips.len() >= MOST_CHIPS {
+                    left_out += group.tokens.len();
+                    continue;
+                }
+                let element = chip_element(&group, chips.len())?;
+                dom::append(&row, &element);
+                chips.push(Chip { element, sequence: index, group });
+            }
+            if row.child_element_count() > 0 {
+                dom::append(&self.root, &row);
+            }
+        }
+        // A listbox without options is not a listbox.
+        dom::set_attribute(&self.root, "role", if chips.is_empty() { "group" } else { "listbox" });
+        self.chips.replace(chips);
+        if left_out > 0 {
+            dom::set_text(&self.detail, &format!("{left_out} more tokens are traced but not shown here. {HINT}"));
+        }
+        Ok(())
+    }
+
+    fn on_key(&self, key: &KeyboardEvent) {
+        let last = self.chips.borrow().len().saturating_sub(1);
+        let here = self.current.get();
+        let next = match key.key().as_str() {
+            "ArrowRight" => here + 1,
+            "ArrowLeft" => here.saturating_sub(1),
+            "ArrowDown" => self.neighbour_row(here, 1),
+            "ArrowUp" => self.neighbour_row(here, -1),
+            "Home" => 0,
+            "End" => last,
+            _ => return,
+        };
+        key.prevent_default();
+        let element = self.chips.borrow().get(next.min(last)).map(|chip| chip.element.clone());
+        if let Some(element) = element {
+            // focusin selects it.
+            let _ = element.focus();
+        }
+    }
+
+    /// The first chip of the next or the previous sentence.
+    fn neighbour_row(&self, from: usize, step: isize) -> usize {
+        let chips = self.chips.borrow();
+        let Some(sequence) = chips.get(from).map(|chip| chip.sequence) else { return from };
+        let Some(wanted) = sequence.checked_add_signed(step) else { return from };
+        chips.iter().position(|chip| chip.sequence == wanted).unwrap_or(from)
+    }
+
+    fn select(&self, index: usize) {
+        let chips = self.chips.borrow();
+        let Some(chip) = chips.get(index) else { return };
+        if let Some(before) = chips.get(self.current.get()) {
+            dom::set_attribute(&before.element, "aria-selected", "false");
+            dom::set_attribute(&before.element, "tabindex", "-1");
+        }
+        dom::set_attribute(&chip.element, "aria-selected", "true");
+        dom::set_attribute(&chip.element, "tabindex", "0");
+        self.current.set(index);
+        if let Some(sequence) = self.trace.borrow().sequences.get(chip.sequence) {
+            dom::set_text(&self.detail, &describe_group(sequence, &chip.group));
+        }
+    }
+}
+
+fn chip_element(group: &TokenGroup, index: usize) -> Result<HtmlElement> {
+    let joined = group.tokens.len() > 1;
+    let chip: HtmlElement = dom::create("span", if joined { "token joined" } else { "token" })?;
+    dom::set_attribute(&chip, "role", "option");
+    dom::set_attribute(&chip, "aria-selected", "false");
+    dom::set_attribute(&chip, "tabindex", if index == 0 { "0" } else { "-1" });
+    dom::set_attribute(&chip, "data-chip", &index.to_string());
+    let word: HtmlElement = dom::create("span", "")?;
+    for piece in pieces(&group.text) {
+        let part = match piece {
+            Piece::Text(text) => dom::create_with_text("span", "", &text)?,
+            Piece::Sign(sign) => dom::create_with_text("i", "", sign)?,
+        };
+        dom::append(&word, &part);
+    }
+    dom::append(&chip, &word);
+    if joined {
+        dom::append(&chip, dom::create_with_text("small", "", &format!("×{}", group.tokens.len()))?.as_ref());
+    }
+    Ok(chip)
+}
