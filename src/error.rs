@@ -47,6 +47,8 @@ pub enum Code {
     UnsupportedBrowser,
     /// The engine stopped because of a fault in this program.
     EngineCrashed,
+    /// A function was given something that it does not take; a mistake of the calling code.
+    BadArgument,
 }
 
 impl Code {
@@ -72,6 +74,7 @@ impl Code {
             Code::Aborted => "aborted",
             Code::UnsupportedBrowser => "unsupported-browser",
             Code::EngineCrashed => "engine-crashed",
+            Code::BadArgument => "bad-argument",
         }
     }
 }

@@ -36,6 +36,7 @@
 
 pub mod charts;
 pub mod error;
+pub mod protocol;
 pub mod trace;
 
 #[cfg(feature = "engine")]
@@ -47,7 +48,6 @@ pub mod weights;
 
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
 pub mod api;
-#[cfg(all(feature = "page", target_arch = "wasm32"))]
 pub mod page;
 
 pub use error::{Code, Error, Result};

@@ -1,0 +1,373 @@
+//! A model on the page's side: a handle on the worker that holds it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use js_sys::{Function, Object, Promise, Reflect};
+use wasm_bindgen::closure::Closure;
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::{JsFuture, spawn_local};
+use web_sys::{AbortSignal, Event, MessageEvent, Worker};
+
+use super::abort::{AbortListener, aborted};
+use super::errors;
+use super::launch::{demo_address, launch};
+use super::source::Source;
+use crate::protocol::{FromEngine, Opened, Progress, RunOptions, ToEngine};
+use crate::trace::{ModelInfo, Trace, js};
+use crate::{Code, Error, Result};
+
+/// How to load.
+#[derive(Clone, Default)]
+pub struct LoadOptions {
+    /// Told how loading goes on.
+    pub on_progress: Option<Rc<dyn Fn(Progress)>>,
+    /// Stops loading.
+    pub signal: Option<AbortSignal>,
+    /// Base URL instead of the Hugging Face hub.
+    pub hub: Option<String>,
+}
+
+/// How to trace.
+#[derive(Clone)]
+pub struct TraceOptions {
+    /// Record the norm of every head's part.
+    pub heads: bool,
+    /// Top-k of the logit lens per cell; 0 for none.
+    pub lens: usize,
+    /// Log-probabilities and next tokens.
+    pub predictions: bool,
+    /// Stops the trace.
+    pub signal: Option<AbortSignal>,
+    /// Told after each block of a model that is still arriving.
+    pub on_partial: Option<Rc<dyn Fn(Trace)>>,
+}
+
+impl Default for TraceOptions {
+    fn default() -> Self {
+        TraceOptions { heads: false, lens: 0, predictions: true, signal: None, on_partial: None }
+    }
+}
+
+/// What to trace.
+pub(super) enum Input {
+    Texts(Vec<String>),
+    Ids(Vec<Vec<u32>>),
+}
+
+/// A trace that is being made.
+struct Pending {
+    resolve: Function,
+    reject: Function,
+    on_partial: Option<Rc<dyn Fn(JsValue)>>,
+    _abort: Option<AbortListener>,
+}
+
+/// The two ends of a promise that something else will settle.
+struct Deferred {
+    promise: Promise,
+    resolve: Function,
+    reject: Function,
+}
+
+impl Deferred {
+    fn new() -> Deferred {
+        let mut ends = None;
+        let promise = Promise::new(&mut |resolve, reject| ends = Some((resolve, reject)));
+        // The promise calls its function before it returns.
+        let (resolve, reject) = ends.unwrap_or_else(|| (Function::default(), Function::default()));
+        Deferred { promise, resolve, reject }
+    }
+
+    fn resolve(&self, value: &JsValue) {
+        let _ = self.resolve.call1(&JsValue::UNDEFINED, value);
+    }
+
+    fn reject(&self, error: &Error) {
+        let _ = self.reject.call1(&JsValue::UNDEFINED, &errors::to_js(error));
+    }
+}
+
+struct Inner {
+    worker: Worker,
+    opened: RefCell<Opened>,
+    opening: Deferred,
+    ready: Deferred,
+    on_progress: Option<Rc<dyn Fn(Progress)>>,
+    pending: RefCell<HashMap<u32, Pending>>,
+    last_request: Cell<u32>,
+    /// Why there is no engine any more.
+    ended: RefCell<Option<Error>>,
+    abort: RefCell<Option<AbortListener>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.worker.terminate();
+    }
+}
+
+/// A model in a worker of its own. Clones share it; [`Model::close`], or the last clone's end, ends the worker.
+#[derive(Clone)]
+pub struct Model {
+    inner: Rc<Inner>,
+    _listeners: Rc<(Closure<dyn Fn(MessageEvent)>, Closure<dyn Fn(Event)>)>,
+}
+
+impl Model {
+    /// Starts an engine and loads a model into it. Returns once settings and tensor index are read; blocks go on
+    /// arriving, and [`Model::ready`] waits for the last.
+    ///
+    /// # Errors
+    /// Every code of loading; the engine is gone then.
+    pub async fn load(source: Source, options: LoadOptions) -> Result<Model> {
+        let stopped = || aborted("loading the model");
+        let is_aborted = |signal: &Option<AbortSignal>| signal.as_ref().is_some_and(AbortSignal::aborted);
+        if is_aborted(&options.signal) {
+            return Err(stopped());
+        }
+        let worker = launch().await?;
+        let inner = Rc::new(Inner {
+            worker,
+            opened: RefCell::default(),
+            opening: Deferred::new(),
+            ready: Deferred::new(),
+            on_progress: options.on_progress,
+            pending: RefCell::default(),
+            last_request: Cell::new(0),
+            ended: RefCell::new(None),
+            abort: RefCell::new(None),
+        });
+        // Without a handler of their own, promises that nobody asked for would complain on the console.
+        for promise in [inner.opening.promise.clone(), inner.ready.promise.clone()] {
+            spawn_local(async move {
+                let _ = JsFuture::from(promise).await;
+            });
+        }
+        let model = Model { _listeners: Rc::new(listen(&inner)), inner };
+        if is_aborted(&options.signal) {
+            return Err(stopped());
+        }
+        if let Some(signal) = options.signal {
+            let weak = Rc::downgrade(&model.inner);
+            let on_abort = move || {
+                if let Some(inner) = weak.upgrade() {
+                    inner.end(&stopped());
+                }
+            };
+            model.inner.abort.replace(Some(AbortListener::new(signal, on_abort)));
+        }
+        model.inner.send_load(&source, options.hub)?;
+        JsFuture::from(model.inner.opening.promise.clone()).await.map_err(|why| errors::from_js(&why))?;
+        Ok(model)
+    }
+
+    /// Sizes of the model.
+    pub fn info(&self) -> ModelInfo {
+        self.inner.opened.borrow().model.clone()
+    }
+
+    /// What is known of the model.
+    pub(super) fn opened(&self) -> Opened {
+        self.inner.opened.borrow().clone()
+    }
+
+    /// "relaxed" or "simd128": which engine runs.
+    pub fn simd(&self) -> String {
+        self.inner.opened.borrow().simd.clone()
+    }
+
+    /// Workers the engine computes with.
+    pub fn workers(&self) -> usize {
+        self.inner.opened.borrow().workers
+    }
+
+    /// Numbers in all tensors.
+    pub fn parameters(&self) -> u64 {
+        self.inner.opened.borrow().parameters as u64
+    }
+
+    /// Whether text can be split; otherwise only token ids can be traced.
+    pub fn has_tokenizer(&self) -> bool {
+        self.inner.opened.borrow().has_tokenizer
+    }
+
+    /// Waits for the last byte.
+    ///
+    /// # Errors
+    /// Whatever ended the loading.
+    pub async fn ready(&self) -> Result<()> {
+        JsFuture::from(self.ready_promise()).await.map(|_| ()).map_err(|why| errors::from_js(&why))
+    }
+
+    pub(super) fn ready_promise(&self) -> Promise {
+        self.inner.ready.promise.clone()
+    }
+
+    /// Traces texts, one sequence each.
+    ///
+    /// # Errors
+    /// Every code of tracing; `Aborted` when the signal fires or the model is closed.
+    pub async fn trace(&self, texts: Vec<String>, options: TraceOptions) -> Result<Trace> {
+        let run = RunOptions { heads: options.heads, lens: options.lens, predictions: options.predictions };
+        let on_partial = options.on_partial.map(|call| {
+            Rc::new(move |trace: JsValue| {
+                if let Ok(trace) = js::from_js(&trace) {
+                    call(trace);
+                }
+            }) as Rc<dyn Fn(JsValue)>
+        });
+        let promise = self.request(Input::Texts(texts), run, options.signal, on_partial)?;
+        js::from_js(&JsFuture::from(promise).await.map_err(|why| errors::from_js(&why))?)
+    }
+
+    /// Asks for a trace; the promise settles with the trace as JavaScript has it.
+    pub(super) fn request(
+        &self,
+        input: Input,
+        options: RunOptions,
+        signal: Option<AbortSignal>,
+        on_partial: Option<Rc<dyn Fn(JsValue)>>,
+    ) -> Result<Promise> {
+        if let Some(error) = self.inner.ended.borrow().clone() {
+            return Err(error);
+        }
+        if signal.as_ref().is_some_and(AbortSignal::aborted) {
+            return Err(aborted("the trace"));
+        }
+        let request = self.inner.last_request.get().wrapping_add(1);
+        self.inner.last_request.set(request);
+        let Deferred { promise, resolve, reject } = Deferred::new();
+        let abort = signal.map(|signal| {
+            let weak = Rc::downgrade(&self.inner);
+            AbortListener::new(signal, move || {
+                if let Some(inner) = weak.upgrade() {
+                    inner.cancel(request);
+                }
+            })
+        });
+        let partial = on_partial.is_some();
+        self.inner.pending.borrow_mut().insert(request, Pending { resolve, reject, on_partial, _abort: abort });
+        let (texts, ids) = match input {
+            Input::Texts(texts) => (Some(texts), None),
+            Input::Ids(ids) => (None, Some(ids)),
+        };
+        self.inner.send(&ToEngine::Trace { request, texts, ids, options, partial }, None)?;
+        Ok(promise)
+    }
+
+    /// Ends the worker and gives its memory back. What is under way is rejected with `Aborted`.
+    pub fn close(&self) {
+        self.inner.end(&Error::new(Code::Aborted, "the model was closed."));
+    }
+}
+
+fn listen(inner: &Rc<Inner>) -> (Closure<dyn Fn(MessageEvent)>, Closure<dyn Fn(Event)>) {
+    let weak = Rc::downgrade(inner);
+    let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
+        if let Some(inner) = weak.upgrade() {
+            inner.hear(&event.data());
+        }
+    });
+    let weak = Rc::downgrade(inner);
+    let on_error = Closure::<dyn Fn(Event)>::new(move |event: Event| {
+        event.prevent_default();
+        if let Some(inner) = weak.upgrade() {
+            let why = Reflect::get(&event, &"message".into()).ok().and_then(|why| why.as_string()).unwrap_or_default();
+            inner.end(&Error::new(Code::EngineCrashed, format!("the engine could not go on: {why}")));
+        }
+    });
+    inner.worker.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
+    inner.worker.set_onerror(Some(on_error.as_ref().unchecked_ref()));
+    (on_message, on_error)
+}
+
+impl Inner {
+    fn send_load(&self, source: &Source, hub: Option<String>) -> Result<()> {
+        let (address, files) = match source {
+            Source::Address(address) if address == "demo" => (Some(demo_address()), None),
+            Source::Address(address) => (Some(address.clone()), None),
+            Source::Files(files) => (None, Some(files.to_js())),
+        };
+        self.send(&ToEngine::Load { address, source: source.name().to_string(), hub }, files.map(Into::into))
+    }
+
+    fn send(&self, message: &ToEngine, files: Option<JsValue>) -> Result<()> {
+        let failed = |why: String| Error::new(Code::BadArgument, format!("the engine cannot be sent this: {why}"));
+        let object = Object::new();
+        let written = serde_wasm_bindgen::to_value(message).map_err(|why| failed(why.to_string()))?;
+        let _ = Reflect::set(&object, &"message".into(), &written);
+        if let Some(files) = files {
+            let _ = Reflect::set(&object, &"files".into(), &files);
+        }
+        self.worker.post_message(&object).map_err(|why| failed(errors::from_js(&why).message))
+    }
+
+    fn hear(&self, data: &JsValue) {
+        let message = Reflect::get(data, &"message".into()).unwrap_or(JsValue::UNDEFINED);
+        let trace = || Reflect::get(data, &"trace".into()).unwrap_or(JsValue::UNDEFINED);
+        match serde_wasm_bindgen::from_value(message) {
+            Ok(FromEngine::Progress(progress)) => {
+                if let Some(on_progress) = &self.on_progress {
+                    on_progress(progress);
+                }
+            }
+            Ok(FromEngine::Opened(opened)) => {
+                self.opened.replace(opened);
+                self.opening.resolve(&JsValue::UNDEFINED);
+            }
+            Ok(FromEngine::Ready) => {
+                self.abort.replace(None);
+                self.ready.resolve(&JsValue::UNDEFINED);
+            }
+            Ok(FromEngine::Partial { request }) => {
+                let on_partial = self.pending.borrow().get(&request).and_then(|pending| pending.on_partial.clone());
+                if let Some(on_partial) = on_partial {
+                    on_partial(trace());
+                }
+            }
+            Ok(FromEngine::Done { request }) => {
+                if let Some(pending) = self.pending.borrow_mut().remove(&request) {
+                    let _ = pending.resolve.call1(&JsValue::UNDEFINED, &trace());
+                }
+            }
+            Ok(FromEngine::Failed { request, error }) => self.reject(request, &error),
+            Ok(FromEngine::LoadFailed { error } | FromEngine::Crashed { error }) => self.end(&error),
+            Err(why) => {
+                let message = format!("page and engine are of different versions ({why}). Reload the page.");
+                self.end(&Error::new(Code::EngineCrashed, message));
+            }
+        }
+    }
+
+    fn reject(&self, request: u32, error: &Error) {
+        // Taken out first: rejecting may run code that asks for another trace.
+        let pending = self.pending.borrow_mut().remove(&request);
+        if let Some(pending) = pending {
+            let _ = pending.reject.call1(&JsValue::UNDEFINED, &errors::to_js(error));
+        }
+    }
+
+    fn cancel(&self, request: u32) {
+        if self.pending.borrow().contains_key(&request) {
+            let _ = self.send(&ToEngine::Cancel { request }, None);
+            self.reject(request, &aborted("the trace"));
+        }
+    }
+
+    /// Ends the worker and rejects everything that waits for it.
+    fn end(&self, error: &Error) {
+        if self.ended.borrow().is_some() {
+            return;
+        }
+        self.ended.replace(Some(error.clone()));
+        self.worker.terminate();
+        self.opening.reject(error);
+        self.ready.reject(error);
+        let pending = self.pending.take();
+        for pending in pending.into_values() {
+            let _ = pending.reject.call1(&JsValue::UNDEFINED, &errors::to_js(error));
+        }
+    }
+}

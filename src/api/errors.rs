@@ -1,0 +1,25 @@
+//! The one place where this crate's error becomes a JavaScript `Error` with a `code`, and back.
+
+use js_sys::{JsString, Reflect};
+use wasm_bindgen::{JsCast, JsValue};
+
+use crate::{Code, Error};
+
+/// An `Error` object with the sentence as `message` and the stable name as `code`.
+pub fn to_js(error: &Error) -> JsValue {
+    let object = js_sys::Error::new(&error.message);
+    // Setting a property of a fresh object cannot fail.
+    let _ = Reflect::set(&object, &"code".into(), &error.code.as_str().into());
+    object.into()
+}
+
+/// The error inside such an object; anything else counts as a fault of this program.
+pub fn from_js(value: &JsValue) -> Error {
+    let code = Reflect::get(value, &"code".into()).ok();
+    let code = code.and_then(|code| serde_wasm_bindgen::from_value(code).ok()).unwrap_or(Code::EngineCrashed);
+    let message = match value.dyn_ref::<js_sys::Error>() {
+        Some(error) => error.message(),
+        None => JsString::from(js_sys::Object::from(value.clone()).to_string()),
+    };
+    Error::new(code, String::from(message))
+}

@@ -1,0 +1,229 @@
+//! What JavaScript sees: DESIGN's contract, argument by argument. `package/residual-stream.d.ts` has the types.
+
+use std::rc::Rc;
+
+use js_sys::{Array, Float32Array, Function, JSON, Object, Promise, Reflect, Uint32Array};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use wasm_bindgen::prelude::*;
+use web_sys::{AbortSignal, HtmlCanvasElement};
+
+use super::client::{Input, LoadOptions, Model};
+use super::errors::to_js;
+use super::launch::{Locations, configure};
+use super::source::Source;
+use crate::charts::{ChartOptions, Figure, Theme, canvas};
+use crate::protocol::{Progress, RunOptions};
+use crate::trace::js::from_js;
+use crate::trace::summary;
+use crate::{Code, Error, Result};
+
+/// Says where this copy of the package keeps its files: `{ engineScript, engineModule, demo }`, absolute URLs.
+#[wasm_bindgen(js_name = configure)]
+pub fn configure_js(locations: &JsValue) {
+    let url = |name| get(locations, name).as_string().unwrap_or_default();
+    configure(Locations { engine_script: url("engineScript"), engine_module: url("engineModule"), demo: url("demo") });
+}
+
+/// Loads a model into a worker of its own.
+#[wasm_bindgen(js_name = loadModel)]
+pub async fn load_model(source: JsValue, options: JsValue) -> Result<ModelJs, JsValue> {
+    let load = async {
+        let source = Source::from_js(&source)?;
+        let on_progress = callback(&options, "onProgress")?.map(|call| {
+            Rc::new(move |progress: Progress| {
+                let value = serde_wasm_bindgen::to_value(&progress).unwrap_or(JsValue::NULL);
+                // A callback that throws is the caller's own affair, and must not end the loading.
+                let _ = call.call1(&JsValue::UNDEFINED, &value);
+            }) as Rc<dyn Fn(Progress)>
+        });
+        let hub = get(&options, "hub").as_string();
+        Model::load(source, LoadOptions { on_progress, signal: signal(&options)?, hub }).await
+    };
+    load.await.map(ModelJs).map_err(|error| to_js(&error))
+}
+
+/// A loaded, or still loading, model.
+#[wasm_bindgen(js_name = Model)]
+pub struct ModelJs(Model);
+
+#[wasm_bindgen(js_class = Model)]
+impl ModelJs {
+    /// `config.json` as it is.
+    #[wasm_bindgen(getter)]
+    pub fn config(&self) -> JsValue {
+        JSON::parse(&self.0.opened().config_json).unwrap_or(JsValue::NULL)
+    }
+
+    /// Workers the engine computes with.
+    #[wasm_bindgen(getter)]
+    pub fn workers(&self) -> usize {
+        self.0.workers()
+    }
+
+    /// "relaxed" or "simd128".
+    #[wasm_bindgen(getter)]
+    pub fn simd(&self) -> String {
+        self.0.simd()
+    }
+
+    /// Settles with the last byte.
+    #[wasm_bindgen(getter)]
+    pub fn ready(&self) -> Promise {
+        self.0.ready_promise()
+    }
+
+    /// Traces texts, one sequence each.
+    pub fn trace(&self, texts: &JsValue, options: &JsValue) -> Promise {
+        settled(self.request(read_texts(texts).map(Input::Texts), options))
+    }
+
+    /// Traces token ids, one sequence per list; needs no tokenizer.
+    #[wasm_bindgen(js_name = traceTokens)]
+    pub fn trace_tokens(&self, ids: &JsValue, options: &JsValue) -> Promise {
+        settled(self.request(read_ids(ids).map(Input::Ids), options))
+    }
+
+    /// Ends the worker and gives its memory back.
+    pub fn close(&self) {
+        self.0.close();
+    }
+}
+
+impl ModelJs {
+    fn request(&self, input: Result<Input>, options: &JsValue) -> Result<Promise> {
+        let lens = match get(options, "lens") {
+            value if value.is_undefined() || value.is_null() => 0,
+            value => {
+                whole(&value).ok_or_else(|| bad("lens: expected a whole number, how many predictions per cell"))?
+            }
+        };
+        let run = RunOptions {
+            heads: get(options, "heads").is_truthy(),
+            lens: lens as usize,
+            predictions: !get(options, "predictions").is_falsy() || get(options, "predictions").is_undefined(),
+        };
+        let on_partial = callback(options, "onPartial")?.map(|call| {
+            Rc::new(move |trace: JsValue| {
+                let _ = call.call1(&JsValue::UNDEFINED, &trace);
+            }) as Rc<dyn Fn(JsValue)>
+        });
+        self.0.request(input?, run, signal(options)?, on_partial)
+    }
+}
+
+/// Counts of contribution norms in shared bins: `{ edges, attn, mlp, rule }`.
+#[wasm_bindgen]
+pub fn histogram(trace: &JsValue, options: &JsValue) -> Result<JsValue, JsValue> {
+    let draw = || {
+        let histogram = summary::histogram(&from_js(trace)?, &read(options)?);
+        let object = Object::new();
+        let set = |name: &str, value: &JsValue| Reflect::set(&object, &name.into(), value);
+        let filled = set("edges", &Float32Array::from(histogram.edges.as_slice()))
+            .and(set("attn", &Uint32Array::from(histogram.attn.as_slice())))
+            .and(set("mlp", &Uint32Array::from(histogram.mlp.as_slice())))
+            .and(set("rule", &plain(&histogram.rule)));
+        filled.map(|_| object.into()).map_err(|why| super::errors::from_js(&why))
+    };
+    draw().map_err(|error| to_js(&error))
+}
+
+/// Mean and spread of contribution norms per layer: `{ embed, attn, mlp, resid }`.
+#[wasm_bindgen]
+pub fn evolution(trace: &JsValue, options: &JsValue) -> Result<JsValue, JsValue> {
+    let summarise = || Ok(plain(&summary::evolution(&from_js(trace)?, &read(options)?)));
+    summarise().map_err(|error| to_js(&error))
+}
+
+/// Draws a chart on a canvas at its size on the page and the screen's resolution. Besides the chart's own options,
+/// `theme` may be "light", "dark" or "auto" (the default: what the system prefers).
+#[wasm_bindgen]
+pub fn draw(canvas: &JsValue, trace: &JsValue, chart: &str, options: &JsValue) -> Result<(), JsValue> {
+    let draw = || {
+        let canvas: &HtmlCanvasElement = canvas.dyn_ref().ok_or_else(|| bad("canvas: expected a canvas element"))?;
+        let theme = match get(options, "theme").as_string().as_deref() {
+            None | Some("auto") if prefers_dark() => Theme::dark(),
+            None | Some("auto" | "light") => Theme::light(),
+            Some("dark") => Theme::dark(),
+            Some(other) => return Err(bad(&format!("theme: \"{other}\" is none of light, dark, auto"))),
+        };
+        let options: ChartOptions = read(options)?;
+        let figure = Figure::new(chart.parse()?, &from_js(trace)?, &options);
+        canvas::draw(canvas, &figure, &theme, None).map(|_| ())
+    };
+    draw().map_err(|error| to_js(&error))
+}
+
+fn prefers_dark() -> bool {
+    let query = web_sys::window().and_then(|window| window.match_media("(prefers-color-scheme: dark)").ok().flatten());
+    query.is_some_and(|query| query.matches())
+}
+
+/// A promise for a request, which may have failed before it was sent.
+fn settled(request: Result<Promise>) -> Promise {
+    request.unwrap_or_else(|error| Promise::reject(&to_js(&error)))
+}
+
+fn read_texts(value: &JsValue) -> Result<Vec<String>> {
+    let list = value.dyn_ref::<Array>().ok_or_else(|| bad("trace: expected a list of texts"))?;
+    let text = |item: JsValue| item.as_string().ok_or_else(|| bad("trace: the list holds something else than texts"));
+    list.iter().map(text).collect()
+}
+
+fn read_ids(value: &JsValue) -> Result<Vec<Vec<u32>>> {
+    let list = value.dyn_ref::<Array>().ok_or_else(|| bad("traceTokens: expected a list of lists of token ids"))?;
+    let sequence = |item: JsValue| {
+        if !item.is_object() {
+            return Err(bad("traceTokens: expected a list of lists of token ids"));
+        }
+        // Plain and typed arrays alike.
+        let ids = Array::from(&item);
+        let id = |(index, id): (usize, JsValue)| {
+            let message = || format!("token {index} of the sequence is {id:?}, which is no token id.");
+            whole(&id).ok_or_else(|| Error::new(Code::TokenOutOfRange, message()))
+        };
+        ids.iter().enumerate().map(id).collect()
+    };
+    list.iter().map(sequence).collect()
+}
+
+fn whole(value: &JsValue) -> Option<u32> {
+    value
+        .as_f64()
+        .filter(|number| number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(number))
+        .map(|n| n as u32)
+}
+
+fn read<T: DeserializeOwned + Default>(options: &JsValue) -> Result<T> {
+    if options.is_undefined() || options.is_null() {
+        return Ok(T::default());
+    }
+    serde_wasm_bindgen::from_value(options.clone()).map_err(|why| bad(&format!("options: {why}")))
+}
+
+/// As plain data; what is missing is null, as in JSON.
+fn plain(value: &impl Serialize) -> JsValue {
+    value.serialize(&serde_wasm_bindgen::Serializer::json_compatible()).unwrap_or(JsValue::NULL)
+}
+
+fn callback(options: &JsValue, name: &str) -> Result<Option<Function>> {
+    match get(options, name) {
+        value if value.is_undefined() || value.is_null() => Ok(None),
+        value => value.dyn_into().map(Some).map_err(|_| bad(&format!("{name}: expected a function"))),
+    }
+}
+
+fn signal(options: &JsValue) -> Result<Option<AbortSignal>> {
+    match get(options, "signal") {
+        value if value.is_undefined() || value.is_null() => Ok(None),
+        value => value.dyn_into().map(Some).map_err(|_| bad("signal: expected an AbortSignal")),
+    }
+}
+
+fn get(value: &JsValue, name: &str) -> JsValue {
+    if value.is_object() { Reflect::get(value, &name.into()).unwrap_or(JsValue::UNDEFINED) } else { JsValue::UNDEFINED }
+}
+
+fn bad(message: &str) -> Error {
+    Error::new(Code::BadArgument, message)
+}

@@ -1,0 +1,127 @@
+//! Starting an engine worker: from a blob URL, with the wasm module compiled once per page.
+//!
+//! Blob workers work from any origin, under any sub-path, in sandboxed frames and from `file://`.
+
+use std::cell::RefCell;
+
+use js_sys::{Array, Function, Object, Promise, Reflect, Uint8Array, WebAssembly};
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{Blob, BlobPropertyBag, Response, Url, Worker};
+
+use crate::{Code, Error, Result};
+
+/// Appended to wasm-bindgen's glue.
+const BOOT: &str = include_str!("boot.js");
+
+/// A function that returns a v128: valid only where fixed-width SIMD is.
+const SIMD128: [u8; 30] =
+    [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98];
+
+/// Where this copy keeps its files; absolute URLs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Locations {
+    /// wasm-bindgen's glue for the engine.
+    pub engine_script: String,
+    /// The engine's wasm.
+    pub engine_module: String,
+    /// Folder of the demo model.
+    pub demo: String,
+}
+
+thread_local! {
+    static LOCATIONS: RefCell<Locations> = RefCell::default();
+    /// Blob URL of the worker's script, and the compiled module.
+    static ENGINE: RefCell<Option<(String, JsValue)>> = const { RefCell::new(None) };
+}
+
+/// Says where this copy keeps its files; once, before the first model is loaded.
+pub fn configure(locations: Locations) {
+    LOCATIONS.replace(locations);
+}
+
+/// The address behind "demo".
+pub(super) fn demo_address() -> String {
+    LOCATIONS.with_borrow(|locations| locations.demo.clone())
+}
+
+/// A fresh engine worker, booted.
+pub(super) async fn launch() -> Result<Worker> {
+    check_browser()?;
+    let (script, module) = engine().await?;
+    let worker = Worker::new(&script).map_err(|why| unsupported(&format!("a worker cannot be started ({why:?})")))?;
+    let message = Object::new();
+    let _ = Reflect::set(&message, &"module".into(), &module);
+    worker
+        .post_message(&message)
+        .map_err(|why| unsupported(&format!("a worker cannot be handed a module ({why:?})")))?;
+    Ok(worker)
+}
+
+fn check_browser() -> Result<()> {
+    let mut probe = SIMD128.to_vec();
+    probe.push(11); // end of the function
+    let valid = WebAssembly::validate(&Uint8Array::from(probe.as_slice())).unwrap_or(false);
+    if valid { Ok(()) } else { Err(unsupported("WebAssembly SIMD is missing")) }
+}
+
+fn unsupported(what: &str) -> Error {
+    let versions = "Chrome or Edge 91, Firefox 89, Safari 16.4 and later have it.";
+    Error::new(Code::UnsupportedBrowser, format!("this browser cannot run the engine: {what}. {versions}"))
+}
+
+async fn engine() -> Result<(String, JsValue)> {
+    if let Some(engine) = ENGINE.with_borrow(Clone::clone) {
+        return Ok(engine);
+    }
+    let locations = LOCATIONS.with_borrow(Clone::clone);
+    let script = fetch(&locations.engine_script).await?;
+    let glue = wait(script.text(), &locations.engine_script).await?;
+    let module = compile(&locations.engine_module).await?;
+
+    let parts = Array::of2(&glue, &format!("\n{BOOT}").into());
+    let bag = BlobPropertyBag::new();
+    bag.set_type("text/javascript");
+    let url = Blob::new_with_str_sequence_and_options(&parts, &bag)
+        .and_then(|blob| Url::create_object_url_with_blob(&blob))
+        .map_err(|why| unsupported(&format!("blob URLs are refused ({why:?})")))?;
+    ENGINE.set(Some((url.clone(), module.clone())));
+    Ok((url, module))
+}
+
+/// Compiles while the bytes arrive, and without that where the server names another type than application/wasm.
+async fn compile(url: &str) -> Result<JsValue> {
+    let response = fetch(url).await?;
+    let typed =
+        response.headers().get("content-type").ok().flatten().is_some_and(|kind| kind.starts_with("application/wasm"));
+    let failed =
+        |why: JsValue| unsupported(&format!("the engine does not compile ({})", super::errors::from_js(&why).message));
+    if typed {
+        let response = Promise::resolve(&JsValue::from(response));
+        return JsFuture::from(WebAssembly::compile_streaming(&response)).await.map_err(failed);
+    }
+    let bytes = wait(response.array_buffer(), url).await?;
+    JsFuture::from(WebAssembly::compile(&Uint8Array::new(&bytes))).await.map_err(failed)
+}
+
+async fn fetch(url: &str) -> Result<Response> {
+    // From the global scope, so that it does not matter whether that is a window or a worker.
+    let fetch = Reflect::get(&js_sys::global(), &"fetch".into()).ok().and_then(|f| f.dyn_into::<Function>().ok());
+    let fetch = fetch.ok_or_else(|| unsupported("fetch is missing"))?;
+    let answer = wait(fetch.call1(&JsValue::UNDEFINED, &url.into()).map(JsCast::unchecked_into), url).await?;
+    let response: Response = answer.unchecked_into();
+    if response.ok() {
+        Ok(response)
+    } else {
+        Err(broken(url, &format!("the server answered with status {}", response.status())))
+    }
+}
+
+async fn wait(promise: std::result::Result<Promise, JsValue>, url: &str) -> Result<JsValue> {
+    let failed = |why: JsValue| broken(url, &super::errors::from_js(&why).message);
+    JsFuture::from(promise.map_err(failed)?).await.map_err(failed)
+}
+
+fn broken(url: &str, why: &str) -> Error {
+    Error::new(Code::Network, format!("the engine's own files cannot be read: {url}: {why}. Reload the page."))
+}

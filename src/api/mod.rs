@@ -1,0 +1,18 @@
+//! The public JavaScript contract, on the page's side of the wire: start an engine, ask it, draw.
+//! May depend on: `engine`'s protocol, `trace`, `charts`, `error`, web-sys.
+//! Must never know: candle, tensors, the site's own controls.
+//!
+//! [`exports`] is what JavaScript sees; `page` uses the same functions through [`Model`].
+
+mod abort;
+mod client;
+pub mod errors;
+pub mod exports;
+mod launch;
+mod source;
+
+pub use client::{LoadOptions, Model, TraceOptions};
+pub use launch::{Locations, configure};
+pub use source::{ModelFiles, Source};
+
+pub use crate::protocol::{Phase, Progress};

@@ -1,0 +1,116 @@
+//! What a model is loaded from: an address, or files that the reader picked.
+
+use js_sys::{Array, Object, Reflect, Uint8Array};
+use wasm_bindgen::{JsCast, JsValue};
+use web_sys::{Blob, File};
+
+use crate::{Code, Error, Result};
+
+/// What a model is loaded from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// "demo", a repo id with or without `@revision`, or a folder URL.
+    Address(String),
+    /// Files from the reader's disk.
+    Files(ModelFiles),
+}
+
+/// Files of one model under the names that checkpoints give them.
+#[derive(Clone, Debug)]
+pub struct ModelFiles(Vec<(String, Blob)>);
+
+impl ModelFiles {
+    /// Recognises picked or dropped files by their names.
+    ///
+    /// # Errors
+    /// `NotFound` where there is no `config.json` or no `.safetensors` file among them.
+    pub fn from_picked(files: &[File]) -> Result<ModelFiles> {
+        let files: Vec<_> = files.iter().map(|file| (file.name(), Blob::from(file.clone()))).collect();
+        let has = |test: &dyn Fn(&str) -> bool| files.iter().any(|(name, _)| test(name));
+        let missing = if !has(&|name| name == "config.json") {
+            Some("config.json")
+        } else if !has(&|name| name.ends_with(".safetensors")) {
+            Some("a .safetensors file")
+        } else {
+            None
+        };
+        match missing {
+            Some(what) => {
+                let all =
+                    "config.json, the .safetensors file or files, and tokenizer.json (or vocab.json and merges.txt)";
+                Err(Error::new(Code::NotFound, format!("{what} is not among the files. Pick them together: {all}.")))
+            }
+            None => Ok(ModelFiles(files)),
+        }
+    }
+
+    /// Reads `{ config, weights: [..], tokenizer }`, each a Blob or Uint8Array; the tokenizer may be `{ vocab, merges }`.
+    fn from_js(value: &JsValue) -> Result<ModelFiles> {
+        let mut files = vec![("config.json".to_string(), blob(value, "config")?)];
+        let weights = get(value, "weights");
+        let weights =
+            weights.dyn_into::<Array>().map_err(|_| bad("weights: expected a list of Blobs or Uint8Arrays"))?;
+        for (index, _) in weights.iter().enumerate() {
+            files.push((format!("weights-{index}.safetensors"), blob(&weights, &index.to_string())?));
+        }
+        let tokenizer = get(value, "tokenizer");
+        if get(&tokenizer, "vocab").is_object() {
+            files.push(("vocab.json".into(), blob(&tokenizer, "vocab")?));
+            files.push(("merges.txt".into(), blob(&tokenizer, "merges")?));
+        } else if tokenizer.is_object() {
+            files.push(("tokenizer.json".into(), blob(value, "tokenizer")?));
+        }
+        Ok(ModelFiles(files))
+    }
+
+    /// Pairs of name and blob, as the engine takes them beside its message.
+    pub(super) fn to_js(&self) -> Array {
+        self.0.iter().map(|(name, blob)| Array::of2(&name.as_str().into(), blob)).collect()
+    }
+}
+
+impl Source {
+    /// Reads what `loadModel` was given.
+    ///
+    /// # Errors
+    /// `BadArgument`.
+    pub fn from_js(value: &JsValue) -> Result<Source> {
+        match value.as_string() {
+            Some(address) => Ok(Source::Address(address)),
+            None if value.is_object() => Ok(Source::Files(ModelFiles::from_js(value)?)),
+            None => Err(bad("expected a repo id, a folder's address, \"demo\" or { config, weights, tokenizer }")),
+        }
+    }
+
+    /// A name for messages and for the trace.
+    pub fn name(&self) -> &str {
+        match self {
+            Source::Address(address) => address.trim(),
+            Source::Files(_) => "files",
+        }
+    }
+}
+
+fn blob(object: &JsValue, name: &str) -> Result<Blob> {
+    let value = get(object, name);
+    if let Some(blob) = value.dyn_ref::<Blob>() {
+        return Ok(blob.clone());
+    }
+    if let Some(bytes) = value.dyn_ref::<Uint8Array>() {
+        return Blob::new_with_u8_array_sequence(&Array::of1(bytes))
+            .map_err(|_| bad(&format!("{name}: cannot be read")));
+    }
+    Err(bad(&format!("{name}: expected a Blob or a Uint8Array")))
+}
+
+fn get(value: &JsValue, name: &str) -> JsValue {
+    if value.is_object() {
+        Reflect::get(value.unchecked_ref::<Object>(), &name.into()).unwrap_or(JsValue::UNDEFINED)
+    } else {
+        JsValue::UNDEFINED
+    }
+}
+
+fn bad(message: &str) -> Error {
+    Error::new(Code::BadArgument, message)
+}

@@ -1,0 +1,14 @@
+//! The engine: loads a model, runs it over text, and answers the page's messages.
+//! May depend on: `model`, `weights`, `trace`, `protocol`, `error`; on wasm32 `worker` also on web-sys.
+//! Must never know: charts, the DOM, the page's controls.
+//!
+//! [`load`] reads files into [`parts`], which hands blocks out as they arrive; [`run`] takes sequences
+//! through them under the eye of `trace::probe`; `worker` is the message loop around both.
+
+pub mod load;
+pub mod memory;
+pub mod parts;
+pub mod run;
+
+#[cfg(target_arch = "wasm32")]
+pub mod worker;

@@ -1,0 +1,265 @@
+//! The worker's message loop: one model per worker, requests in the order they come.
+//!
+//! Computing and listening share one thread, so a run takes a [`Breath`] between blocks; that is when a
+//! cancellation is heard. Ending the worker ends everything, and gives its memory back.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use js_sys::{Array, Function, Promise, Reflect};
+use tokio::sync::{Mutex, watch};
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::{JsFuture, spawn_local};
+use web_sys::{Blob, DedicatedWorkerGlobalScope, MessageChannel, MessageEvent};
+
+use super::load::{Loading, open};
+use super::parts::Parts;
+use super::run::{Breath, from_ids, run, tokenize};
+use crate::model::Tokenizer;
+use crate::model::checkpoint::wanted;
+use crate::protocol::{FromEngine, Opened, Progress, RunOptions, ToEngine};
+use crate::trace::{ModelInfo, Sequence, Trace, js};
+use crate::weights::fetch::{Picked, Remote};
+use crate::weights::{Address, Files};
+use crate::{Code, Error, Result};
+
+/// Bytes of the last allocation that was refused, 0 where none was. Asked after a trap, to tell an empty memory
+/// from a fault.
+#[wasm_bindgen]
+pub fn refused_bytes() -> f64 {
+    super::memory::refused_bytes() as f64
+}
+
+/// Starts listening.
+pub fn start() {
+    std::panic::set_hook(Box::new(|panic| {
+        let message = format!("the engine stopped because of a fault in this program: {panic}");
+        post(&FromEngine::Crashed { error: Error::new(Code::EngineCrashed, message) }, None);
+    }));
+    let engine = Rc::new(Engine {
+        session: watch::Sender::new(None),
+        stops: RefCell::new(HashMap::new()),
+        turn: Mutex::new(()),
+    });
+    let listen = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| engine.clone().hear(&event.data()));
+    scope().set_onmessage(Some(listen.as_ref().unchecked_ref()));
+    listen.forget(); // listens as long as the worker lives
+}
+
+/// A model that can be run.
+struct Session {
+    info: ModelInfo,
+    tokenizer: Option<Tokenizer>,
+    parts: Rc<Parts>,
+}
+
+type Opening = Option<Result<Rc<Session>>>;
+
+struct Engine {
+    session: watch::Sender<Opening>,
+    /// Requests under way, each with its stop sign.
+    stops: RefCell<HashMap<u32, Rc<Cell<bool>>>>,
+    /// Held by the request that is computing.
+    turn: Mutex<()>,
+}
+
+impl Engine {
+    fn hear(self: Rc<Self>, data: &JsValue) {
+        let message = match serde_wasm_bindgen::from_value(get(data, "message")) {
+            Ok(message) => message,
+            Err(why) => {
+                let error =
+                    Error::new(Code::EngineCrashed, format!("page and engine are of different versions: {why}"));
+                return post(&FromEngine::Crashed { error }, None);
+            }
+        };
+        match message {
+            ToEngine::Load { address, source, hub } => {
+                let files = picked(data);
+                spawn_local(async move { self.load(address, source, hub, files).await });
+            }
+            ToEngine::Trace { request, texts, ids, options, partial } => {
+                let stop = Rc::new(Cell::new(false));
+                self.stops.borrow_mut().insert(request, stop.clone());
+                spawn_local(async move {
+                    let on_partial = |trace: Trace| {
+                        if partial {
+                            post(&FromEngine::Partial { request }, Some(js::to_js(&trace)));
+                        }
+                    };
+                    match self.trace((texts, ids), options, &Pause { stop, since: Cell::new(now()) }, on_partial).await
+                    {
+                        Ok(trace) => post(&FromEngine::Done { request }, Some(js::to_js(&trace))),
+                        Err(error) => post(&FromEngine::Failed { request, error }, None),
+                    }
+                    self.stops.borrow_mut().remove(&request);
+                });
+            }
+            ToEngine::Cancel { request } => {
+                if let Some(stop) = self.stops.borrow().get(&request) {
+                    stop.set(true);
+                }
+            }
+        }
+    }
+
+    async fn load(&self, address: Option<String>, source: String, hub: Option<String>, files: Vec<(String, Blob)>) {
+        let loaded = match address {
+            None => self.load_files(Picked(files), source).await,
+            Some(address) => match Address::parse(&address) {
+                Ok(address) => self.load_files(Remote(address.locate(hub.as_deref())), source).await,
+                Err(error) => Err(error.into()),
+            },
+        };
+        match loaded {
+            Ok(()) => post(&FromEngine::Ready, None),
+            Err(error) => {
+                self.session.send_if_modified(|session| {
+                    let unopened = session.is_none();
+                    if unopened {
+                        *session = Some(Err(error.clone()));
+                    }
+                    unopened
+                });
+                post(&FromEngine::LoadFailed { error }, None);
+            }
+        }
+    }
+
+    async fn load_files(&self, files: impl Files, source: String) -> Result<()> {
+        let last = Cell::new((f64::NEG_INFINITY, None));
+        let report = |progress: Progress| {
+            // A stream gives a piece every few hundred microseconds; the page needs a few reports a second,
+            // and every one that says something new.
+            let news = Some((progress.phase, progress.blocks_ready, progress.loaded >= progress.total));
+            let (time, known) = last.get();
+            if news != known || now() - time > 50.0 {
+                last.set((now(), news));
+                post(&FromEngine::Progress(progress), None);
+            }
+        };
+        let mut loading: Loading<_> = open(files, &report).await?;
+        let config = &loading.parts.config;
+        let info = ModelInfo {
+            source,
+            n_layer: config.n_layer,
+            n_head: config.n_head,
+            n_embd: config.n_embd,
+            n_positions: config.n_positions,
+            vocab_size: config.vocab_size,
+        };
+        let parameters = wanted(config).iter().map(|want| want.shape.iter().product::<usize>() as f64).sum();
+        let tokenizer = loading.tokenizer.take();
+        let opened = Opened {
+            model: info.clone(),
+            config_json: loading.config_json.clone(),
+            parameters,
+            has_tokenizer: tokenizer.is_some(),
+            workers: 1,
+            simd: "simd128".into(),
+        };
+        let session = Session { info, tokenizer, parts: loading.parts.clone() };
+        self.session.send_replace(Some(Ok(Rc::new(session))));
+        post(&FromEngine::Opened(opened), None);
+        loading.finish(&report).await
+    }
+
+    async fn trace(
+        &self,
+        (texts, ids): (Option<Vec<String>>, Option<Vec<Vec<u32>>>),
+        options: RunOptions,
+        pause: &Pause,
+        on_partial: impl Fn(Trace),
+    ) -> Result<Trace> {
+        let session = self.session().await?;
+        let _turn = self.turn.lock().await;
+        pause.breathe().await?;
+        let tokenizer = session.tokenizer.as_ref();
+        let sequences = match (texts, ids) {
+            (Some(texts), _) => {
+                let tokenizer = tokenizer.ok_or_else(|| {
+                    Error::new(Code::NoTokenizer, "this model came without tokenizer.json (or vocab.json and merges.txt), so text cannot be split into tokens; give token ids instead.")
+                })?;
+                texts.iter().map(|text| tokenize(tokenizer, text)).collect::<Result<Vec<_>>>()?
+            }
+            (None, ids) => ids.unwrap_or_default().into_iter().map(|ids| from_ids(tokenizer, ids)).collect(),
+        };
+        let trace = |sequences: Vec<Sequence>| Trace { model: session.info.clone(), sequences };
+        let partial = |sequences| on_partial(trace(sequences));
+        Ok(trace(run(&session.parts, tokenizer, sequences, options, pause, partial).await?))
+    }
+
+    async fn session(&self) -> Result<Rc<Session>> {
+        let mut opening = self.session.subscribe();
+        let opened = opening.wait_for(Option::is_some).await.ok().and_then(|opening| opening.clone());
+        opened.unwrap_or_else(|| Err(Error::new(Code::BadArgument, "no model has been asked for")))
+    }
+}
+
+/// Lets messages in between blocks.
+struct Pause {
+    stop: Rc<Cell<bool>>,
+    since: Cell<f64>,
+}
+
+impl Breath for Pause {
+    async fn breathe(&self) -> Result<()> {
+        /// Milliseconds of computing between two looks at the inbox.
+        const BETWEEN: f64 = 8.0;
+        if now() - self.since.get() > BETWEEN {
+            next_task().await;
+            self.since.set(now());
+        }
+        if self.stop.get() {
+            return Err(Error::new(Code::Aborted, "the trace was stopped."));
+        }
+        Ok(())
+    }
+}
+
+/// Waits for a turn of the event loop. A message to oneself takes a tenth of a millisecond; `setTimeout` would
+/// be held back to four.
+async fn next_task() {
+    let promise = Promise::new(&mut |resolve: Function, _| {
+        if let Ok(channel) = MessageChannel::new() {
+            channel.port1().set_onmessage(Some(&resolve));
+            let _ = channel.port2().post_message(&JsValue::NULL);
+        } else {
+            let _ = resolve.call0(&JsValue::NULL);
+        }
+    });
+    let _ = JsFuture::from(promise).await;
+}
+
+/// Files beside a message: pairs of name and blob.
+fn picked(data: &JsValue) -> Vec<(String, Blob)> {
+    let Ok(files) = get(data, "files").dyn_into::<Array>() else { return Vec::new() };
+    let pair = |pair: JsValue| {
+        let pair: Array = pair.dyn_into().ok()?;
+        Some((pair.get(0).as_string()?, pair.get(1).dyn_into().ok()?))
+    };
+    files.iter().filter_map(pair).collect()
+}
+
+fn post(message: &FromEngine, trace: Option<JsValue>) {
+    let object = js_sys::Object::new();
+    let written = serde_wasm_bindgen::to_value(message).unwrap_or(JsValue::NULL);
+    let _ = Reflect::set(&object, &"message".into(), &written);
+    if let Some(trace) = trace {
+        let _ = Reflect::set(&object, &"trace".into(), &trace);
+    }
+    let _ = scope().post_message(&object);
+}
+
+fn get(value: &JsValue, name: &str) -> JsValue {
+    Reflect::get(value, &name.into()).unwrap_or(JsValue::UNDEFINED)
+}
+
+fn now() -> f64 {
+    scope().performance().map_or(0.0, |clock| clock.now())
+}
+
+fn scope() -> DedicatedWorkerGlobalScope {
+    js_sys::global().unchecked_into()
+}

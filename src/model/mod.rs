@@ -1,0 +1,18 @@
+//! GPT-2 itself: configuration, tokenizer, the layers and the forward pass.
+//! May depend on: candle, tokenizers, `error`.
+//! Must never know: browsers, workers, where weights come from, what a probe does with what it sees.
+
+pub mod activation;
+pub mod checkpoint;
+pub mod config;
+pub mod error;
+pub mod gpt2;
+pub mod linear;
+pub mod norm;
+pub mod softmax;
+pub mod tokenizer;
+
+pub use config::Config;
+pub use error::ModelError;
+pub use gpt2::{Block, Embedding, Gpt2, Point, Probe, Unembedding};
+pub use tokenizer::{Encoded, Tokenizer};

@@ -1,0 +1,143 @@
+//! What the page and the engine say to each other. Traces and blobs travel beside these messages, as
+//! typed arrays and handles that need no copying.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+use crate::trace::ModelInfo;
+
+/// Page to engine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+pub enum ToEngine {
+    /// Load a model, once per worker. Files that the reader picked come beside this message.
+    Load {
+        /// Repo id or folder address; none for picked files.
+        address: Option<String>,
+        /// Name for messages and for the trace.
+        source: String,
+        /// Base URL instead of the Hugging Face hub.
+        hub: Option<String>,
+    },
+    /// Trace texts, or ids.
+    Trace {
+        /// Names the answers.
+        request: u32,
+        /// Either this
+        texts: Option<Vec<String>>,
+        /// or this.
+        ids: Option<Vec<Vec<u32>>>,
+        /// What to record.
+        options: RunOptions,
+        /// Whether partial traces are wanted.
+        partial: bool,
+    },
+    /// Stop a trace.
+    Cancel {
+        /// Which.
+        request: u32,
+    },
+}
+
+/// Engine to page.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+pub enum FromEngine {
+    /// Loading goes on.
+    Progress(Progress),
+    /// Settings and tensor index are read; traces may be asked for.
+    Opened(Opened),
+    /// The last byte is in.
+    Ready,
+    /// Loading ended early.
+    LoadFailed {
+        /// Why.
+        error: Error,
+    },
+    /// A trace as far as it has come, beside this message.
+    Partial {
+        /// Of which request.
+        request: u32,
+    },
+    /// A whole trace, beside this message.
+    Done {
+        /// Of which request.
+        request: u32,
+    },
+    /// No trace.
+    Failed {
+        /// Of which request.
+        request: u32,
+        /// Why.
+        error: Error,
+    },
+    /// The engine cannot go on.
+    Crashed {
+        /// Why, as far as known.
+        error: Error,
+    },
+}
+
+/// What is known of a model once its index is read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Opened {
+    /// Sizes, for traces.
+    pub model: ModelInfo,
+    /// `config.json` as it is.
+    pub config_json: String,
+    /// Numbers in all tensors.
+    pub parameters: f64,
+    /// Whether text can be split.
+    pub has_tokenizer: bool,
+    /// Workers the engine computes with.
+    pub workers: usize,
+    /// "relaxed" or "simd128".
+    pub simd: String,
+}
+
+/// How far loading has come.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// What is being read.
+    pub phase: Phase,
+    /// Bytes read of the phase's files.
+    pub loaded: f64,
+    /// Bytes in all; 0 where not known yet.
+    pub total: f64,
+    /// Blocks that can run.
+    pub blocks_ready: usize,
+}
+
+/// The steps of loading, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// `config.json`.
+    Config,
+    /// `tokenizer.json`, or `vocab.json` and `merges.txt`.
+    Tokenizer,
+    /// The tensors.
+    Weights,
+    /// Every part is built.
+    Build,
+}
+
+/// What to record besides the norms.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RunOptions {
+    /// Norms of every head's part.
+    pub heads: bool,
+    /// Top-k of the logit lens per cell; 0 for none.
+    pub lens: usize,
+    /// Log-probabilities of the text's tokens and candidates for the next. Without, no unembedding is touched.
+    pub predictions: bool,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        RunOptions { heads: false, lens: 0, predictions: true }
+    }
+}

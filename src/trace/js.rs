@@ -1,0 +1,194 @@
+//! Traces as JavaScript has them: plain objects with typed arrays, as the public contract says.
+//!
+//! Reading is generous, since a trace may have been through JSON: plain arrays are taken for typed ones, and so
+//! are the objects with numbered keys that `JSON.stringify` makes of typed arrays.
+
+use js_sys::{Array, Float32Array, JsString, Object, Reflect, Uint32Array};
+use wasm_bindgen::{JsCast, JsValue};
+
+use super::{Lens, ModelInfo, Next, Sequence, Trace};
+use crate::{Code, Error, Result};
+
+/// A trace as a plain object.
+pub fn to_js(trace: &Trace) -> JsValue {
+    let model = Object::new();
+    set(&model, "source", &trace.model.source.as_str().into());
+    for (name, size) in sizes(&trace.model) {
+        set(&model, name, &(size as f64).into());
+    }
+    let object = Object::new();
+    set(&object, "model", &model);
+    set(&object, "sequences", &trace.sequences.iter().map(sequence_to_js).collect::<Array>());
+    object.into()
+}
+
+fn sizes(model: &ModelInfo) -> [(&'static str, usize); 5] {
+    [
+        ("n_layer", model.n_layer),
+        ("n_head", model.n_head),
+        ("n_embd", model.n_embd),
+        ("n_positions", model.n_positions),
+        ("vocab_size", model.vocab_size),
+    ]
+}
+
+fn sequence_to_js(sequence: &Sequence) -> JsValue {
+    let object = Object::new();
+    let floats = |name, values: &[f32]| set(&object, name, &Float32Array::from(values));
+    let ids = |values: &[u32]| Uint32Array::from(values);
+    if let Some(text) = &sequence.text {
+        set(&object, "text", &text.as_str().into());
+    }
+    set(&object, "ids", &ids(&sequence.ids));
+    set(&object, "tokens", &strings(&sequence.tokens));
+    if let Some(spans) = &sequence.spans {
+        set(&object, "spans", &ids(spans));
+    }
+    for (name, values) in [
+        ("embed_norm", &sequence.embed_norm),
+        ("attn_norm", &sequence.attn_norm),
+        ("mlp_norm", &sequence.mlp_norm),
+        ("resid_pre_norm", &sequence.resid_pre_norm),
+        ("resid_mid_norm", &sequence.resid_mid_norm),
+        ("resid_post_norm", &sequence.resid_post_norm),
+        ("attn_cos", &sequence.attn_cos),
+        ("mlp_cos", &sequence.mlp_cos),
+    ] {
+        floats(name, values);
+    }
+    if let Some(values) = &sequence.head_norm {
+        floats("head_norm", values);
+    }
+    if let Some(values) = &sequence.token_logprob {
+        floats("token_logprob", values);
+    }
+    if let Some(lens) = &sequence.lens {
+        set(&object, "lens", &predictions(&lens.ids, &lens.probs));
+    }
+    if let Some(next) = &sequence.next {
+        let candidates = predictions(&next.ids, &next.probs);
+        set(&candidates, "tokens", &strings(&next.tokens));
+        set(&object, "next", &candidates);
+    }
+    object.into()
+}
+
+fn predictions(ids: &[u32], probs: &[f32]) -> Object {
+    let object = Object::new();
+    set(&object, "ids", &Uint32Array::from(ids));
+    set(&object, "probs", &Float32Array::from(probs));
+    object
+}
+
+fn strings(values: &[String]) -> Array {
+    values.iter().map(|value| JsValue::from_str(value)).collect()
+}
+
+fn set(object: &Object, name: &str, value: &JsValue) {
+    // Setting a property of a fresh plain object cannot fail.
+    let _ = Reflect::set(object, &name.into(), value);
+}
+
+/// A trace from a plain object.
+///
+/// # Errors
+/// `BadArgument` names the field that is missing or of the wrong length.
+pub fn from_js(value: &JsValue) -> Result<Trace> {
+    if !value.is_object() {
+        return Err(bad("expected a trace, as trace() gives it"));
+    }
+    let model = get(value, "model");
+    let size = |name| get(&model, name).as_f64().filter(|size| *size >= 0.0).map_or(0, |size| size as usize);
+    let model = ModelInfo {
+        source: get(&model, "source").as_string().unwrap_or_default(),
+        n_layer: size("n_layer"),
+        n_head: size("n_head"),
+        n_embd: size("n_embd"),
+        n_positions: size("n_positions"),
+        vocab_size: size("vocab_size"),
+    };
+    let sequences =
+        get(value, "sequences").dyn_into::<Array>().map_err(|_| bad("the trace has no list of sequences"))?;
+    let sequences = sequences.iter().enumerate().map(|(index, sequence)| {
+        sequence_from_js(&sequence).map_err(|why| bad(&format!("sequence {index} of the trace: {why}")))
+    });
+    Ok(Trace { model, sequences: sequences.collect::<Result<_>>()? })
+}
+
+fn sequence_from_js(value: &JsValue) -> Result<Sequence, String> {
+    let ids = numbers(value, "ids")?.into_iter().map(|id| id as u32).collect::<Vec<_>>();
+    let layers = floats(value, "attn_norm")?.len().checked_div(ids.len()).unwrap_or(0);
+    let layer_wise = |name| {
+        let values = floats(value, name)?;
+        let expected = layers * ids.len();
+        if values.len() == expected {
+            Ok(values)
+        } else {
+            Err(format!("{name} has {} values, not {expected}", values.len()))
+        }
+    };
+    let optional = |name| if get(value, name).is_object() { floats(value, name).map(Some) } else { Ok(None) };
+    let ids_and_probs = |name| -> Result<_, String> {
+        let object = get(value, name);
+        if !object.is_object() {
+            return Ok(None);
+        }
+        let ids = numbers(&object, "ids")?.into_iter().map(|id| id as u32).collect::<Vec<_>>();
+        Ok(Some((ids, floats(&object, "probs")?, texts(&get(&object, "tokens")))))
+    };
+    let embed_norm = floats(value, "embed_norm")?;
+    if embed_norm.len() != ids.len() {
+        return Err(format!("embed_norm has {} values, not {}", embed_norm.len(), ids.len()));
+    }
+    Ok(Sequence {
+        text: get(value, "text").as_string(),
+        tokens: texts(&get(value, "tokens")),
+        spans: optional("spans")?.map(|spans| spans.into_iter().map(|unit| unit as u32).collect()),
+        embed_norm,
+        attn_norm: layer_wise("attn_norm")?,
+        mlp_norm: layer_wise("mlp_norm")?,
+        resid_pre_norm: layer_wise("resid_pre_norm")?,
+        resid_mid_norm: layer_wise("resid_mid_norm")?,
+        resid_post_norm: layer_wise("resid_post_norm")?,
+        attn_cos: layer_wise("attn_cos")?,
+        mlp_cos: layer_wise("mlp_cos")?,
+        head_norm: optional("head_norm")?,
+        lens: ids_and_probs("lens")?.map(|(ids, probs, _)| Lens { ids, probs }),
+        token_logprob: optional("token_logprob")?,
+        next: ids_and_probs("next")?.map(|(ids, probs, tokens)| Next { ids, probs, tokens }),
+        ids,
+    })
+}
+
+fn floats(value: &JsValue, name: &str) -> Result<Vec<f32>, String> {
+    match get(value, name).dyn_ref::<Float32Array>() {
+        Some(array) => Ok(array.to_vec()),
+        None => Ok(numbers(value, name)?.into_iter().map(|number| number as f32).collect()),
+    }
+}
+
+fn numbers(value: &JsValue, name: &str) -> Result<Vec<f64>, String> {
+    let found = get(value, name);
+    if !found.is_object() {
+        return Err(format!("{name} is missing"));
+    }
+    // For arrays of either kind and for objects with numbered keys alike: the values in order.
+    let values = Object::values(found.unchecked_ref());
+    values
+        .iter()
+        .map(|item: JsValue| item.as_f64().ok_or_else(|| format!("{name} holds something else than numbers")))
+        .collect()
+}
+
+fn texts(value: &JsValue) -> Vec<String> {
+    let Some(array) = value.dyn_ref::<Array>() else { return Vec::new() };
+    array.iter().map(|item| item.dyn_into::<JsString>().map(String::from).unwrap_or_default()).collect()
+}
+
+fn get(value: &JsValue, name: &str) -> JsValue {
+    Reflect::get(value, &name.into()).unwrap_or(JsValue::UNDEFINED)
+}
+
+fn bad(message: &str) -> Error {
+    Error::new(Code::BadArgument, message)
+}

@@ -1,0 +1,113 @@
+//! Predictions: the model's own, and those of the logit lens (nostalgebraist, "interpreting GPT: the logit
+//! lens", 2020: the final layer norm and the unembedding applied to an intermediate stream).
+
+use candle_core::{Result, Tensor};
+
+use super::probe::with_values;
+use super::{Lens, Next};
+use crate::model::Unembedding;
+
+/// Most logits held at a time. A whole `[T, V]` table of GPT-2 at its 1024 tokens would be 206 MB.
+const LOGITS_AT_A_TIME: usize = 1 << 21;
+
+/// Probabilities over the vocabulary at one position, not yet normalised.
+struct Position<'a> {
+    logits: &'a [f32],
+    /// ln of the sum of e^logit.
+    log_total: f64,
+}
+
+impl<'a> Position<'a> {
+    fn new(logits: &'a [f32]) -> Self {
+        let largest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+        let total: f64 = logits.iter().map(|&logit| f64::from(logit - largest as f32).exp()).sum();
+        Position { logits, log_total: largest + total.ln() }
+    }
+
+    /// Natural log-probability of a token id.
+    fn log_prob(&self, id: u32) -> f32 {
+        self.logits.get(id as usize).map_or(f32::NAN, |&logit| (f64::from(logit) - self.log_total) as f32)
+    }
+
+    /// The `k` most probable ids, most probable first; of equals the lower id.
+    fn top(&self, k: usize) -> impl Iterator<Item = (u32, f32)> {
+        let order = |&a: &u32, &b: &u32| self.logits[b as usize].total_cmp(&self.logits[a as usize]).then(a.cmp(&b));
+        let mut ids: Vec<u32> = Vec::with_capacity(k + 1);
+        for id in 0..self.logits.len() as u32 {
+            if ids.len() == k && ids.last().is_none_or(|last| order(&id, last).is_gt()) {
+                continue;
+            }
+            let place = ids.partition_point(|kept| order(kept, &id).is_lt());
+            ids.insert(place, id);
+            ids.truncate(k);
+        }
+        ids.into_iter().map(|id| (id, self.log_prob(id).exp()))
+    }
+}
+
+/// How many rows of a stream to unembed at once.
+pub fn rows_at_a_time(unembedding: &Unembedding) -> usize {
+    (LOGITS_AT_A_TIME / unembedding.vocab_size().max(1)).max(1)
+}
+
+/// Top-k predictions at some rows of a stream `[N, D]`, appended to a lens.
+pub fn lens_rows(unembedding: &Unembedding, stream: &Tensor, k: usize, lens: &mut Lens) -> Result<()> {
+    each_position(unembedding, stream, |_, position| {
+        for (id, prob) in position.top(k) {
+            lens.ids.push(id);
+            lens.probs.push(prob);
+        }
+    })
+}
+
+/// The model's own predictions at rows `first..` of the last stream, `[N, D]` of them: appends the
+/// log-probability of the token that follows each row, and for the row of the last token gives the `k`
+/// most probable next ids.
+pub fn prediction_rows(
+    unembedding: &Unembedding,
+    stream: &Tensor,
+    (first, ids, k): (usize, &[u32], usize),
+    token_logprob: &mut Vec<f32>,
+) -> Result<Option<Next>> {
+    let mut next = None;
+    each_position(unembedding, stream, |row, position| match ids.get(first + row + 1) {
+        Some(&follower) => token_logprob.push(position.log_prob(follower)),
+        None => {
+            let (ids, probs) = position.top(k).unzip();
+            next = Some(Next { ids, probs, tokens: Vec::new() });
+        }
+    })?;
+    Ok(next)
+}
+
+fn each_position(unembedding: &Unembedding, stream: &Tensor, mut see: impl FnMut(usize, Position)) -> Result<()> {
+    let logits = unembedding.logits(&unembedding.norm(stream)?)?; // (N, V)
+    let vocabulary = logits.dim(1)?;
+    with_values(&logits, |logits| {
+        for (row, logits) in logits.chunks(vocabulary).enumerate() {
+            see(row, Position::new(logits));
+        }
+        Ok(())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn top_k_and_log_probabilities_by_hand() {
+        // e^0 : e^ln2 : e^ln3 : e^ln2 = 1 : 2 : 3 : 2, so the probabilities are 1/8, 2/8, 3/8, 2/8.
+        let logits = [0.0, 2f32.ln(), 3f32.ln(), 2f32.ln()];
+        let position = Position::new(&logits);
+        let top: Vec<_> = position.top(3).collect();
+        assert_eq!(top.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [2, 1, 3], "lens.rs: equals go by lower id");
+        for ((_, found), expected) in top.iter().zip([0.375, 0.25, 0.25]) {
+            assert!((found - expected).abs() < 1e-6, "lens.rs: {found} for {expected}");
+        }
+        assert_eq!(position.top(9).count(), 4, "lens.rs: k above the vocabulary");
+        assert!((position.log_prob(0) - 0.125f32.ln()).abs() < 1e-6);
+        let shifted = logits.map(|logit| logit + 3000.0);
+        assert!((Position::new(&shifted).log_prob(0) - 0.125f32.ln()).abs() < 1e-3, "lens.rs: large logits overflow");
+    }
+}

@@ -1,0 +1,102 @@
+//! The address of a model: a repo on the Hugging Face hub, or a folder anywhere.
+
+use super::WeightsError;
+
+/// The Hugging Face hub. Large files are redirected from here to whatever host the hub chooses.
+pub const HUB: &str = "https://huggingface.co";
+
+/// What a reader names a model by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// `org/name`, or `name` alone as the hub's oldest repos have it, at a branch, tag or commit.
+    Repo {
+        /// The repo id.
+        id: String,
+        /// `main` where none was given.
+        revision: String,
+    },
+    /// A folder URL, with its closing slash.
+    Folder(String),
+}
+
+/// A folder of files on a server: `base` + file name is a URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Location {
+    base: String,
+}
+
+impl Address {
+    /// Reads an address as people write it: a URL, a repo id, a repo id with `@revision`.
+    ///
+    /// # Errors
+    /// `BadAddress`.
+    pub fn parse(text: &str) -> Result<Address, WeightsError> {
+        let bad = || WeightsError::BadAddress(text.to_string());
+        let trimmed = text.trim();
+        if let Some((scheme, rest)) = trimmed.split_once("://") {
+            if !["http", "https", "blob", "file"].contains(&scheme) || rest.is_empty() {
+                return Err(bad());
+            }
+            return Ok(Address::Folder(format!("{}/", trimmed.trim_end_matches('/'))));
+        }
+        let (id, revision) = trimmed.split_once('@').unwrap_or((trimmed, "main"));
+        let of_the_hub = |part: &str| {
+            !part.is_empty()
+                && part.len() <= 96
+                && part.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+                && !part.contains("..")
+                && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        };
+        // A branch may hold a slash (refs/pr/1).
+        let revision_is_sane = revision.split('/').all(of_the_hub);
+        if id.split('/').count() > 2 || !id.split('/').all(of_the_hub) || !revision_is_sane {
+            return Err(bad());
+        }
+        Ok(Address::Repo { id: id.to_string(), revision: revision.to_string() })
+    }
+
+    /// Where the files are. `hub` replaces the Hugging Face hub as the base of repo addresses.
+    pub fn locate(&self, hub: Option<&str>) -> Location {
+        match self {
+            Address::Folder(url) => Location { base: url.clone() },
+            Address::Repo { id, revision } => {
+                let hub = hub.unwrap_or(HUB).trim_end_matches('/');
+                // One path segment: the hub wants the slash of refs/pr/1 encoded.
+                let revision = revision.replace('/', "%2F");
+                Location { base: format!("{hub}/{id}/resolve/{revision}/") }
+            }
+        }
+    }
+}
+
+impl Location {
+    /// The URL of a file of the model.
+    pub fn file(&self, name: &str) -> String {
+        format!("{}{name}", self.base)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_as_people_write_them() {
+        for (text, hub, file) in [
+            ("openai-community/gpt2", None, "https://huggingface.co/openai-community/gpt2/resolve/main/config.json"),
+            (" gpt2@607a30d ", None, "https://huggingface.co/gpt2/resolve/607a30d/config.json"),
+            ("a/b@refs/pr/1", Some("http://127.0.0.1:9/"), "http://127.0.0.1:9/a/b/resolve/refs%2Fpr%2F1/config.json"),
+            ("https://host/models/tiny", None, "https://host/models/tiny/config.json"),
+            ("http://host/models/tiny/", Some("http://x"), "http://host/models/tiny/config.json"),
+        ] {
+            assert_eq!(Address::parse(text).unwrap().locate(hub).file("config.json"), file, "address.rs: {text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for text in ["", "a/b/c", "a b", "../x", "a/..", "javascript://x", "a/b@", "<b>", "a/b@x y", "https://"] {
+            assert!(matches!(Address::parse(text), Err(WeightsError::BadAddress(_))), "address.rs took {text:?}");
+        }
+    }
+}

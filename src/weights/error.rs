@@ -1,0 +1,88 @@
+//! What can go wrong between an address and a tensor.
+
+use crate::{Code, Error};
+
+/// Errors of this folder; each names the file or tensor, what was expected and what was found.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum WeightsError {
+    /// Neither "demo", a repo id, nor a URL.
+    #[error("\"{0}\" is neither a repo id like openai-community/gpt2, nor the address of a model's folder.")]
+    BadAddress(String),
+    /// The file breaks the safetensors format.
+    #[error("{file} is not a readable safetensors file: {why}")]
+    BadSafetensors {
+        /// Which file.
+        file: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A tensor has a type that is not read.
+    #[error("{file}: tensor \"{tensor}\" is of type {found}; F32, F16 and BF16 can be read.")]
+    UnsupportedDtype {
+        /// Which file.
+        file: String,
+        /// Which tensor.
+        tensor: String,
+        /// Its type.
+        found: String,
+    },
+    /// The server could not be reached, or answered with an error.
+    #[error("{url}: {why}")]
+    Network {
+        /// What was asked for.
+        url: String,
+        /// What came instead, and what to do.
+        why: String,
+    },
+    /// The server has no such file.
+    #[error("{url}: {why}")]
+    NotFound {
+        /// What was asked for.
+        url: String,
+        /// What it may mean.
+        why: String,
+    },
+    /// The server asks to wait.
+    #[error("{url}: the server asks to wait{after} before it is asked again (status 429).")]
+    RateLimited {
+        /// What was asked for.
+        url: String,
+        /// " N seconds", or nothing.
+        after: String,
+    },
+    /// The file ended early.
+    #[error("{file} ended after {found} of {expected} bytes: the download is incomplete. Load the model again.")]
+    CorruptDownload {
+        /// Which file.
+        file: String,
+        /// Bytes by its own header.
+        expected: u64,
+        /// Bytes that came.
+        found: u64,
+    },
+    /// More than the tab's memory.
+    #[error(
+        "{what} needs {bytes} bytes of memory, more than this tab can have (4 GB at most). A smaller model will fit."
+    )]
+    OutOfMemory {
+        /// Tensor or model.
+        what: String,
+        /// Bytes asked for.
+        bytes: u64,
+    },
+}
+
+impl From<WeightsError> for Error {
+    fn from(error: WeightsError) -> Self {
+        let code = match &error {
+            WeightsError::BadAddress(_) | WeightsError::NotFound { .. } => Code::NotFound,
+            WeightsError::BadSafetensors { .. } => Code::BadSafetensors,
+            WeightsError::UnsupportedDtype { .. } => Code::UnsupportedDtype,
+            WeightsError::Network { .. } => Code::Network,
+            WeightsError::RateLimited { .. } => Code::RateLimited,
+            WeightsError::CorruptDownload { .. } => Code::CorruptDownload,
+            WeightsError::OutOfMemory { .. } => Code::OutOfMemory,
+        };
+        Error::new(code, error.to_string())
+    }
+}
