@@ -124,7 +124,7 @@ impl App {
             tokens: TokenStrip::new()?,
             models: ModelPanel::new()?,
             charts: vec![
-                ChartPanel::new("distribution", ChartName::Distribution)?,
+                ChartPanel::new("histogram", ChartName::Distribution)?,
                 ChartPanel::new("evolution", ChartName::Evolution)?,
             ],
             findings: FindingsList::new()?,
