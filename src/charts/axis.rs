@@ -30,7 +30,7 @@ pub struct Axis<'a> {
     pub short_title: &'a str,
     /// Which values may carry a tick.
     pub ticks: Ticks,
-    /// Whether the domain may grow to round numbers.
+    /// Whether the domain may grow to round numbers, where that costs little room (y axes only).
     pub nice: bool,
 }
 
@@ -54,6 +54,8 @@ const TICK: f64 = 4.0;
 const LABEL_GAP: f64 = 10.0;
 const TITLE_BAND: f64 = 22.0;
 const BOTTOM: f64 = 42.0;
+/// A domain may grow this much to end on a round number; beyond, the room is better spent on data.
+const MOST_WASTE: f64 = 1.12;
 /// Below this a plot says nothing.
 const SMALLEST: f64 = 24.0;
 
@@ -68,7 +70,9 @@ impl Frame {
         }
         let y_count = ((plot_height / 44.0) as usize).clamp(2, 6);
         let y_scale = Scale::linear(y.domain, (plot_bottom, plot_top));
-        let y_scale = if y.nice { y_scale.nice(y_count) } else { y_scale };
+        let rounded = y_scale.nice(y_count);
+        let height = |scale: &Scale| scale.domain().1 - scale.domain().0;
+        let y_scale = if y.nice && height(&rounded) <= MOST_WASTE * height(&y_scale) { rounded } else { y_scale };
         let (y_ticks, y_step) = match y.ticks {
             Ticks::Round => y_scale.ticks(y_count),
             Ticks::Whole | Ticks::UpTo(_) => y_scale.integer_ticks(y_count),

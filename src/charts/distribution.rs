@@ -75,7 +75,7 @@ impl Chart for Distribution {
 
     fn notes(&self) -> Vec<String> {
         let mut notes = coverage_notes(&self.histogram.coverage, self.histogram.non_finite);
-        let width = format::norm(f64::from(self.histogram.bin_width));
+        let width = format::width(format::shortest(self.histogram.bin_width));
         match self.histogram.rule {
             BinRule::FreedmanDiaconis => notes.push(format!("bins {width} wide (Freedman-Diaconis)")),
             BinRule::Sturges => notes.push(format!("bins {width} wide (Sturges)")),
@@ -147,7 +147,7 @@ impl Chart for Distribution {
             nice: false,
         };
         let y = Axis {
-            domain: (0.0, f64::from(most) * 1.02),
+            domain: (0.0, f64::from(most) * 1.04),
             title: "number of updates (layer × token)",
             short_title: "number of updates",
             ticks: Ticks::Whole,

@@ -163,7 +163,7 @@ impl Chart for EvolutionChart {
             nice: false,
         };
         let y = Axis {
-            domain: (0.0, self.top().max(f64::MIN_POSITIVE)),
+            domain: (0.0, (self.top() * 1.04).max(f64::MIN_POSITIVE)),
             title: "mean L2 norm (activation units)",
             short_title: "mean L2 norm",
             ticks: Ticks::Round,

@@ -163,20 +163,21 @@ impl Figure {
         self.compose(size, Vec::new(), header, theme, measure)
     }
 
-    /// Lays the chart out to stand alone, as in a file: a ground, the title and the legend belong to it.
+    /// Lays the chart out to stand alone, as in a file: a ground, margins, the title and the legend belong to it.
+    /// It has no hits.
     pub fn standalone_scene(&self, size: Size, theme: &Theme, measure: &dyn MeasureText) -> Scene {
+        let inner = Size::new(size.width - 2.0 * PAGE_MARGIN, size.height - 2.0 * PAGE_MARGIN);
+        let at = Point::new(MARGIN, 12.0);
+        let (text, font) = (self.title().to_owned(), Font::TITLE);
+        let title = Mark::Text(Label { at, text, align: Align::Start, font, color: theme.ink });
+        let (legend, bottom) = self.legend_marks(inner, TITLE_HEIGHT, theme, measure);
+        let header = (legend, bottom.max(TITLE_HEIGHT));
+        let mut scene = self.compose(inner, vec![title], header, theme, measure);
+        scene.marks.iter_mut().for_each(|mark| mark.shift(PAGE_MARGIN, PAGE_MARGIN));
         let ground = Rect { x: 0.0, y: 0.0, width: size.width, height: size.height };
-        let mut marks = vec![Mark::Rect { rect: ground, fill: theme.panel }];
-        let at = Point::new(MARGIN, 24.0);
-        marks.push(Mark::Text(Label {
-            at,
-            text: self.title().to_owned(),
-            align: Align::Start,
-            font: Font::TITLE,
-            color: theme.ink,
-        }));
-        let (legend, bottom) = self.legend_marks(size, 34.0, theme, measure);
-        self.compose(size, marks, (legend, bottom.max(34.0)), theme, measure)
+        scene.marks.insert(0, Mark::Rect { rect: ground, fill: theme.panel });
+        let plot = Rect { x: scene.plot.x + PAGE_MARGIN, y: scene.plot.y + PAGE_MARGIN, ..scene.plot };
+        Scene::new(size, plot, scene.marks, Vec::new())
     }
 
     fn legend_marks(&self, size: Size, top: f64, theme: &Theme, measure: &dyn MeasureText) -> (Vec<Mark>, f64) {
@@ -215,6 +216,10 @@ impl Figure {
 }
 
 const MARGIN: f64 = 4.0;
+/// Around a chart that stands alone.
+const PAGE_MARGIN: f64 = 14.0;
+/// The title of a chart that stands alone, and the gap below it.
+const TITLE_HEIGHT: f64 = 24.0;
 
 /// A sentence in the middle of an empty chart, in lines that fit.
 fn message_marks(message: &str, size: Size, theme: &Theme, measure: &dyn MeasureText) -> Vec<Mark> {

@@ -36,6 +36,12 @@ pub fn range(from: f64, to: f64) -> String {
     format!("{}–{}", format_grouped(from, decimals), format_grouped(to, decimals))
 }
 
+/// A bin's width: "2", "0.05", or three digits where it is no round number.
+pub fn width(width: f64) -> String {
+    let decimals = decimals_of(width);
+    if decimals <= 3 && (1e-3..1e7).contains(&width) { format_grouped(width, decimals) } else { norm(width) }
+}
+
 /// "19.9 ± 2.8": a mean and its standard deviation, the spread with the mean's decimals.
 pub fn mean_std(mean: f64, std: f64) -> String {
     let mean_text = norm(mean);
@@ -65,6 +71,7 @@ mod tests {
         assert_eq!(range(12.0, 14.0), "12.0–14.0".replace(".0", ""));
         assert_eq!(range(12.5, 13.0), "12.5–13.0");
         assert_eq!(range(1.0, 1.3333), "1.00–1.33");
+        assert_eq!([width(2.0), width(0.05), width(1.234_567)], ["2", "0.05", "1.23"]);
         assert_eq!(mean_std(19.93, 2.84), "19.9 ± 2.8");
         assert_eq!(mean_std(f64::NAN, f64::NAN), "– ± –");
         assert_eq!(shortest(0.1), 0.1);

@@ -102,6 +102,7 @@ fn swatch_marks(item: &LegendItem, rect: Rect, theme: &Theme) -> Vec<Mark> {
         Point::new(rect.x, rect.y),
         Point::new(rect.right(), rect.y),
         Point::new(rect.right(), rect.bottom()),
+        Point::new(rect.x, rect.bottom()),
     ];
     let line = |shape| {
         let (from, to) = (Point::new(rect.x, middle.y), Point::new(rect.right(), middle.y));

@@ -237,6 +237,26 @@ impl Mark {
         }
     }
 
+    /// Moves the mark.
+    pub fn shift(&mut self, dx: f64, dy: f64) {
+        let point = |p: &mut Point| *p = Point::new(p.x + dx, p.y + dy);
+        let rectangle = |r: &mut Rect| *r = Rect { x: r.x + dx, y: r.y + dy, ..*r };
+        match self {
+            Mark::Area { outline: points, .. } | Mark::Line { points, .. } => points.iter_mut().for_each(point),
+            Mark::Rule { from, to, .. } => [from, to].into_iter().for_each(point),
+            Mark::Segments { segments, .. } => {
+                segments.iter_mut().for_each(|(a, b)| [a, b].into_iter().for_each(point))
+            }
+            Mark::Rect { rect, .. } => rectangle(rect),
+            Mark::Symbol { at, .. } => point(at),
+            Mark::Text(label) => point(&mut label.at),
+            Mark::Clip { rect, marks } => {
+                rectangle(rect);
+                marks.iter_mut().for_each(|mark| mark.shift(dx, dy));
+            }
+        }
+    }
+
     /// Whether every coordinate is finite. A scene drops marks of which this is not true.
     pub fn is_finite(&self) -> bool {
         match self {

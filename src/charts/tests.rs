@@ -208,9 +208,7 @@ fn pointer_and_keys_find_every_bin_and_layer() {
     let scene = figure(ChartName::Evolution, &trace).scene(size, &Theme::light(), &ApproximateText);
     let titles: Vec<&str> = scene.hits.iter().map(|hit| hit.title.as_str()).collect();
     assert_eq!(titles, ["layer 0 (embedding)", "layer 1", "layer 2", "layer 3", "layer 4", "layer 5"]);
-    for scene in
-        [&scene, &figure(ChartName::Distribution, &trace).scene(size, &Theme::light(), &ApproximateText)]
-    {
+    for scene in [&scene, &figure(ChartName::Distribution, &trace).scene(size, &Theme::light(), &ApproximateText)] {
         for (index, hit) in scene.hits.iter().enumerate() {
             let middle = hit.rect.x + hit.rect.width / 2.0;
             assert_eq!(scene.hit_at(middle, hit.rect.y + 9.0), Some(index), "scene.rs: {}", hit.title);
