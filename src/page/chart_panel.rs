@@ -34,6 +34,7 @@ pub struct ChartPanel {
     plot: Element,
     table_box: HtmlElement,
     table_button: HtmlButtonElement,
+    notes: Element,
     finding: Element,
     how_to_read: Element,
     pub(super) read_out: ReadOut,
@@ -56,8 +57,9 @@ impl ChartPanel {
             plot: dom::find(&root, ".plot")?,
             table_box: dom::find(&root, ".table-box")?,
             table_button: dom::find(&root, "[data-tool=table]")?,
+            notes: dom::find(&root, ".notes")?,
             finding: dom::find(&root, ".finding")?,
-            how_to_read: dom::find(&root, ".how-to-read")?,
+            how_to_read: dom::find(&root, ".how-to-read .from-data")?,
             read_out: ReadOut::new(&root)?,
             root,
             figure: RefCell::default(),
@@ -167,9 +169,9 @@ impl ChartPanel {
     }
 
     fn show_legend(&self, figure: &Figure) -> Result<()> {
+        dom::set_text(&self.notes, &figure.notes().join(" · "));
         let items = figure.legend();
-        let notes = figure.notes();
-        let words: String = items.iter().map(|item| item.label.as_str()).chain(notes.iter().map(String::as_str)).collect();
+        let words = items.iter().map(|item| item.label.as_str()).collect::<Vec<_>>().join(", ");
         // Spares the page a layout for each block that arrives.
         if self.legend.get_attribute("data-words").as_deref() == Some(&words) {
             return Ok(());
@@ -188,9 +190,6 @@ impl ChartPanel {
             dom::append(&entry, &dom::create::<Element>("span", &format!("swatch {shape} {}", item.kind.as_str()))?);
             dom::append(&entry, dom::create_with_text("span", "", &item.label)?.as_ref());
             dom::append(&self.legend, &entry);
-        }
-        for note in &notes {
-            dom::append(&self.legend, dom::create_with_text("li", "note", note)?.as_ref());
         }
         Ok(())
     }

@@ -4,7 +4,8 @@ use web_sys::{Element, HtmlElement};
 
 use super::dom;
 use crate::error::Result;
-use crate::trace::{Trace, summary};
+use crate::trace::Trace;
+use crate::trace::summary::{self, Topic};
 
 /// The list in the page.
 pub struct FindingsList {
@@ -20,8 +21,10 @@ impl FindingsList {
 
     /// Shows what a trace allows to say.
     pub fn show(&self, trace: &Trace, skip_first: bool) -> Result<()> {
-        let sentences: Vec<String> =
-            summary::findings(trace, skip_first).into_iter().map(|finding| finding.text).collect();
+        // These two stand under their charts.
+        let elsewhere = |topic| matches!(topic, Topic::Evolution | Topic::Distribution);
+        let found = summary::findings(trace, skip_first).into_iter().filter(|finding| !elsewhere(finding.topic));
+        let sentences: Vec<String> = found.map(|finding| finding.text).collect();
         let shown: Vec<String> =
             dom::find_all::<Element>(&self.list, "li").iter().filter_map(|item| item.text_content()).collect();
         if shown != sentences {
