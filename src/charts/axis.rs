@@ -68,7 +68,7 @@ impl Frame {
         if plot_height < SMALLEST {
             return None;
         }
-        let y_count = ((plot_height / 44.0) as usize).clamp(2, 6);
+        let y_count = ((plot_height / 22.0) as usize).clamp(2, 6);
         let y_scale = Scale::linear(y.domain, (plot_bottom, plot_top));
         let rounded = y_scale.nice(y_count);
         let height = |scale: &Scale| scale.domain().1 - scale.domain().0;

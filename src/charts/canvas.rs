@@ -25,13 +25,12 @@ pub fn draw(canvas: &HtmlCanvasElement, figure: &Figure, theme: &Theme, highligh
     let context = context(canvas)?;
     if set_backing(canvas, size, ratio) {
         let after = canvas.get_bounding_client_rect();
-        if (after.width() - size.width).abs() > 0.5 || (after.height() - size.height).abs() > 0.5 {
-            if let Some(element) = canvas.dyn_ref::<HtmlElement>() {
-                let style = element.style();
-                // A refused property leaves the canvas unstyled, which is ugly but not wrong.
-                let _ = style.set_property("width", &format!("{}px", size.width));
-                let _ = style.set_property("height", &format!("{}px", size.height));
-            }
+        let moved = (after.width() - size.width).abs() > 0.5 || (after.height() - size.height).abs() > 0.5;
+        if let (true, Some(element)) = (moved, canvas.dyn_ref::<HtmlElement>()) {
+            let style = element.style();
+            // A refused property leaves the canvas unstyled, which is ugly but not wrong.
+            let _ = style.set_property("width", &format!("{}px", size.width));
+            let _ = style.set_property("height", &format!("{}px", size.height));
         }
     }
     let surface = CanvasSurface { context, ratio };
