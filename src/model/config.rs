@@ -1,5 +1,6 @@
 //! `config.json` of a GPT2LMHeadModel: every value that changes a number is read, and an unknown
-//! value is an error, never a guess. Defaults for absent keys are those of Hugging Face's `GPT2Config`.
+//! value is an error, never a guess. Absent sizes are an error too; other absent
+//! keys have the defaults of Hugging Face's `GPT2Config`.
 
 use serde_json::{Map, Value};
 
@@ -53,11 +54,11 @@ impl Config {
         let fields = Fields(&map);
         fields.refuse_other_architectures()?;
         let config = Config {
-            vocab_size: fields.size(&["vocab_size"], 50257)?,
-            n_positions: fields.size(&["n_positions", "max_position_embeddings", "n_ctx"], 1024)?,
-            n_embd: fields.size(&["n_embd", "hidden_size"], 768)?,
-            n_layer: fields.size(&["n_layer", "num_hidden_layers"], 12)?,
-            n_head: fields.size(&["n_head", "num_attention_heads"], 12)?,
+            vocab_size: fields.required_size(&["vocab_size"])?,
+            n_positions: fields.required_size(&["n_positions", "max_position_embeddings", "n_ctx"])?,
+            n_embd: fields.required_size(&["n_embd", "hidden_size"])?,
+            n_layer: fields.required_size(&["n_layer", "num_hidden_layers"])?,
+            n_head: fields.required_size(&["n_head", "num_attention_heads"])?,
             n_inner: 0,
             activation: match fields.get("activation_function") {
                 None => Activation::GeluTanh,
@@ -79,7 +80,7 @@ impl Config {
         };
         // Changes the order of rounding in half precision only; in F32 it is the same function.
         fields.flag("reorder_and_upcast_attn", false)?;
-        let n_inner = fields.size(&["n_inner"], 4 * config.n_embd)?;
+        let n_inner = fields.size(&["n_inner"])?.unwrap_or(4 * config.n_embd);
         if config.n_layer as u64 > MOST_LAYERS {
             return Err(fields.bad("n_layer", &config.n_layer.to_string(), &format!("at most {MOST_LAYERS}")));
         }
@@ -122,14 +123,19 @@ impl Fields<'_> {
         ModelError::BadConfig(format!("{key} is {found}; expected {expected}"))
     }
 
-    fn size(&self, keys: &[&str], default: usize) -> Result<usize, ModelError> {
+    fn size(&self, keys: &[&str]) -> Result<Option<usize>, ModelError> {
         let Some((key, value)) = keys.iter().find_map(|key| Some((key, self.get(key)?))) else {
-            return Ok(default);
+            return Ok(None);
         };
         match value.as_u64() {
-            Some(size) if (1..=LARGEST_SIZE).contains(&size) => Ok(size as usize),
+            Some(size) if (1..=LARGEST_SIZE).contains(&size) => Ok(Some(size as usize)),
             _ => Err(self.bad(key, &value.to_string(), &format!("a whole number from 1 to {LARGEST_SIZE}"))),
         }
+    }
+
+    /// Sizes are never guessed, though Hugging Face has defaults for them: every published checkpoint states its own.
+    fn required_size(&self, keys: &[&str]) -> Result<usize, ModelError> {
+        self.size(keys)?.ok_or_else(|| ModelError::BadConfig(format!("{} is missing", keys.join(" or "))))
     }
 
     fn flag(&self, key: &str, default: bool) -> Result<bool, ModelError> {
@@ -165,8 +171,8 @@ impl Fields<'_> {
             mup && !value.is_null()
         });
         match multiplier {
-            Some((key, value)) => Err(ModelError::NotGpt2(format!(
-                "{key} is {value}: a muP variant, whose scaled activations this program does not compute"
+            Some((key, value)) => Err(ModelError::BadConfig(format!(
+                "{key} is {value}: this is a muP variant, whose scaled activations this program does not compute"
             ))),
             None => Ok(()),
         }
@@ -178,15 +184,23 @@ mod tests {
     use super::*;
     use crate::Code;
 
-    fn code(text: &str) -> Code {
-        crate::Error::from(Config::from_json(text.as_bytes()).expect_err(text)).code
+    const SIZES: &str =
+        r#""model_type":"gpt2","vocab_size":50257,"n_positions":1024,"n_embd":64,"n_layer":12,"n_head":4"#;
+
+    /// GPT-2's settings with one more; of two that stand there, the later counts.
+    fn with(setting: &str) -> Vec<u8> {
+        format!("{{{SIZES},{setting}}}").into_bytes()
+    }
+
+    fn code(text: &[u8]) -> Code {
+        crate::Error::from(Config::from_json(text).expect_err(&String::from_utf8_lossy(text))).code
     }
 
     #[test]
     fn absent_and_null_settings_take_hugging_faces_defaults() {
-        let config = Config::from_json(br#"{"model_type":"gpt2","n_inner":null}"#).unwrap();
-        assert_eq!((config.vocab_size, config.n_positions, config.n_embd), (50257, 1024, 768));
-        assert_eq!((config.n_layer, config.n_head, config.n_inner), (12, 12, 3072));
+        let config = Config::from_json(&with(r#""n_inner":null"#)).unwrap();
+        assert_eq!((config.vocab_size, config.n_positions, config.n_embd), (50257, 1024, 64));
+        assert_eq!((config.n_layer, config.n_head, config.n_inner), (12, 4, 256));
         assert_eq!(config.activation, Activation::GeluTanh);
         assert!(config.scale_attn_weights && config.tie_word_embeddings && !config.scale_attn_by_inverse_layer_idx);
     }
@@ -205,20 +219,20 @@ mod tests {
             (r#""scale_attn_weights":"yes""#, Code::BadConfig),
             (r#""add_cross_attention":true"#, Code::BadConfig),
             (r#""position_embedding_type":"alibi""#, Code::BadConfig),
-            (r#""attn_mult":0.125"#, Code::NotGpt2),
+            (r#""attn_mult":0.125"#, Code::BadConfig),
+            (r#""n_embd":null"#, Code::BadConfig),
         ] {
-            assert_eq!(code(&format!(r#"{{"model_type":"gpt2",{setting}}}"#)), expected, "config.rs: {setting}");
+            assert_eq!(code(&with(setting)), expected, "config.rs: {setting}");
         }
-        assert_eq!(code(r#"{"model_type":"llama"}"#), Code::NotGpt2);
-        assert_eq!(code(r#"{"vocab_size":3}"#), Code::NotGpt2);
-        assert_eq!(code("<!doctype html>"), Code::BadConfig);
-        assert_eq!(code("[]"), Code::BadConfig);
+        assert_eq!(code(br#"{"model_type":"llama"}"#), Code::NotGpt2);
+        assert_eq!(code(br#"{"vocab_size":3}"#), Code::NotGpt2);
+        assert_eq!(code(b"<!doctype html>"), Code::BadConfig);
+        assert_eq!(code(b"[]"), Code::BadConfig);
     }
 
     #[test]
     fn scores_are_scaled_as_the_configuration_says() {
-        let both = r#"{"model_type":"gpt2","n_embd":64,"n_head":4,"scale_attn_by_inverse_layer_idx":true}"#;
-        let config = Config::from_json(both.as_bytes()).unwrap();
+        let config = Config::from_json(&with(r#""scale_attn_by_inverse_layer_idx":true"#)).unwrap();
         assert_eq!(config.score_scale(0), 0.25);
         assert_eq!(config.score_scale(3), 0.0625);
     }

@@ -32,7 +32,7 @@ async function entry(repo, name, content) {
 export class Hub {
   /** `tls`: { key, cert } for https; `cdnName`: the CDN's public address where a browser maps host names. */
   constructor({ tls, cdnName, relativeRedirects = false } = {}) {
-    Object.assign(this, { tls, cdnName, relativeRedirects, files: new Map() });
+    Object.assign(this, { tls, cdnName, relativeRedirects, files: new Map(), signed: 0 });
     this.reset();
   }
 
@@ -133,7 +133,8 @@ export class Hub {
       const oid = await found.sha256();
       response.setHeader("X-Linked-Size", found.size);
       response.setHeader("X-Linked-ETag", `"${oid}"`);
-      const signed = `${this.cdn}/repos/${oid}?file=${encodeURIComponent(found.path)}&Expires=${Math.floor(Date.now() / 1000) + 3600}&Signature=stand-in`;
+      // No two signed addresses are equal, so that a browser's HTTP cache never resumes a download that a fault cut.
+      const signed = `${this.cdn}/repos/${oid}?file=${encodeURIComponent(found.path)}&Expires=${Math.floor(Date.now() / 1000) + 3600}&Signature=${++this.signed}`;
       return response.writeHead(302, { Location: signed }).end();
     }
     if (this.relativeRedirects && !path.startsWith("/api/")) {
