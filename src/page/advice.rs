@@ -14,7 +14,12 @@ pub enum Step {
 /// The error as sentences: its message, made to begin with a capital and end with a full stop, and a way out.
 pub fn explain(error: &Error, step: Step) -> String {
     let message = error.message.trim();
-    let mut text: String = message.chars().take(1).flat_map(char::to_uppercase).chain(message.chars().skip(1)).collect();
+    // A file's name keeps its spelling.
+    let word = message.split_whitespace().next().unwrap_or_default();
+    let mut text: String = match word.contains(['.', '_', '/']) {
+        true => message.to_owned(),
+        false => message.chars().take(1).flat_map(char::to_uppercase).chain(message.chars().skip(1)).collect(),
+    };
     if !text.ends_with(['.', '!', '?']) {
         text.push('.');
     }
@@ -31,9 +36,10 @@ fn advice(code: Code, step: Step) -> &'static str {
         (Code::RateLimited, _) => "Wait a few minutes, then try again.",
         (Code::CorruptDownload, _) => "Try again: the bytes did not arrive as they were sent.",
         (Code::OutOfMemory, Step::Load) => "Close other tabs and try again, or pick a smaller model.",
-        (Code::OutOfMemory, Step::Run) => "Load the model again in the model panel, and try fewer or shorter lines.",
-        (Code::EngineCrashed, _) => "Load the model again in the model panel.",
-        (Code::NotGpt2 | Code::BadConfig | Code::UnsupportedDtype, Step::Load) => "Pick another model: this page runs GPT-2’s architecture only.",
+        (Code::OutOfMemory, Step::Run) => "Load the model again, and try fewer or shorter lines.",
+        (Code::EngineCrashed, Step::Load) => "Try again, or pick another model.",
+        (Code::EngineCrashed, Step::Run) => "Run again, or load the model again.",
+        (Code::NotGpt2 | Code::BadConfig | Code::UnsupportedDtype, Step::Load) => "Pick another model.",
         (Code::MissingTensor | Code::ShapeMismatch | Code::BadSafetensors, Step::Load) => {
             "The files do not fit each other; pick another model or another revision."
         }
@@ -62,6 +68,7 @@ mod tests {
             explain(&error(Code::TooLong, "sentence 2 has 300 tokens; the model takes 256"), Step::Run),
             "Sentence 2 has 300 tokens; the model takes 256. Shorten that line, or break it in two."
         );
+        assert!(explain(&error(Code::BadConfig, "config.json: n_layer is -1"), Step::Load).starts_with("config.json: n_layer is -1. "));
         assert_eq!(explain(&error(Code::TokenOutOfRange, "Id 9 is too large."), Step::Run), "Id 9 is too large.");
         assert!(ends_engine(Code::EngineCrashed) && ends_engine(Code::OutOfMemory) && !ends_engine(Code::TooLong));
     }

@@ -8,7 +8,8 @@ use web_sys::{AbortController, Element, HtmlElement, HtmlInputElement, HtmlMetaE
 use super::chart_panel::ChartPanel;
 use super::dom::{self, Listener, listen};
 use super::findings::FindingsList;
-use super::model_panel::{ModelEvent, ModelPanel, Origin, Wish};
+use super::model_panel::{ModelEvent, ModelPanel, Wish};
+use super::repo::KNOWN_MODELS;
 use super::text_panel::{TextEvent, TextPanel};
 use super::token_strip::TokenStrip;
 use crate::api::{self, Locations, Model};
@@ -25,7 +26,7 @@ thread_local! {
 pub fn start() {
     match configure().and_then(|()| App::new()) {
         Ok(app) => {
-            app.load(Wish { key: "demo", title: "Demo".to_owned(), from: Origin::Address("demo".to_owned()) });
+            app.load(Wish::known(&KNOWN_MODELS[0]));
             APP.set(Some(app));
         }
         Err(error) => match dom::by_id::<Element>("run-error") {
@@ -86,6 +87,8 @@ pub(super) struct State {
     pub running: Option<Running>,
     /// The last number given to a load or a run; later ones outdate earlier ones.
     pub number: u64,
+    /// What was in use until its engine crashed.
+    pub lost: Option<Wish>,
     /// A run was asked for before there was a model.
     pub run_when_ready: bool,
     /// The last trace that was complete, with its status line.

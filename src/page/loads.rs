@@ -83,6 +83,7 @@ impl App {
         self.models.set_ready(&wish, &describe(&model));
         let mut state = self.state.borrow_mut();
         state.arriving = None;
+        state.lost = None;
         let before = state.current.replace(Loaded { wish, model });
         drop(state);
         if let Some(before) = before {
@@ -94,7 +95,7 @@ impl App {
         self.drop_arriving();
         let message = if error.code == Code::Aborted { String::new() } else { explain(error, Step::Load) };
         self.models.set_failed(wish, &message);
-        self.after_lost_load(&wish.title);
+        self.after_lost_load(&wish.name.title);
     }
 
     /// Ends the load under way because the reader asked for it.
@@ -103,7 +104,7 @@ impl App {
         self.drop_arriving();
         if let Some(wish) = wish {
             self.models.set_failed(&wish, "");
-            self.after_lost_load(&wish.title);
+            self.after_lost_load(&wish.name.title);
         }
     }
 
@@ -126,7 +127,7 @@ impl App {
         let (good, current) = {
             let mut state = self.state.borrow_mut();
             state.run_when_ready = false;
-            (state.good.clone(), state.current.as_ref().map(|current| current.wish.title.clone()))
+            (state.good.clone(), state.current.as_ref().map(|current| current.wish.name.title.clone()))
         };
         let status = match (good, current) {
             (_, None) => "No model is loaded: pick one in the model panel.".to_owned(),
@@ -142,6 +143,7 @@ impl App {
             let lost = self.state.borrow_mut().current.take();
             if let Some(lost) = lost {
                 lost.model.close();
+                self.state.borrow_mut().lost = Some(lost.wish);
                 self.models.set_lost(&explain(error, Step::Run));
             }
         }

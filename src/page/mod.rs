@@ -3,6 +3,7 @@
 //! Must never know: tensors, weights, the worker's protocol. Nothing imports `page`.
 
 pub mod advice;
+pub mod model_view;
 pub mod progress;
 pub mod repo;
 pub mod samples;

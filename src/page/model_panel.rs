@@ -7,8 +7,9 @@ use wasm_bindgen::JsCast;
 use web_sys::{DragEvent, Element, File, FileList, HtmlButtonElement, HtmlElement, HtmlInputElement, HtmlProgressElement};
 
 use super::dom::{self, Listener, listen};
-use super::progress::{RateMeter, describe_download, format_bytes};
-use super::repo::{ASK_ABOVE_BYTES, KNOWN_MODELS, parse_repo_id};
+use super::model_view::{Labelled, Models, Named};
+use super::progress::{RateMeter, describe_download};
+use super::repo::{ASK_ABOVE_BYTES, KNOWN_MODELS, KnownModel, parse_repo_id};
 use crate::error::Result;
 
 /// Between two updates of the progress line, in milliseconds: readable, and cheap.
@@ -17,10 +18,8 @@ const PROGRESS_EVERY_MS: f64 = 200.0;
 /// A model a reader asks for.
 #[derive(Clone, Debug)]
 pub struct Wish {
-    /// The radio button's value.
-    pub key: &'static str,
-    /// The name readers see.
-    pub title: String,
+    /// Its row and name.
+    pub name: Named,
     /// Where it comes from.
     pub from: Origin,
 }
@@ -44,14 +43,6 @@ pub enum ModelEvent {
     Cancel,
 }
 
-/// How a model stands, for its row and for the box below.
-#[derive(Clone, Debug, PartialEq)]
-enum Standing {
-    Loading { share: Option<f64>, detail: String },
-    Ready { detail: String },
-    Failed { message: String },
-}
-
 /// Handles to the panel's elements, and what it shows.
 pub struct ModelPanel {
     root: HtmlElement,
@@ -70,11 +61,7 @@ pub struct ModelPanel {
     cancel: HtmlButtonElement,
     chip: Element,
     chip_text: Element,
-    in_use: RefCell<Option<(Wish, String)>>,
-    loading: RefCell<Option<(Wish, Standing)>>,
-    failed: RefCell<Option<(Wish, String)>>,
-    /// Repo id and bytes, once the hub has said; 0 where it did not say.
-    asked: RefCell<Option<(String, u64)>>,
+    models: RefCell<Models>,
     meter: RefCell<RateMeter>,
     updated: Cell<f64>,
     listeners: RefCell<Vec<Listener>>,
@@ -101,10 +88,7 @@ impl ModelPanel {
             chip: dom::by_id("model-chip")?,
             chip_text: dom::by_id("model-chip-text")?,
             root,
-            in_use: RefCell::default(),
-            loading: RefCell::default(),
-            failed: RefCell::default(),
-            asked: RefCell::default(),
+            models: RefCell::default(),
             meter: RefCell::default(),
             updated: Cell::new(0.0),
             listeners: RefCell::default(),
@@ -127,22 +111,28 @@ impl ModelPanel {
         for radio in &self.radios {
             on(radio, "change", |panel, _| {
                 panel.render();
+                if panel.chosen() == "repo" {
+                    return None;
+                }
                 // Small enough not to ask.
                 let wish = panel.wish()?;
-                let small = KNOWN_MODELS.iter().any(|m| m.key == wish.key && m.bytes <= ASK_ABOVE_BYTES);
-                (small && !panel.is_here(wish.key)).then_some(ModelEvent::Load(wish))
+                (wish.is_near() && wish.name.key != "files" && !panel.is_here(wish.name.key)).then_some(ModelEvent::Load(wish))
             });
         }
         on(&self.load, "click", |panel, _| {
             let wish = panel.wish()?;
-            match (&wish.from, wish.key) {
-                (Origin::Address(id), "repo") if panel.known_bytes(id).is_none() => Some(ModelEvent::AskSize(id.clone())),
+            match (&wish.from, wish.name.key) {
+                (Origin::Address(id), "repo") if panel.models.borrow().known_bytes(id).is_none() => {
+                    Some(ModelEvent::AskSize(id.clone()))
+                }
                 _ => Some(ModelEvent::Load(wish)),
             }
         });
         on(&self.cancel, "click", |_, _| Some(ModelEvent::Cancel));
         on(&self.repo_id, "input", |panel, _| {
             dom::set_text(&panel.repo_error, "");
+            // What failed was another repo.
+            panel.models.borrow_mut().failed.take_if(|(name, _)| name.key == "repo");
             panel.render();
             None
         });
@@ -172,7 +162,7 @@ impl ModelPanel {
             let files = listed(event.dyn_ref::<DragEvent>()?.data_transfer()?.files());
             (!files.is_empty()).then_some(())?;
             panel.choose("files");
-            Some(ModelEvent::Load(Wish { key: "files", title: title_of(&files), from: Origin::Files(files) }))
+            Some(ModelEvent::Load(files_wish(files)))
         });
         self.listeners.replace(listeners);
         self.render();
@@ -194,17 +184,16 @@ impl ModelPanel {
     fn wish(&self) -> Option<Wish> {
         let chosen = self.chosen();
         if let Some(model) = KNOWN_MODELS.iter().find(|model| model.key == chosen) {
-            let from = Origin::Address(model.address.to_owned());
-            return Some(Wish { key: model.key, title: model.title.to_owned(), from });
+            return Some(Wish::known(model));
         }
         if chosen == "files" {
             let files = listed(self.files.files());
-            return (!files.is_empty()).then(|| Wish { key: "files", title: title_of(&files), from: Origin::Files(files) });
+            return (!files.is_empty()).then(|| files_wish(files));
         }
         match parse_repo_id(&self.repo_id.value()) {
             Ok(id) => {
                 dom::set_text(&self.repo_error, "");
-                Some(Wish { key: "repo", title: id.clone(), from: Origin::Address(id) })
+                Some(Wish { name: Named { key: "repo", title: id.clone() }, from: Origin::Address(id) })
             }
             Err(message) => {
                 dom::set_text(&self.repo_error, &message);
@@ -215,20 +204,21 @@ impl ModelPanel {
     }
 
     fn is_here(&self, key: &str) -> bool {
-        let is = |wish: &Wish| wish.key == key;
-        self.in_use.borrow().as_ref().is_some_and(|(wish, _)| is(wish)) && self.loading.borrow().is_none()
-            || self.loading.borrow().as_ref().is_some_and(|(wish, _)| is(wish))
-    }
-
-    fn known_bytes(&self, id: &str) -> Option<u64> {
-        self.asked.borrow().as_ref().filter(|(asked, _)| asked == id).map(|&(_, bytes)| bytes)
+        let models = self.models.borrow();
+        match (&models.loading, &models.in_use) {
+            (Some((name, ..)), _) | (None, Some((name, _))) => name.key == key,
+            (None, None) => false,
+        }
     }
 
     /// The hub's answer to `AskSize`: bytes (0: not said), or a sentence.
     pub fn set_size(&self, id: &str, answer: std::result::Result<u64, String>) {
-        match answer {
-            Ok(bytes) => drop(self.asked.replace(Some((id.to_owned(), bytes)))),
-            Err(message) => dom::set_text(&self.repo_error, &message),
+        {
+            let mut models = self.models.borrow_mut();
+            match answer {
+                Ok(bytes) => models.asked = Some((id.to_owned(), bytes)),
+                Err(message) => models.failed = Some((Named { key: "repo", title: id.to_owned() }, message)),
+            }
         }
         self.render();
     }
@@ -237,9 +227,11 @@ impl ModelPanel {
     pub fn set_loading(&self, wish: &Wish) {
         self.meter.replace(RateMeter::default());
         self.updated.set(f64::MIN);
-        self.failed.replace(None);
-        let detail = "Asking for its files…".to_owned();
-        self.loading.replace(Some((wish.clone(), Standing::Loading { share: None, detail })));
+        {
+            let mut models = self.models.borrow_mut();
+            models.failed = None;
+            models.loading = Some((wish.name.clone(), None, "Asking for its files…".to_owned()));
+        }
         self.render();
     }
 
@@ -251,165 +243,112 @@ impl ModelPanel {
             return;
         }
         self.updated.set(now);
-        let mut detail = describe_download(loaded, total, &self.meter.borrow());
+        let mut words = describe_download(loaded, total, &self.meter.borrow());
         if !rest.is_empty() {
-            detail = format!("{detail} · {rest}");
+            words = format!("{words} · {rest}");
         }
-        if let Some((_, standing)) = self.loading.borrow_mut().as_mut() {
-            let share = (total > 0.0).then(|| (loaded / total).clamp(0.0, 1.0));
-            *standing = Standing::Loading { share, detail };
+        if let Some((_, share, detail)) = self.models.borrow_mut().loading.as_mut() {
+            *share = (total > 0.0).then(|| (loaded / total).clamp(0.0, 1.0));
+            *detail = words;
         }
         self.render();
     }
 
     /// The model is all there, and takes over.
     pub fn set_ready(&self, wish: &Wish, detail: &str) {
-        self.loading.replace(None);
-        self.failed.replace(None);
-        self.in_use.replace(Some((wish.clone(), detail.to_owned())));
+        {
+            let mut models = self.models.borrow_mut();
+            models.loading = None;
+            models.failed = None;
+            models.in_use = Some((wish.name.clone(), detail.to_owned()));
+        }
         self.render();
     }
 
     /// The load ended without a model; `message` is empty where the reader ended it.
     pub fn set_failed(&self, wish: &Wish, message: &str) {
-        self.loading.replace(None);
-        self.failed.replace((!message.is_empty()).then(|| (wish.clone(), message.to_owned())));
+        {
+            let mut models = self.models.borrow_mut();
+            models.loading = None;
+            models.failed = (!message.is_empty()).then(|| (wish.name.clone(), message.to_owned()));
+        }
         self.render();
     }
 
     /// The model in use is gone (its engine crashed).
     pub fn set_lost(&self, message: &str) {
-        if let Some((wish, _)) = self.in_use.take() {
-            self.failed.replace(Some((wish, message.to_owned())));
+        {
+            let mut models = self.models.borrow_mut();
+            if let Some((name, _)) = models.in_use.take() {
+                models.failed = Some((name, message.to_owned()));
+            }
         }
         self.render();
     }
 
-    /// What is in use, by name.
-    pub fn in_use_title(&self) -> Option<String> {
-        self.in_use.borrow().as_ref().map(|(wish, _)| wish.title.clone())
-    }
-
-    fn standing(&self, key: &str) -> Option<(String, Standing)> {
-        let of = |wish: &Wish| wish.key == key;
-        if let Some((wish, standing)) = self.loading.borrow().as_ref().filter(|(wish, _)| of(wish)) {
-            return Some((wish.title.clone(), standing.clone()));
-        }
-        if let Some((wish, message)) = self.failed.borrow().as_ref().filter(|(wish, _)| of(wish)) {
-            return Some((wish.title.clone(), Standing::Failed { message: message.clone() }));
-        }
-        let in_use = self.in_use.borrow();
-        in_use.as_ref().filter(|(wish, _)| of(wish)).map(|(wish, detail)| (wish.title.clone(), Standing::Ready { detail: detail.clone() }))
-    }
-
     fn render(&self) {
+        let models = self.models.borrow();
         let chosen = self.chosen();
         self.repo_more.set_hidden(chosen != "repo");
         self.files_more.set_hidden(chosen != "files");
         for radio in &self.radios {
-            let _ = self.render_row(&radio.value());
+            let key = radio.value();
+            // A row without its place shows nothing; the rest still works.
+            let _ = self.render_row(&key, &models.row(&key));
         }
-        let standing = self.standing(&chosen);
-        // A download under way is shown whatever row is ticked: it must be seen to be cancelled.
-        let loading = self.loading.borrow().as_ref().map(|(wish, standing)| (wish.title.clone(), standing.clone()));
-        let (title, standing) = match loading.or(standing) {
-            Some((title, standing)) => (title, Some(standing)),
-            None => (String::new(), None),
-        };
-        let busy = matches!(standing, Some(Standing::Loading { .. }));
-        self.cancel.set_hidden(!busy);
-        self.load.set_hidden(busy || matches!(standing, Some(Standing::Ready { .. })) && !matches!(chosen.as_str(), "repo" | "files"));
-        let (state, line, detail, error) = match &standing {
-            Some(Standing::Loading { detail, .. }) => ("loading", format!("{title}: arriving"), detail.clone(), ""),
-            Some(Standing::Ready { detail }) => ("ready", format!("{title}: ready"), detail.clone(), ""),
-            Some(Standing::Failed { message }) => ("failed", format!("{title}: not loaded"), String::new(), message.as_str()),
-            None => ("idle", self.offer_line(&chosen), self.offer_detail(&chosen), ""),
-        };
-        dom::set_attribute(&self.state, "data-state", state);
-        dom::set_text(&self.line, &line);
-        dom::set_text(&self.detail, &detail);
-        dom::set_text(&self.error, error);
-        dom::set_text(&self.load, &self.offer_button(&chosen, matches!(standing, Some(Standing::Failed { .. }))));
-        match &standing {
-            Some(Standing::Loading { share: Some(share), .. }) => self.progress.set_value(*share),
-            Some(Standing::Loading { share: None, .. }) => drop(self.progress.remove_attribute("value")),
-            _ => {}
+        let below = models.below(&chosen, &self.repo_id.value());
+        dom::set_attribute(&self.state, "data-state", below.line.state);
+        dom::set_text(&self.line, &below.line.text);
+        dom::set_text(&self.detail, &below.detail);
+        dom::set_text(&self.error, &below.error);
+        let loading = below.line.state == "loading";
+        self.cancel.set_hidden(!loading);
+        self.load.set_hidden(below.load.is_none());
+        dom::set_text(&self.load, below.load.as_deref().unwrap_or("Download"));
+        match below.share {
+            Some(share) => self.progress.set_value(share),
+            None if loading => drop(self.progress.remove_attribute("value")),
+            None => {}
         }
-        if chosen == "files" && !busy {
-            self.load.set_hidden(!matches!(standing, Some(Standing::Failed { .. })));
-        }
-        if chosen == "repo" && matches!(&standing, Some(Standing::Ready { .. })) {
-            let same = parse_repo_id(&self.repo_id.value()).is_ok_and(|id| id == title);
-            self.load.set_hidden(same);
-        }
-        self.render_chip();
+        let chip = models.chip();
+        dom::set_attribute(&self.chip, "data-state", chip.state);
+        dom::set_text(&self.chip_text, &chip.text);
     }
 
-    fn render_row(&self, key: &str) -> Result<()> {
-        let state: Element = dom::find(&self.root, &format!("[data-row=\"{key}\"]"))?;
-        let size = KNOWN_MODELS.iter().find(|m| m.key == key).map_or_else(String::new, |m| format_bytes(m.bytes as f64));
-        let (name, text) = match self.standing(key) {
-            Some((_, Standing::Loading { share: Some(share), .. })) => ("loading", format!("{:.0} %", share * 100.0)),
-            Some((_, Standing::Loading { share: None, .. })) => ("loading", "arriving".to_owned()),
-            Some((_, Standing::Ready { .. })) => ("ready", "in use".to_owned()),
-            Some((_, Standing::Failed { .. })) => ("failed", "failed".to_owned()),
-            None => ("idle", size),
-        };
-        if state.get_attribute("data-state").as_deref() != Some(name) || state.text_content().as_deref() != Some(&text) {
-            dom::set_attribute(&state, "data-state", name);
-            state.set_text_content(None);
-            if name != "idle" {
-                dom::append(&state, &dom::create::<Element>("span", "dot")?);
-            }
-            dom::append(&state, dom::create_with_text("span", "", &text)?.as_ref());
+    fn render_row(&self, key: &str, row: &Labelled) -> Result<()> {
+        let place: Element = dom::find(&self.root, &format!("[data-row=\"{key}\"]"))?;
+        let same = place.get_attribute("data-state").as_deref() == Some(row.state);
+        if same && place.text_content().as_deref() == Some(&row.text) {
+            return Ok(());
         }
+        dom::set_attribute(&place, "data-state", row.state);
+        place.set_text_content(None);
+        if row.state != "idle" {
+            dom::append(&place, &dom::create::<Element>("span", "dot")?);
+        }
+        dom::append(&place, dom::create_with_text("span", "", &row.text)?.as_ref());
         Ok(())
     }
+}
 
-    fn render_chip(&self) {
-        let loading = self.loading.borrow();
-        let (state, text) = match (loading.as_ref(), self.in_use_title(), self.failed.borrow().as_ref()) {
-            (Some((wish, Standing::Loading { share: Some(share), .. })), ..) => ("loading", format!("{}, {:.0} %", wish.title, share * 100.0)),
-            (Some((wish, _)), ..) => ("loading", format!("{}, arriving", wish.title)),
-            (None, Some(title), _) => ("ready", format!("{title}, ready")),
-            (None, None, Some((wish, _))) => ("failed", format!("{}, failed", wish.title)),
-            (None, None, None) => ("idle", "no model".to_owned()),
-        };
-        dom::set_attribute(&self.chip, "data-state", state);
-        dom::set_text(&self.chip_text, &text);
+impl Wish {
+    /// A model with a row of its own.
+    pub fn known(model: &KnownModel) -> Wish {
+        let name = Named { key: model.key, title: model.title.to_owned() };
+        Wish { name, from: Origin::Address(model.address.to_owned()) }
     }
 
-    fn offer_line(&self, chosen: &str) -> String {
-        match KNOWN_MODELS.iter().find(|model| model.key == chosen) {
-            Some(model) => format!("{}: not loaded", model.title),
-            None if chosen == "files" => "No files picked".to_owned(),
-            None => "No other model loaded".to_owned(),
+    /// Whether loading it again needs no question: it comes from this site or from disk.
+    pub fn is_near(&self) -> bool {
+        match &self.from {
+            Origin::Files(_) => true,
+            Origin::Address(_) => KNOWN_MODELS.iter().any(|m| m.key == self.name.key && m.bytes <= ASK_ABOVE_BYTES),
         }
     }
+}
 
-    fn offer_detail(&self, chosen: &str) -> String {
-        let until = self.in_use_title().map_or_else(String::new, |title| format!(" Until it is here, {title} goes on working."));
-        match chosen {
-            "files" => format!("Files are read where they are; nothing is uploaded.{until}"),
-            _ => format!("Comes from huggingface.co to this browser.{until}"),
-        }
-    }
-
-    fn offer_button(&self, chosen: &str, again: bool) -> String {
-        let verb = if again { "Try again" } else { "Download" };
-        if let Some(model) = KNOWN_MODELS.iter().find(|model| model.key == chosen) {
-            return format!("{verb} ({})", format_bytes(model.bytes as f64));
-        }
-        if chosen == "files" {
-            return "Try again".to_owned();
-        }
-        let id = parse_repo_id(&self.repo_id.value()).unwrap_or_default();
-        match self.known_bytes(&id) {
-            None => "Look up its size".to_owned(),
-            Some(0) => format!("{verb} (size unknown)"),
-            Some(bytes) => format!("{verb} ({})", format_bytes(bytes as f64)),
-        }
-    }
+fn files_wish(files: Vec<File>) -> Wish {
+    Wish { name: Named { key: "files", title: title_of(&files) }, from: Origin::Files(files) }
 }
 
 fn listed(files: Option<FileList>) -> Vec<File> {

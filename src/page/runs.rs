@@ -32,9 +32,18 @@ impl App {
             (model, waiting)
         };
         let Some(model) = model else {
-            return match waiting {
-                true => self.text.set_status("Waiting for the model…"),
-                false => self.refuse("No model is loaded. Pick one in the model panel, then run again."),
+            if waiting {
+                return self.text.set_status("Waiting for the model…");
+            }
+            let lost = self.state.borrow_mut().lost.take_if(|wish| wish.is_near());
+            return match lost {
+                // Its arrival runs the text.
+                Some(wish) => {
+                    self.text.set_error("");
+                    self.text.set_status("Loading the model again…");
+                    self.load(wish);
+                }
+                None => self.refuse("No model is loaded. Pick one in the model panel, then run again."),
             };
         };
         let abort = match abort_controller() {

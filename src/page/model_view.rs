@@ -1,0 +1,249 @@
+//! What the model panel says: from how the models stand to words, without a DOM.
+
+use super::progress::format_bytes;
+use super::repo::{KNOWN_MODELS, parse_repo_id};
+
+/// A model by its row and the name readers see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// The radio button's value.
+    pub key: &'static str,
+    /// "GPT-2", a repo id, a file's name.
+    pub title: String,
+}
+
+/// How one model stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Standing {
+    /// On its way; `share` of its bytes where the total is known.
+    Loading {
+        /// 0 to 1.
+        share: Option<f64>,
+        /// Bytes, rate, time left.
+        detail: String,
+    },
+    /// In use.
+    Ready {
+        /// Its sizes.
+        detail: String,
+    },
+    /// It could not be loaded, or its engine is gone.
+    Failed {
+        /// Why, and what to do.
+        message: String,
+    },
+}
+
+impl Standing {
+    /// The name that styles know.
+    fn state(&self) -> &'static str {
+        match self {
+            Standing::Loading { .. } => "loading",
+            Standing::Ready { .. } => "ready",
+            Standing::Failed { .. } => "failed",
+        }
+    }
+}
+
+/// All the models that are somehow there.
+#[derive(Clone, Debug, Default)]
+pub struct Models {
+    /// In use: name and sizes.
+    pub in_use: Option<(Named, String)>,
+    /// Arriving beside it.
+    pub loading: Option<(Named, Option<f64>, String)>,
+    /// The last that failed, and why.
+    pub failed: Option<(Named, String)>,
+    /// Repo id and bytes, once the hub has said; 0 where it did not say.
+    pub asked: Option<(String, u64)>,
+}
+
+/// A state with words beside its dot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Labelled {
+    /// "loading", "ready", "failed" or "idle".
+    pub state: &'static str,
+    /// The words.
+    pub text: String,
+}
+
+/// The box below the list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Below {
+    /// State and headline.
+    pub line: Labelled,
+    /// Progress, sizes, or what a download means.
+    pub detail: String,
+    /// Why it failed.
+    pub error: String,
+    /// Words of the button that loads, where there is something to load.
+    pub load: Option<String>,
+    /// Progress from 0 to 1, while loading with a known total.
+    pub share: Option<f64>,
+}
+
+impl Models {
+    /// How the model of a row stands.
+    pub fn standing(&self, key: &str) -> Option<(&Named, Standing)> {
+        if let Some((name, share, detail)) = self.loading.as_ref().filter(|(name, ..)| name.key == key) {
+            return Some((name, Standing::Loading { share: *share, detail: detail.clone() }));
+        }
+        if let Some((name, message)) = self.failed.as_ref().filter(|(name, _)| name.key == key) {
+            return Some((name, Standing::Failed { message: message.clone() }));
+        }
+        let (name, detail) = self.in_use.as_ref().filter(|(name, _)| name.key == key)?;
+        Some((name, Standing::Ready { detail: detail.clone() }))
+    }
+
+    /// The bytes of a repo's weights, once asked for.
+    pub fn known_bytes(&self, id: &str) -> Option<u64> {
+        self.asked.as_ref().filter(|(asked, _)| asked == id).map(|&(_, bytes)| bytes)
+    }
+
+    /// The right end of a row.
+    pub fn row(&self, key: &str) -> Labelled {
+        let standing = self.standing(key).map(|(_, standing)| standing);
+        let text = match &standing {
+            Some(Standing::Loading { share: Some(share), .. }) => percent(*share),
+            Some(Standing::Loading { share: None, .. }) => "arriving".to_owned(),
+            Some(Standing::Ready { .. }) => "in use".to_owned(),
+            Some(Standing::Failed { .. }) => "failed".to_owned(),
+            None => known_size(key).unwrap_or_default(),
+        };
+        Labelled { state: standing.map_or("idle", |standing| standing.state()), text }
+    }
+
+    /// The sign in the page's head.
+    pub fn chip(&self) -> Labelled {
+        let (state, text) = match (&self.loading, &self.in_use, &self.failed) {
+            (Some((name, Some(share), _)), ..) => ("loading", format!("{}, {}", name.title, percent(*share))),
+            (Some((name, None, _)), ..) => ("loading", format!("{}, arriving", name.title)),
+            (None, Some((name, _)), _) => ("ready", format!("{}, ready", name.title)),
+            (None, None, Some((name, _))) => ("failed", format!("{}, failed", name.title)),
+            (None, None, None) => ("idle", "no model".to_owned()),
+        };
+        Labelled { state, text }
+    }
+
+    /// The box below the list, for the ticked row and what is typed as a repo id.
+    pub fn below(&self, chosen: &str, typed: &str) -> Below {
+        // A download under way is shown whatever row is ticked: it must be seen to be cancelled.
+        let key = self.loading.as_ref().map_or(chosen, |(name, ..)| name.key);
+        let repo = parse_repo_id(typed).ok();
+        match self.standing(key) {
+            Some((name, Standing::Loading { share, detail })) => {
+                let line = Labelled { state: "loading", text: format!("{}: arriving", name.title) };
+                Below { line, detail, error: String::new(), load: None, share }
+            }
+            Some((name, Standing::Failed { message })) => {
+                let line = Labelled { state: "failed", text: format!("{}: not loaded", name.title) };
+                let load = Some(self.button(key, repo.as_deref(), "Try again"));
+                Below { line, detail: String::new(), error: message, load, share: None }
+            }
+            // Another repo id may be typed while the first is in use.
+            Some((name, Standing::Ready { detail })) if key != "repo" || repo.as_ref().is_none_or(|id| *id == name.title) => {
+                let line = Labelled { state: "ready", text: format!("{}: ready", name.title) };
+                Below { line, detail, error: String::new(), load: None, share: None }
+            }
+            _ => {
+                let text = match KNOWN_MODELS.iter().find(|model| model.key == key) {
+                    Some(model) => format!("{}: not loaded", model.title),
+                    None if key == "files" => "No files picked".to_owned(),
+                    None => "No other model loaded".to_owned(),
+                };
+                let load = (key != "files").then(|| self.button(key, repo.as_deref(), "Download"));
+                let line = Labelled { state: "idle", text };
+                Below { line, detail: self.promise(key), error: String::new(), load, share: None }
+            }
+        }
+    }
+
+    fn button(&self, key: &str, repo: Option<&str>, verb: &str) -> String {
+        match (known_size(key), key) {
+            (Some(size), _) => format!("{verb} ({size})"),
+            (None, "files") => verb.to_owned(),
+            (None, _) => match self.known_bytes(repo.unwrap_or_default()) {
+                None => "Look up its size".to_owned(),
+                Some(0) => format!("{verb} (size unknown)"),
+                Some(bytes) => format!("{verb} ({})", format_bytes(bytes as f64)),
+            },
+        }
+    }
+
+    /// What loading means for the reader.
+    fn promise(&self, key: &str) -> String {
+        let until = self.in_use.as_ref().map_or_else(String::new, |(name, _)| {
+            format!(" Until it is here, {} goes on working.", name.title)
+        });
+        match key {
+            "files" => format!("Files are read where they are; nothing is uploaded.{until}"),
+            "demo" => format!("Comes with this page.{until}"),
+            _ => format!("Comes from huggingface.co to this browser.{until}"),
+        }
+    }
+}
+
+fn percent(share: f64) -> String {
+    // 100 % is said only when the model is there.
+    format!("{:.0} %", (share * 100.0).floor().clamp(0.0, 99.0))
+}
+
+fn known_size(key: &str) -> Option<String> {
+    KNOWN_MODELS.iter().find(|model| model.key == key).map(|model| format_bytes(model.bytes as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(key: &'static str, title: &str) -> Named {
+        Named { key, title: title.to_owned() }
+    }
+
+    fn with_demo() -> Models {
+        Models { in_use: Some((named("demo", "Demo"), "2.9 M parameters".to_owned())), ..Default::default() }
+    }
+
+    #[test]
+    fn a_large_download_is_offered_by_a_button_that_names_its_size() {
+        let below = with_demo().below("gpt2", "");
+        assert_eq!(below.load.as_deref(), Some("Download (548 MB)"));
+        assert_eq!((below.line.state, below.line.text.as_str()), ("idle", "GPT-2: not loaded"));
+        assert!(below.detail.contains("Demo goes on working"), "{}", below.detail);
+    }
+
+    #[test]
+    fn a_repo_is_asked_for_its_size_first() {
+        let mut models = with_demo();
+        assert_eq!(models.below("repo", "a/b").load.as_deref(), Some("Look up its size"));
+        models.asked = Some(("a/b".to_owned(), 312_000_000));
+        assert_eq!(models.below("repo", "a/b").load.as_deref(), Some("Download (312 MB)"));
+        assert_eq!(models.below("repo", "a/c").load.as_deref(), Some("Look up its size"));
+        models.asked = Some(("a/b".to_owned(), 0));
+        assert_eq!(models.below("repo", "a/b").load.as_deref(), Some("Download (size unknown)"));
+        models.in_use = Some((named("repo", "a/b"), String::new()));
+        assert_eq!(models.below("repo", "a/b").load, None);
+        assert_eq!(models.below("repo", "a/c").load.as_deref(), Some("Look up its size"));
+    }
+
+    #[test]
+    fn a_download_is_shown_whatever_row_is_ticked() {
+        let mut models = with_demo();
+        models.loading = Some((named("gpt2", "GPT-2"), Some(0.28), "152 MB of 548 MB".to_owned()));
+        let below = models.below("demo", "");
+        assert_eq!((below.line.state, below.share, below.load), ("loading", Some(0.28), None));
+        assert_eq!(models.row("gpt2").text, "28 %");
+        assert_eq!(models.row("demo"), Labelled { state: "ready", text: "in use".to_owned() });
+        assert_eq!(models.chip().text, "GPT-2, 28 %");
+    }
+
+    #[test]
+    fn a_failure_says_why_and_offers_another_try() {
+        let mut models = with_demo();
+        models.failed = Some((named("gpt2", "GPT-2"), "It could not be reached.".to_owned()));
+        let below = models.below("gpt2", "");
+        assert_eq!(below.load.as_deref(), Some("Try again (548 MB)"));
+        assert_eq!(below.error, "It could not be reached.");
+        assert_eq!(models.chip().text, "Demo, ready", "the last good model is still there");
+    }
+}
