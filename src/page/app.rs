@@ -208,7 +208,7 @@ impl App {
         let typed = self.bins.value();
         let bins: Option<usize> = typed.trim().parse().ok().filter(|bins| (1..=500).contains(bins));
         dom::set_attribute(&self.bins, "aria-invalid", if typed.trim().is_empty() || bins.is_some() { "false" } else { "true" });
-        self.tokens.show(trace)?;
+        self.tokens.show(trace);
         for chart in &self.charts {
             chart.show(trace, bins, skip_first)?;
         }

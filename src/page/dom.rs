@@ -1,7 +1,8 @@
 //! The few things the page asks of the DOM, typed, with errors that name what is missing.
 
-use js_sys::Function;
+use js_sys::{Function, Promise};
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
 use web_sys::{Document, Element, Event, EventTarget, HtmlElement, Window};
 
 use crate::error::{Code, Error, Result};
@@ -81,6 +82,16 @@ pub fn append(parent: &Element, child: &Element) {
 /// Milliseconds since the page was opened.
 pub fn now() -> f64 {
     web_sys::window().and_then(|window| window.performance()).map_or(0.0, |performance| performance.now())
+}
+
+/// Lets the browser do what else is due, such as drawing a frame. Long work in the page pauses here.
+pub async fn next_task() {
+    let mut wait = |resolve: Function, _: Function| {
+        if let Some(window) = web_sys::window() {
+            let _ = window.set_timeout_with_callback_and_timeout_and_arguments_0(&resolve, 0);
+        }
+    };
+    let _ = JsFuture::from(Promise::new(&mut wait)).await;
 }
 
 /// An event handler that ends when this value is dropped.

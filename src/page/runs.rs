@@ -72,10 +72,13 @@ impl App {
         spawn_local(async move {
             let started = dom::now();
             let outcome = model.trace(texts, options).await;
+            let milliseconds = dom::now() - started;
+            // Reading the trace was work enough for one task.
+            dom::next_task().await;
             // Another run may have replaced this one meanwhile.
             if app.is_running(number) {
                 match outcome {
-                    Ok(trace) => app.show_complete(trace, &model, dom::now() - started),
+                    Ok(trace) => app.show_complete(trace, &model, milliseconds),
                     Err(error) => app.fail_run(&model, &error),
                 }
             }

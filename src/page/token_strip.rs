@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use wasm_bindgen::JsCast;
+use wasm_bindgen_futures::spawn_local;
 use web_sys::{Element, HtmlElement, KeyboardEvent};
 
 use super::dom::{self, Listener, listen};
@@ -13,6 +14,8 @@ use crate::trace::Trace;
 
 /// More chips than this are counted, not shown: building them would hold the page up.
 const MOST_CHIPS: usize = 1200;
+/// Chips built in one go; then the browser gets its turn.
+const CHIPS_AT_ONCE: usize = 60;
 const HINT: &str = "Point at a token to see its id and norms.";
 
 /// One chip and what it stands for.
@@ -22,6 +25,12 @@ struct Chip {
     group: TokenGroup,
 }
 
+impl Chip {
+    fn is_selected(&self) -> bool {
+        self.element.get_attribute("aria-selected").as_deref() == Some("true")
+    }
+}
+
 /// The strip and the line below it. One tab stop; arrow keys move within.
 pub struct TokenStrip {
     root: HtmlElement,
@@ -29,6 +38,8 @@ pub struct TokenStrip {
     trace: RefCell<Rc<Trace>>,
     chips: RefCell<Vec<Chip>>,
     current: Cell<usize>,
+    /// Counts builds; a later one outdates an earlier one.
+    build: Cell<u32>,
     listeners: RefCell<Vec<Listener>>,
 }
 
@@ -41,6 +52,7 @@ impl TokenStrip {
             trace: RefCell::default(),
             chips: RefCell::default(),
             current: Cell::new(0),
+            build: Cell::new(0),
             listeners: RefCell::default(),
         });
         let mut listeners = Vec::new();
@@ -66,47 +78,76 @@ impl TokenStrip {
         Ok(strip)
     }
 
-    /// Shows a trace's tokens. The chips are built anew only where the tokens differ.
-    pub fn show(&self, trace: &Rc<Trace>) -> Result<()> {
+    /// Shows a trace's tokens, a few at a time. The chips are built anew only where the tokens differ.
+    pub fn show(self: &Rc<Self>, trace: &Rc<Trace>) {
         let before = self.trace.replace(trace.clone());
         let same = before.sequences.len() == trace.sequences.len()
             && before.sequences.iter().zip(&trace.sequences).all(|(a, b)| a.ids == b.ids && a.tokens == b.tokens);
         if same {
             // The numbers may be new.
-            if self.chips.borrow().iter().any(|chip| chip.element.get_attribute("aria-selected").as_deref() == Some("true")) {
+            let chosen = self.chips.borrow().get(self.current.get()).is_some_and(Chip::is_selected);
+            if chosen {
                 self.select(self.current.get());
             }
+            return;
+        }
+        let build = self.build.get() + 1;
+        self.build.set(build);
+        let (strip, trace) = (self.clone(), trace.clone());
+        spawn_local(async move {
+            // A strip that is cut short is better than a page that says nothing else.
+            let _ = strip.fill(&trace, build).await;
+        });
+    }
+
+    /// Builds the chips; stops where a later build has begun.
+    async fn fill(&self, trace: &Trace, build: u32) -> Result<()> {
+        dom::next_task().await;
+        if self.build.get() != build {
             return Ok(());
         }
         self.root.set_text_content(None);
-        dom::set_text(&self.detail, HINT);
+        self.chips.borrow_mut().clear();
         self.current.set(0);
-        let mut chips = Vec::new();
+        dom::set_text(&self.detail, HINT);
+        // A listbox without options is not a listbox.
+        let any = trace.sequences.iter().any(|sequence| !sequence.tokens.is_empty());
+        dom::set_attribute(&self.root, "role", if any { "listbox" } else { "group" });
         let mut left_out = 0;
         for (index, sequence) in trace.sequences.iter().enumerate() {
-            let row: HtmlElement = dom::create("div", "sequence")?;
-            dom::set_attribute(&row, "role", "group");
-            dom::set_attribute(&row, "aria-label", &format!("Sentence {}", index + 1));
+            let mut row: Option<HtmlElement> = None;
             for group in group_tokens(sequence) {
-                if chips.len() >= MOST_CHIPS {
+                let count = self.chips.borrow().len();
+                if count >= MOST_CHIPS {
                     left_out += group.tokens.len();
                     continue;
                 }
-                let element = chip_element(&group, chips.len())?;
-                dom::append(&row, &element);
-                chips.push(Chip { element, sequence: index, group });
-            }
-            if row.child_element_count() > 0 {
-                dom::append(&self.root, &row);
+                if count > 0 && count.is_multiple_of(CHIPS_AT_ONCE) {
+                    dom::next_task().await;
+                    if self.build.get() != build {
+                        return Ok(());
+                    }
+                }
+                let element = chip_element(&group, count)?;
+                match &row {
+                    Some(row) => dom::append(row, &element),
+                    None => dom::append(row.insert(self.add_row(index)?), &element),
+                }
+                self.chips.borrow_mut().push(Chip { element, sequence: index, group });
             }
         }
-        // A listbox without options is not a listbox.
-        dom::set_attribute(&self.root, "role", if chips.is_empty() { "group" } else { "listbox" });
-        self.chips.replace(chips);
         if left_out > 0 {
             dom::set_text(&self.detail, &format!("{left_out} more tokens are traced but not shown here. {HINT}"));
         }
         Ok(())
+    }
+
+    fn add_row(&self, index: usize) -> Result<HtmlElement> {
+        let row: HtmlElement = dom::create("div", "sequence")?;
+        dom::set_attribute(&row, "role", "group");
+        dom::set_attribute(&row, "aria-label", &format!("Sentence {}", index + 1));
+        dom::append(&self.root, &row);
+        Ok(row)
     }
 
     fn on_key(&self, key: &KeyboardEvent) {
@@ -160,15 +201,13 @@ fn chip_element(group: &TokenGroup, index: usize) -> Result<HtmlElement> {
     dom::set_attribute(&chip, "aria-selected", "false");
     dom::set_attribute(&chip, "tabindex", if index == 0 { "0" } else { "-1" });
     dom::set_attribute(&chip, "data-chip", &index.to_string());
-    let word: HtmlElement = dom::create("span", "")?;
     for piece in pieces(&group.text) {
-        let part = match piece {
-            Piece::Text(text) => dom::create_with_text("span", "", &text)?,
-            Piece::Sign(sign) => dom::create_with_text("i", "", sign)?,
-        };
-        dom::append(&word, &part);
+        match piece {
+            // Its only way into the page: as text, never as markup.
+            Piece::Text(text) => drop(chip.append_with_str_1(&text)),
+            Piece::Sign(sign) => dom::append(&chip, dom::create_with_text("i", "", sign)?.as_ref()),
+        }
     }
-    dom::append(&chip, &word);
     if joined {
         dom::append(&chip, dom::create_with_text("small", "", &format!("×{}", group.tokens.len()))?.as_ref());
     }
