@@ -31,8 +31,11 @@ pub fn explain(error: &Error, step: Step) -> String {
 
 fn advice(code: Code, step: Step) -> &'static str {
     match (code, step) {
-        (Code::Network, _) => "Check the connection, then try again.",
-        (Code::NotFound, Step::Load) => "Check the name for a typing error; private models cannot be reached from here.",
+        // The engine's own message says what to check.
+        (Code::Network, _) => "Then try again.",
+        (Code::NotFound, Step::Load) => {
+            "Check the name for a typing error; private models cannot be reached from here."
+        }
         (Code::RateLimited, _) => "Wait a few minutes, then try again.",
         (Code::CorruptDownload, _) => "Try again: the bytes did not arrive as they were sent.",
         (Code::OutOfMemory, Step::Load) => "Close other tabs and try again, or pick a smaller model.",
@@ -45,7 +48,7 @@ fn advice(code: Code, step: Step) -> &'static str {
         }
         (Code::BadTokenizer, Step::Load) => "Pick another model, or the same one with its tokenizer’s files put right.",
         (Code::NoTokenizer, _) => "Pick a model that comes with tokenizer.json, or with vocab.json and merges.txt.",
-        (Code::TooLong, _) => "Shorten that line, or break it in two.",
+        (Code::TooLong, _) => "A line can also be broken in two.",
         (Code::EmptyInput, _) => "Type a sentence, or pick a sample.",
         (Code::UnsupportedBrowser, _) => "A current Chrome, Edge, Firefox or Safari will do.",
         _ => "",
@@ -66,9 +69,12 @@ mod tests {
         let error = |code, message: &str| Error::new(code, message);
         assert_eq!(
             explain(&error(Code::TooLong, "sentence 2 has 300 tokens; the model takes 256"), Step::Run),
-            "Sentence 2 has 300 tokens; the model takes 256. Shorten that line, or break it in two."
+            "Sentence 2 has 300 tokens; the model takes 256. A line can also be broken in two."
         );
-        assert!(explain(&error(Code::BadConfig, "config.json: n_layer is -1"), Step::Load).starts_with("config.json: n_layer is -1. "));
+        assert!(
+            explain(&error(Code::BadConfig, "config.json: n_layer is -1"), Step::Load)
+                .starts_with("config.json: n_layer is -1. ")
+        );
         assert_eq!(explain(&error(Code::TokenOutOfRange, "Id 9 is too large."), Step::Run), "Id 9 is too large.");
         assert!(ends_engine(Code::EngineCrashed) && ends_engine(Code::OutOfMemory) && !ends_engine(Code::TooLong));
     }

@@ -207,7 +207,11 @@ impl App {
         let skip_first = self.skip_first.checked();
         let typed = self.bins.value();
         let bins: Option<usize> = typed.trim().parse().ok().filter(|bins| (1..=500).contains(bins));
-        dom::set_attribute(&self.bins, "aria-invalid", if typed.trim().is_empty() || bins.is_some() { "false" } else { "true" });
+        dom::set_attribute(
+            &self.bins,
+            "aria-invalid",
+            if typed.trim().is_empty() || bins.is_some() { "false" } else { "true" },
+        );
         self.tokens.show(trace);
         for chart in &self.charts {
             chart.show(trace, bins, skip_first)?;
@@ -248,10 +252,8 @@ impl App {
     pub fn show_last_good(&self) {
         let good = self.state.borrow().good.clone();
         let shown = self.state.borrow().shown.clone();
-        if let Some((good, _)) = good {
-            if shown.is_none_or(|shown| !Rc::ptr_eq(&shown, &good)) {
-                self.report(self.show(&good));
-            }
+        if let Some((good, _)) = good.filter(|(good, _)| shown.is_none_or(|shown| !Rc::ptr_eq(&shown, good))) {
+            self.report(self.show(&good));
         }
     }
 

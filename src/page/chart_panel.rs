@@ -25,6 +25,9 @@ enum Due {
     Layout,
 }
 
+/// Watches the canvas' size; the closure lives as long as the observer that calls it.
+type SizeObserver = (ResizeObserver, Closure<dyn FnMut()>);
+
 /// One chart with its legend, read-out, table, downloads and finding.
 pub struct ChartPanel {
     name: ChartName,
@@ -43,7 +46,7 @@ pub struct ChartPanel {
     due: Cell<Due>,
     frame: RefCell<Option<Closure<dyn FnMut()>>>,
     listeners: RefCell<Vec<Listener>>,
-    observer: RefCell<Option<(ResizeObserver, Closure<dyn FnMut()>)>>,
+    observer: RefCell<Option<SizeObserver>>,
 }
 
 impl ChartPanel {

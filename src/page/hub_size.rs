@@ -22,7 +22,9 @@ async fn sharded_size(repo: &str) -> Result<u64, String> {
     let index = ask(&hub_file(repo, "model.safetensors.index.json"), "GET").await?;
     if !index.ok() {
         return Err(match index.status() {
-            404 => format!("huggingface.co has no safetensors weights at {repo}. Check the name; the model needs model.safetensors."),
+            404 => format!(
+                "huggingface.co has no safetensors weights at {repo}. Check the name; the model needs model.safetensors."
+            ),
             status => refusal(repo, status),
         });
     }

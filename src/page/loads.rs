@@ -67,7 +67,8 @@ impl App {
     }
 
     fn show_progress(&self, progress: &Progress) {
-        let layers = self.state.borrow().arriving.as_ref().and_then(|a| a.model.as_ref()).map(|model| model.info().n_layer);
+        let layers =
+            self.state.borrow().arriving.as_ref().and_then(|a| a.model.as_ref()).map(|model| model.info().n_layer);
         let rest = match (progress.phase, layers) {
             (Phase::Config, _) => "settings".to_owned(),
             (Phase::Tokenizer, _) => "tokenizer".to_owned(),

@@ -4,7 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use wasm_bindgen::JsCast;
-use web_sys::{DragEvent, Element, File, FileList, HtmlButtonElement, HtmlElement, HtmlInputElement, HtmlProgressElement};
+use web_sys::{
+    DragEvent, Element, File, FileList, HtmlButtonElement, HtmlElement, HtmlInputElement, HtmlProgressElement,
+};
 
 use super::dom::{self, Listener, listen};
 use super::model_view::{Labelled, Models, Named};
@@ -99,7 +101,9 @@ impl ModelPanel {
     pub fn on_event(self: &Rc<Self>, handler: impl Fn(ModelEvent) + 'static) {
         let handler: Rc<dyn Fn(ModelEvent)> = Rc::new(handler);
         let mut listeners = Vec::new();
-        let mut on = |target: &web_sys::EventTarget, event: &'static str, then: fn(&ModelPanel, &web_sys::Event) -> Option<ModelEvent>| {
+        let mut on = |target: &web_sys::EventTarget,
+                      event: &'static str,
+                      then: fn(&ModelPanel, &web_sys::Event) -> Option<ModelEvent>| {
             let (weak, handler) = (Rc::downgrade(self), handler.clone());
             listeners.push(listen(target, event, move |event| {
                 let wish = weak.upgrade().and_then(|panel| then(&panel, &event));
@@ -116,7 +120,8 @@ impl ModelPanel {
                 }
                 // Small enough not to ask.
                 let wish = panel.wish()?;
-                (wish.is_near() && wish.name.key != "files" && !panel.is_here(wish.name.key)).then_some(ModelEvent::Load(wish))
+                (wish.is_near() && wish.name.key != "files" && !panel.is_here(wish.name.key))
+                    .then_some(ModelEvent::Load(wish))
             });
         }
         on(&self.load, "click", |panel, _| {

@@ -141,7 +141,9 @@ impl Models {
                 Below { line, detail: String::new(), error: message, load, share: None }
             }
             // Another repo id may be typed while the first is in use.
-            Some((name, Standing::Ready { detail })) if key != "repo" || repo.as_ref().is_none_or(|id| *id == name.title) => {
+            Some((name, Standing::Ready { detail }))
+                if key != "repo" || repo.as_ref().is_none_or(|id| *id == name.title) =>
+            {
                 let line = Labelled { state: "ready", text: format!("{}: ready", name.title) };
                 Below { line, detail, error: String::new(), load: None, share: None }
             }
@@ -172,9 +174,10 @@ impl Models {
 
     /// What loading means for the reader.
     fn promise(&self, key: &str) -> String {
-        let until = self.in_use.as_ref().map_or_else(String::new, |(name, _)| {
-            format!(" Until it is here, {} goes on working.", name.title)
-        });
+        let until = self
+            .in_use
+            .as_ref()
+            .map_or_else(String::new, |(name, _)| format!(" Until it is here, {} goes on working.", name.title));
         match key {
             "files" => format!("Files are read where they are; nothing is uploaded.{until}"),
             "demo" => format!("Comes with this page.{until}"),

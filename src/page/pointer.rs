@@ -44,7 +44,9 @@ impl ReadOut {
         self.root.set_hidden(hit.is_none());
         let Some(hit) = hit else { return self.shown.set(None) };
         // The numbers under an index change with every trace, so the box is filled anew unless only the pointer moved.
-        if self.shown.replace(self.hit.get()) != self.hit.get() || self.root.get_attribute("data-text") != Some(hit.text()) {
+        if self.shown.replace(self.hit.get()) != self.hit.get()
+            || self.root.get_attribute("data-text") != Some(hit.text())
+        {
             let _ = self.fill(hit);
         }
         let (width, height) = (f64::from(self.root.offset_width()), f64::from(self.root.offset_height()));

@@ -21,7 +21,13 @@ pub fn format_bytes(bytes: f64) -> String {
         value /= 1000.0;
         unit = larger;
     }
-    let decimals = if value < 9.995 { 2 } else if value < 99.95 && unit == "GB" { 1 } else { 0 };
+    let decimals = if value < 9.995 {
+        2
+    } else if value < 99.95 && unit == "GB" {
+        1
+    } else {
+        0
+    };
     let number = format!("{value:.decimals$}");
     let number = if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { &number };
     format!("{number} {unit}")

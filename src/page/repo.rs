@@ -89,7 +89,10 @@ mod tests {
 
     #[test]
     fn bad_ids_are_refused_with_a_sentence() {
-        for typed in ["", "gpt2", "a/b/c", "a/", "/b", "a/b c", "a/<b>", "a/..", "../a", "a/b@", "a/b@../x", "a/b@x?y", "a/b#c", "ä/b"] {
+        for typed in [
+            "", "gpt2", "a/b/c", "a/", "/b", "a/b c", "a/<b>", "a/..", "../a", "a/b@", "a/b@../x", "a/b@x?y", "a/b#c",
+            "ä/b",
+        ] {
             let message = parse_repo_id(typed).unwrap_err();
             assert!(message.ends_with('.'), "repo.rs: {typed:?} gives {message:?}");
         }
@@ -106,7 +109,11 @@ mod tests {
         let page = include_str!("../../index.html");
         for model in KNOWN_MODELS {
             assert!(page.contains(&format!("value=\"{}\"", model.key)), "index.html: no radio for {}", model.key);
-            assert!(model.address == "demo" || page.contains(model.address), "index.html does not name {}", model.address);
+            assert!(
+                model.address == "demo" || page.contains(model.address),
+                "index.html does not name {}",
+                model.address
+            );
         }
     }
 }

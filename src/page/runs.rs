@@ -66,8 +66,12 @@ impl App {
                 app.show_partial(trace);
             }
         });
-        let options =
-            TraceOptions { predictions: false, signal: Some(signal), on_partial: Some(on_partial), ..Default::default() };
+        let options = TraceOptions {
+            predictions: false,
+            signal: Some(signal),
+            on_partial: Some(on_partial),
+            ..Default::default()
+        };
         let app = self.clone();
         spawn_local(async move {
             let started = dom::now();

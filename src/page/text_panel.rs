@@ -76,11 +76,11 @@ impl TextPanel {
             }
         }));
         listeners.push(listen(&self.input, "keydown", move |event| {
-            if let Some(key) = event.dyn_ref::<KeyboardEvent>() {
-                if key.key() == "Enter" && (key.ctrl_key() || key.meta_key()) && !key.repeat() {
-                    key.prevent_default();
-                    handler(TextEvent::Run);
-                }
+            let runs =
+                |key: &KeyboardEvent| key.key() == "Enter" && (key.ctrl_key() || key.meta_key()) && !key.repeat();
+            if event.dyn_ref::<KeyboardEvent>().is_some_and(runs) {
+                event.prevent_default();
+                handler(TextEvent::Run);
             }
         }));
     }
@@ -103,7 +103,8 @@ impl TextPanel {
     /// Shows whether a run is under way. A second Run replaces the first, so Run stays usable.
     pub fn set_running(&self, running: bool) {
         // A disabled button drops the keyboard's focus on the floor.
-        let had_focus = dom::document().ok().and_then(|d| d.active_element()).is_some_and(|e| e.is_same_node(Some(&self.stop)));
+        let had_focus =
+            dom::document().ok().and_then(|d| d.active_element()).is_some_and(|e| e.is_same_node(Some(&self.stop)));
         self.stop.set_disabled(!running);
         if had_focus && !running {
             let _ = self.run.focus();

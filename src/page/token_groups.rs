@@ -63,6 +63,12 @@ pub fn pieces(text: &str) -> Vec<Piece> {
             '\r' => "␍",
             '\t' => "⇥",
             '\u{a0}' => "⍽",
+            // Joiners and variation selectors take no room of their own.
+            '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' | '\u{fe00}'..='\u{fe0f}'
+                if text.chars().count() == 1 =>
+            {
+                "◌"
+            }
             c if c.is_control() => "\u{fffd}",
             c => {
                 match pieces.last_mut() {
@@ -155,6 +161,8 @@ mod tests {
     fn what_has_no_shape_gets_a_sign() {
         let text = |t: &str| Piece::Text(t.to_owned());
         assert_eq!(pieces(" a b\n"), [Piece::Sign("·"), text("a"), Piece::Sign("·"), text("b"), Piece::Sign("↵")]);
+        assert_eq!(pieces("\u{200d}"), [Piece::Sign("◌")]);
+        assert_eq!(pieces("☀\u{fe0f}"), [text("☀\u{fe0f}")]);
         assert_eq!(pieces("<b>"), [text("<b>")]);
         assert_eq!(pieces("\u{7}"), [Piece::Sign("\u{fffd}")]);
     }
