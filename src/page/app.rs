@@ -87,6 +87,8 @@ pub(super) struct State {
     pub running: Option<Running>,
     /// The last number given to a load or a run; later ones outdate earlier ones.
     pub number: u64,
+    /// When the model in use was complete, in milliseconds since the page opened.
+    pub complete_at: f64,
     /// What was in use until its engine crashed.
     pub lost: Option<Wish>,
     /// A run was asked for before there was a model.

@@ -7,6 +7,7 @@ use web_sys::AbortSignal;
 
 use super::advice::{Step, ends_engine, explain};
 use super::app::{App, Arriving, Loaded, abort_controller};
+use super::dom;
 use super::hub_size::weights_size;
 use super::model_panel::{Origin, Wish};
 use super::progress::format_count;
@@ -85,6 +86,7 @@ impl App {
         let mut state = self.state.borrow_mut();
         state.arriving = None;
         state.lost = None;
+        state.complete_at = dom::now();
         let before = state.current.replace(Loaded { wish, model });
         drop(state);
         if let Some(before) = before {

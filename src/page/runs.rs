@@ -23,16 +23,15 @@ impl App {
             self.text.set_status("");
             return self.refuse("There is nothing to trace. Type a sentence, or pick a sample.");
         }
-        let (model, waiting) = {
+        let (model, arriving) = {
             let mut state = self.state.borrow_mut();
             let arriving = state.arriving.as_ref().and_then(|arriving| arriving.model.clone());
             let model = arriving.or_else(|| state.current.as_ref().map(|current| current.model.clone()));
-            let waiting = model.is_none() && state.arriving.is_some();
-            state.run_when_ready = waiting;
-            (model, waiting)
+            state.run_when_ready = model.is_none() && state.arriving.is_some();
+            (model, state.arriving.is_some())
         };
         let Some(model) = model else {
-            if waiting {
+            if arriving {
                 return self.text.set_status("Waiting for the model…");
             }
             let lost = self.state.borrow_mut().lost.take_if(|wish| wish.is_near());
@@ -59,7 +58,7 @@ impl App {
         };
         self.text.set_error("");
         self.text.set_running(true);
-        self.text.set_status("Running…");
+        self.text.set_status(if arriving { "Waiting for the model’s first layers…" } else { "Running…" });
         let weak = Rc::downgrade(self);
         let on_partial: Rc<dyn Fn(Trace)> = Rc::new(move |trace| {
             if let Some(app) = weak.upgrade().filter(|app| app.is_running(number)) {
@@ -76,13 +75,13 @@ impl App {
         spawn_local(async move {
             let started = dom::now();
             let outcome = model.trace(texts, options).await;
-            let milliseconds = dom::now() - started;
+            let ended = dom::now();
             // Reading the trace was work enough for one task.
             dom::next_task().await;
             // Another run may have replaced this one meanwhile.
             if app.is_running(number) {
                 match outcome {
-                    Ok(trace) => app.show_complete(trace, &model, milliseconds),
+                    Ok(trace) => app.show_complete(trace, &model, started, ended),
                     Err(error) => app.fail_run(&model, &error),
                 }
             }
@@ -120,18 +119,19 @@ impl App {
         self.text.set_status(&format!("Block {done} of {layers} computed; the rest is still arriving."));
     }
 
-    fn show_complete(&self, trace: Trace, model: &Model, milliseconds: f64) {
+    fn show_complete(&self, trace: Trace, model: &Model, started: f64, ended: f64) {
         self.state.borrow_mut().running = None;
         self.text.set_running(false);
         let tokens: usize = trace.sequences.iter().map(|sequence| sequence.token_count()).sum();
         let count = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
-        let status = format!(
-            "{} · {} · {} · {}",
-            count(tokens, "token"),
-            format_milliseconds(milliseconds),
-            count(model.workers(), "core"),
-            model.simd()
-        );
+        // A run that waited for bytes says nothing of the engine's speed.
+        let complete_at = self.state.borrow().complete_at;
+        let time = match complete_at > started {
+            true => format!("{} after the last byte", format_milliseconds(ended - complete_at)),
+            false => format_milliseconds(ended - started),
+        };
+        let status =
+            format!("{} · {} · {} · {}", count(tokens, "token"), time, count(model.workers(), "core"), model.simd());
         let trace = Rc::new(trace);
         self.set_stale("");
         self.report(self.show(&trace));
