@@ -194,4 +194,4 @@ export type ErrorCode =
   | "bad-config" | "not-gpt2" | "bad-safetensors" | "missing-tensor" | "shape-mismatch" | "unsupported-dtype"
   | "bad-tokenizer" | "no-tokenizer" | "empty-input" | "too-long" | "token-out-of-range"
   | "network" | "not-found" | "rate-limited" | "corrupt-download"
-  | "out-of-memory" | "aborted" | "unsupported-browser" | "engine-crashed";
+  | "out-of-memory" | "aborted" | "unsupported-browser" | "engine-crashed" | "bad-argument";
