@@ -41,7 +41,7 @@ test-site: setup-test
 	$(MAKE) --no-print-directory build PROFILE=quick DIST_OPTION='--dist $(TEST_DIST)'
 
 test-browser: test-site ## the tests in Chromium (TESTS=tests/browser/loading.test.mjs for one file)
-	SITE=$${SITE:-$(TEST_DIST)} node --test --test-concurrency=1 $(TESTS)
+	SITE=$${SITE:-$(TEST_DIST)} node --test --test-concurrency=1 --test-timeout=300000 $(TESTS)
 
 check: format lint docs types test ## everything a change must pass; CI runs this
 

@@ -1,5 +1,8 @@
 //! Expected traces of Hugging Face transformers, and how closely ours must match them.
 #![allow(dead_code, reason = "each test file uses a part of this")]
+#![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests, which end a test by panicking")]
+
+pub mod memory;
 
 use std::path::Path;
 
