@@ -87,7 +87,10 @@ pub fn compare(what: &str, expected: &ExpectedSequence, found: &Sequence) {
     let close = |name: &str, expected: &[f32], found: &[f32], relative: f32, absolute: f32| {
         assert_eq!(expected.len(), found.len(), "{what}: {name} has another length");
         let wrong: Vec<_> = (0..found.len())
-            .filter(|&i| !((found[i] - expected[i]).abs() <= absolute + relative * expected[i].abs()))
+            .filter(|&i| {
+                let off = (found[i] - expected[i]).abs();
+                off.is_nan() || off > absolute + relative * expected[i].abs()
+            })
             .collect();
         if let Some(&first) = wrong.first() {
             panic!(
