@@ -112,7 +112,7 @@ impl Drop for Inner {
 #[derive(Clone)]
 pub struct Model {
     inner: Rc<Inner>,
-    _listeners: Rc<(Closure<dyn Fn(MessageEvent)>, Closure<dyn Fn(Event)>)>,
+    _listeners: Rc<Listeners>,
 }
 
 impl Model {
@@ -263,7 +263,10 @@ impl Model {
     }
 }
 
-fn listen(inner: &Rc<Inner>) -> (Closure<dyn Fn(MessageEvent)>, Closure<dyn Fn(Event)>) {
+/// Listeners on the worker, for messages and for errors; dropping them ends the listening.
+type Listeners = (Closure<dyn Fn(MessageEvent)>, Closure<dyn Fn(Event)>);
+
+fn listen(inner: &Rc<Inner>) -> Listeners {
     let weak = Rc::downgrade(inner);
     let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
         if let Some(inner) = weak.upgrade() {

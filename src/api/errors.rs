@@ -1,6 +1,6 @@
 //! The one place where this crate's error becomes a JavaScript `Error` with a `code`, and back.
 
-use js_sys::{JsString, Reflect};
+use js_sys::Reflect;
 use wasm_bindgen::{JsCast, JsValue};
 
 use crate::{Code, Error};
@@ -19,7 +19,7 @@ pub fn from_js(value: &JsValue) -> Error {
     let code = code.and_then(|code| serde_wasm_bindgen::from_value(code).ok()).unwrap_or(Code::EngineCrashed);
     let message = match value.dyn_ref::<js_sys::Error>() {
         Some(error) => error.message(),
-        None => JsString::from(js_sys::Object::from(value.clone()).to_string()),
+        None => js_sys::Object::from(value.clone()).to_string(),
     };
     Error::new(code, String::from(message))
 }

@@ -2,7 +2,7 @@
 //!
 //! Both end in a `ReadableStream`. Requests carry no header of our own, so that none needs a CORS preflight.
 
-use js_sys::{JsString, Reflect, Uint8Array};
+use js_sys::{Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Blob, DedicatedWorkerGlobalScope, ReadableStream, ReadableStreamDefaultReader, Response};
@@ -132,5 +132,5 @@ fn network(url: &str, why: &str) -> crate::Error {
 
 /// What a JavaScript exception says of itself.
 fn text_of(value: &JsValue) -> String {
-    JsString::from(js_sys::Object::from(value.clone()).to_string()).into()
+    js_sys::Object::from(value.clone()).to_string().into()
 }

@@ -109,7 +109,7 @@ mod tests {
         }
         assert_eq!(format_grouped(-0.0004, 2), "0.00");
         assert_eq!(
-            [times(3.14), times(48.4), times(0.4), times(9.96)],
+            [times(3.12), times(48.4), times(0.4), times(9.96)],
             ["3.1 times", "48 times", "0.4 times", "10 times"]
         );
         assert_eq!([percent(0.537), percent(0.001), percent(0.0)], ["54 %", "under 1 %", "0 %"]);
