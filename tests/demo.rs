@@ -1,4 +1,5 @@
 //! The demo model shipped with the site, against Hugging Face transformers: from text to predictions.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests end by panicking, their helpers too")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Traces against Hugging Face transformers, natively. The fixtures are written by tests/fixtures/make_reference.py.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests end by panicking, their helpers too")]
 
 mod support;
 

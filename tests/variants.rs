@@ -1,6 +1,6 @@
 //! Every setting that changes a number, against Hugging Face transformers. The fixtures are written by
 //! tests/fixtures/make_variants.py.
-#![allow(clippy::panic, reason = "helpers of tests, which end a test by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests end by panicking, their helpers too")]
 
 mod support;
 

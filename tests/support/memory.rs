@@ -153,6 +153,8 @@ pub fn safetensors(entries: &[Entry]) -> Vec<u8> {
         members.push(format!(r#""{name}":{{"dtype":"{dtype}","shape":{shape:?},"data_offsets":[{at},{end}]}}"#));
         at = end;
     }
+    // The format leaves the order of names free: the last tensor's comes first.
+    members.reverse();
     let json = format!("{{{}}}", members.join(","));
     let mut file = (json.len() as u64).to_le_bytes().to_vec();
     file.extend(json.as_bytes());

@@ -1,0 +1,237 @@
+//! Running a model that is still arriving, stopping a run, and what a run refuses.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests end by panicking, their helpers too")]
+
+mod support;
+
+use std::cell::{Cell, RefCell};
+
+use residual_stream::engine::parts::Parts;
+use residual_stream::engine::run::{Breath, NoBreath, RunOptions, from_ids, run};
+use residual_stream::trace::Sequence;
+use residual_stream::{Code, Error, Result};
+use support::memory::{Entry, Memory, entries, opened, others_turn, safetensors, together};
+use support::trace_ids;
+
+const TINY: &str = "tests/fixtures/tiny-gpt2";
+const ALL: RunOptions = RunOptions { heads: true, lens: 1, predictions: true };
+const PLAIN: RunOptions = RunOptions { heads: false, lens: 0, predictions: false };
+const IDS: [u32; 6] = [3, 1, 4, 1, 5, 9];
+
+const CONFIG: &str =
+    r#"{"model_type":"gpt2","vocab_size":50,"n_positions":16,"n_embd":8,"n_layer":4,"n_head":2,"n_inner":8}"#;
+
+/// A model of which the pieces come slowly, in the order of the forward pass.
+fn slow(change: impl Fn(&mut Vec<Entry>)) -> Memory {
+    let mut list = entries(CONFIG);
+    change(&mut list);
+    Memory { slow: true, piece: 64, ..Memory::model(CONFIG, safetensors(&list)) }
+}
+
+/// The same model, there at once.
+fn there() -> Parts {
+    pollster::block_on(async {
+        let loading = opened(Memory { slow: false, ..slow(|_| {}) }).await.unwrap();
+        let parts = loading.parts.clone();
+        loading.finish(&|_| {}).await.unwrap();
+        std::rc::Rc::into_inner(parts).expect("the only holder")
+    })
+}
+
+fn go(parts: &Parts, list: &[&[u32]], options: RunOptions) -> Result<Vec<Sequence>> {
+    let sequences = list.iter().map(|ids| from_ids(None, ids.to_vec())).collect();
+    pollster::block_on(run(parts, None, sequences, options, &NoBreath, |_| {}))
+}
+
+/// Gives way each time, and errs at breath number `last`.
+struct Count {
+    taken: Cell<usize>,
+    last: usize,
+}
+
+impl Count {
+    fn until(last: usize) -> Count {
+        Count { taken: Cell::new(0), last }
+    }
+}
+
+impl Breath for Count {
+    async fn breathe(&self) -> Result<()> {
+        others_turn().await;
+        self.taken.set(self.taken.get() + 1);
+        if self.taken.get() == self.last { Err(Error::new(Code::Aborted, "stopped by the test")) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn a_run_shows_each_block_as_it_arrives_and_ends_like_any_other() {
+    pollster::block_on(async {
+        let loading = opened(slow(|_| {})).await.unwrap();
+        let parts = loading.parts.clone();
+        assert_eq!(parts.blocks_ready(), 0, "load.rs: open() is meant to return before the blocks are in");
+        let seen = RefCell::new(Vec::new());
+        let sequences = vec![from_ids(None, IDS.to_vec()), from_ids(None, vec![7, 8])];
+        let running = run(&parts, None, sequences, ALL, &NoBreath, |partial| seen.borrow_mut().push(partial));
+        let (done, loaded) = together(running, loading.finish(&|_| {}));
+        loaded.unwrap();
+        let done = done.unwrap();
+        let plain = go(&there(), &[&IDS, &[7, 8]], ALL).unwrap();
+        assert_eq!(done, plain, "run.rs: a model that was still arriving gave another trace");
+
+        let seen = seen.into_inner();
+        assert!(seen.len() >= 3, "run.rs: on_block fired {} times for 4 slow blocks", seen.len());
+        for (index, partial) in seen.iter().enumerate() {
+            let layers = index + 1;
+            assert_eq!(partial.len(), 2, "run.rs: a partial trace has every sequence");
+            for (partial, whole) in partial.iter().zip(&plain) {
+                let filled = layers * whole.ids.len();
+                assert_eq!(partial.attn_norm, whole.attn_norm[..filled], "run.rs: attn_norm after block {index}");
+                assert_eq!(partial.mlp_norm, whole.mlp_norm[..filled], "run.rs: mlp_norm after block {index}");
+                assert_eq!(partial.resid_post_norm.len(), filled, "probe.rs: resid_post_norm after block {index}");
+                assert!(partial.next.is_none() && partial.token_logprob.is_none(), "run.rs: predictions too early");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_model_that_is_there_shows_no_partial_traces() {
+    let parts = there();
+    let sequences = vec![from_ids(None, IDS.to_vec())];
+    pollster::block_on(run(&parts, None, sequences, ALL, &NoBreath, |_| panic!("run.rs: on_block fired"))).unwrap();
+}
+
+#[test]
+fn progress_only_grows_and_ends_with_everything() {
+    let reports = RefCell::new(Vec::new());
+    pollster::block_on(async {
+        let note = |progress| reports.borrow_mut().push(progress);
+        let loading = residual_stream::engine::load::open(slow(|_| {}), &note).await.unwrap();
+        loading.finish(&note).await.unwrap();
+    });
+    let reports = reports.into_inner();
+    for pair in reports.windows(2) {
+        assert!(pair[0].phase <= pair[1].phase, "load.rs: phases run backwards: {pair:?}");
+        assert!(pair[0].blocks_ready <= pair[1].blocks_ready, "load.rs: blocks go away: {pair:?}");
+        assert!(
+            pair[0].phase != pair[1].phase || pair[0].loaded <= pair[1].loaded,
+            "load.rs: bytes go away within a phase: {pair:?}"
+        );
+    }
+    assert!(reports.iter().all(|report| report.loaded <= report.total), "load.rs: more than everything: {reports:?}");
+    let last = reports.last().expect("some reports");
+    let size = safetensors(&entries(CONFIG)).len() as f64;
+    assert_eq!((last.loaded, last.total, last.blocks_ready), (size, size, 4), "load.rs: the last report");
+}
+
+#[test]
+fn a_run_stops_at_whichever_breath_says_so() {
+    let parts = there();
+    let start = || vec![from_ids(None, IDS.to_vec()), from_ids(None, vec![7, 8])];
+    let counted = Count::until(usize::MAX);
+    pollster::block_on(run(&parts, None, start(), ALL, &counted, |_| {})).unwrap();
+    let breaths = counted.taken.get();
+    assert!(breaths >= 2 * (4 + 5 + 1), "run.rs: only {breaths} breaths in two sequences, four blocks, five lens rows");
+    for last in 1..=breaths {
+        let breath = Count::until(last);
+        let error = pollster::block_on(run(&parts, None, start(), ALL, &breath, |_| {})).unwrap_err();
+        assert_eq!(error.code, Code::Aborted, "run.rs: breath {last} of {breaths}");
+        assert_eq!(breath.taken.get(), last, "run.rs: it went on after breath {last} said stop");
+    }
+    assert_eq!(go(&parts, &[&IDS], ALL).unwrap().len(), 1, "run.rs: a stopped run spoils the next");
+}
+
+#[test]
+fn a_loading_that_fails_reaches_the_runs_that_wait() {
+    let whole = slow(|_| {});
+    let bytes = whole.files["model.safetensors"].clone();
+    pollster::block_on(async {
+        let cut = whole.with("model.safetensors", &bytes[..bytes.len() - bytes.len() / 4]);
+        let loading = opened(cut).await.unwrap();
+        let parts = loading.parts.clone();
+        let start = || vec![from_ids(None, IDS.to_vec())];
+        let (ran, loaded) = together(run(&parts, None, start(), ALL, &NoBreath, |_| {}), loading.finish(&|_| {}));
+        let loaded = loaded.unwrap_err();
+        assert_eq!(loaded.code, Code::CorruptDownload, "load.rs: {}", loaded.message);
+        assert_eq!(ran.unwrap_err(), loaded, "parts.rs: a waiting run learns why the loading ended");
+        let late = run(&parts, None, start(), ALL, &NoBreath, |_| {}).await.unwrap_err();
+        assert_eq!(late, loaded, "parts.rs: so does a run that comes later");
+    });
+}
+
+#[test]
+fn without_predictions_no_unembedding_is_waited_for() {
+    // All but the last tensor: the final layer norm never becomes whole.
+    let whole = slow(|_| {});
+    let bytes = whole.files["model.safetensors"].clone();
+    pollster::block_on(async {
+        let loading = opened(whole.with("model.safetensors", &bytes[..bytes.len() - 1])).await.unwrap();
+        let parts = loading.parts.clone();
+        loading.finish(&|_| {}).await.unwrap_err();
+        assert_eq!(parts.first_missing().as_deref(), Some("ln_f.bias"), "parts.rs: what the cut leaves out");
+    });
+    pollster::block_on(async {
+        let loading = opened(slow(|_| {}).with("model.safetensors", &bytes[..bytes.len() - 1])).await.unwrap();
+        let parts = loading.parts.clone();
+        let start = vec![from_ids(None, IDS.to_vec())];
+        let (ran, _) = together(run(&parts, None, start, PLAIN, &NoBreath, |_| {}), loading.finish(&|_| {}));
+        let ran = ran.expect("run.rs: predictions are off, and the run waits for the unembedding");
+        let whole = go(&there(), &[&IDS], PLAIN).unwrap();
+        assert_eq!(ran, whole, "run.rs: a model without its final layer norm traces the same without predictions");
+        assert!(ran[0].next.is_none() && ran[0].token_logprob.is_none() && ran[0].lens.is_none(), "run.rs: {ran:?}");
+    });
+}
+
+#[test]
+fn what_is_asked_for_changes_nothing_else() {
+    let parts = there();
+    let all = go(&parts, &[&IDS], ALL).unwrap().remove(0);
+    let plain = go(&parts, &[&IDS], PLAIN).unwrap().remove(0);
+    let stripped = Sequence { head_norm: None, lens: None, token_logprob: None, next: None, ..all };
+    assert_eq!(stripped, plain, "run.rs: heads, lens or predictions change the norms");
+}
+
+#[test]
+fn sequences_together_equal_sequences_alone() {
+    let lists: [&[u32]; 4] = [&[5; 16], &[1], &IDS, &[49, 0]];
+    let parts = there();
+    let together = go(&parts, &lists, ALL).unwrap();
+    assert_eq!(together.len(), lists.len(), "run.rs: as many come out as went in");
+    for (ids, found) in lists.iter().zip(&together) {
+        let alone = go(&parts, &[ids], ALL).unwrap().remove(0);
+        assert_eq!(*found, alone, "run.rs: {ids:?} beside others");
+    }
+}
+
+#[test]
+fn a_token_sees_nothing_of_those_after_it() {
+    let ids: Vec<u32> = (0..24).map(|i| i * 17 % 512).collect();
+    let (whole, start) = (trace_ids(TINY, &ids), trace_ids(TINY, &ids[..9]));
+    // Sums of the same numbers, though matrices of other sizes may be added up in another order.
+    const SAME: f32 = 1e-5;
+    for layer in 0..start.attn_norm.len() / 9 {
+        for token in 0..9 {
+            let (long, short) = (whole.mlp_norm[layer * 24 + token], start.mlp_norm[layer * 9 + token]);
+            let what = format!("softmax.rs: layer {layer}, token {token}: {long} with followers, {short} without");
+            assert!((long - short).abs() <= SAME * short.abs(), "{what}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_run_is_refused_before_anything_is_computed() {
+    // Nothing has arrived: an answer at all means that nothing was waited for.
+    let loading = pollster::block_on(opened(slow(|_| {}))).unwrap();
+    for (lists, code, part) in [
+        (&[][..], Code::EmptyInput, "empty"),
+        (&[&[][..]], Code::EmptyInput, "empty"),
+        (&[&IDS[..], &[]], Code::EmptyInput, "empty"),
+        (&[&[1; 17]], Code::TooLong, "17 tokens, and this model reads at most 16"),
+        (&[&IDS, &[1, 50]], Code::TokenOutOfRange, "token 1 of the sequence is id 50, and the model's ids end at 49"),
+        (&[&[u32::MAX]], Code::TokenOutOfRange, "token 0"),
+    ] {
+        let error = go(&loading.parts, lists, ALL).unwrap_err();
+        assert_eq!(error.code, code, "gpt2.rs, check_ids: {lists:?}: {}", error.message);
+        assert!(error.message.contains(part), "gpt2.rs, check_ids: {lists:?}: no {part:?} in {:?}", error.message);
+    }
+    assert_eq!(go(&there(), &[&[49; 16]], ALL).unwrap()[0].ids.len(), 16, "gpt2.rs: as long as it may be is refused");
+}
