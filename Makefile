@@ -8,6 +8,7 @@ SHELL := bash
 PROFILE ?= release
 PORT ?= 8080
 TEST_DIST := target/test-dist
+TEST_PKG := target/test-pkg
 TESTS ?= $(wildcard tests/browser/*.test.mjs)
 WITH := bash tools/with-tools.sh
 # CARGO_TARGET_DIR keeps Trunk's own cargo apart from the native build, which then never waits for it.
@@ -36,12 +37,13 @@ test: test-native test-browser ## all tests, native and in Chromium
 test-native: setup
 	$(WITH) cargo test --all-features --locked
 
-# A quick site of its own, so that tests never replace a release build in dist/.
+# A quick site and package of its own, so that tests never replace a release build in dist/ and pkg/.
 test-site: setup-test
 	$(MAKE) --no-print-directory build PROFILE=quick DIST_OPTION='--dist $(TEST_DIST)'
+	$(WITH) node tools/package.mjs --out $(TEST_PKG) --profile quick
 
 test-browser: test-site ## the tests in Chromium (TESTS=tests/browser/loading.test.mjs for one file)
-	SITE=$${SITE:-$(TEST_DIST)} node --test --test-concurrency=1 --test-timeout=300000 $(TESTS)
+	SITE=$${SITE:-$(TEST_DIST)} PACKAGE=$${PACKAGE:-$(TEST_PKG)} node --test --test-concurrency=1 --test-timeout=300000 $(TESTS)
 
 check: format lint docs types test ## everything a change must pass; CI runs this
 

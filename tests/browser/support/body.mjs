@@ -55,7 +55,10 @@ function* pieces(chunk, rate) {
 
 function drained(response) {
   return new Promise((done) => {
-    response.once("drain", done);
-    response.once("close", done);
+    const either = () => {
+      response.off("drain", either).off("close", either);
+      done();
+    };
+    response.on("drain", either).on("close", either);
   });
 }
