@@ -59,7 +59,8 @@ test("the page runs a long text without a long task", async () => {
     await until("the trace of a long text", () => page.evaluate(() =>
       !document.querySelector("#run-status[data-busy]") && document.querySelectorAll("#tokens [role=option]").length > 300));
     const tasks = await page.evaluate(() => [...window.longTasks]);
-    await until("the chart of the long text", async () => (await canvasOf(page, "evolution")).fingerprint !== before);
+    // A later round repeats the text but for its number, and may draw the same picture.
+    if (round === 1) await until("the chart of the long text", async () => (await canvasOf(page, "evolution")).fingerprint !== before);
     return tasks;
   });
   await page.context().close();
