@@ -1,7 +1,7 @@
 //! Layer norm, in two passes with F64 sums.
 //!
 //! GPT-2's stream has a few coordinates thousands of times larger than the rest; the usual one-pass
-//! variance E[x²] - E[x]² in F32 loses exactly the digits that those coordinates leave.
+//! variance (mean of squares minus square of the mean) in F32 loses exactly the digits that those coordinates leave.
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
