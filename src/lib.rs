@@ -30,7 +30,7 @@
 //!         +--> tensors, block by block --> gpt2 forward --probe--> trace --> summaries --> charts --> canvas
 //!                                              (engine worker)            (page: no candle here)
 //! ```
-//! [`weights`] reads a checkpoint, `model::gpt2` is the forward pass, [`trace`] records what its probe
+//! `weights` reads a checkpoint, `model::gpt2` is the forward pass, [`trace`] records what its probe
 //! sees and summarises it, [`charts`] draws summaries on any surface. `engine` is the worker's side of
 //! the wire, `api` the public JavaScript contract on the page's side, `page` the site's own controls.
 
