@@ -79,7 +79,12 @@ export class Hub {
 
   /** Forgets faults and counts. */
   reset() {
-    Object.assign(this, { faults: [], requests: [], failures: [], bytes: 0 });
+    Object.assign(this, { faults: [], requests: [], failures: [] });
+  }
+
+  /** Bytes of files sent in answers that have ended, one way or another. */
+  get bytes() {
+    return this.requests.reduce((sum, request) => sum + (request.sent ?? 0), 0);
   }
 
   /** What no loading code may do: preflights, headers of its own, suffix or multiple ranges; and our own faults. */
@@ -101,11 +106,13 @@ export class Hub {
   }
 
   #note(request, where) {
-    this.requests.push({ where, method: request.method, url: request.url, headers: request.headers });
+    const note = { where, method: request.method, url: request.url, headers: request.headers, sent: undefined };
+    this.requests.push(note);
+    return note;
   }
 
   async #hub(request, response) {
-    this.#note(request, "hub");
+    const note = this.#note(request, "hub");
     response.setHeader("Access-Control-Allow-Origin", request.headers.origin ?? "*");
     response.setHeader("Access-Control-Expose-Headers", EXPOSED);
     response.setHeader("Vary", "Origin");
@@ -141,11 +148,11 @@ export class Hub {
       return response.writeHead(307, { Location: `/api/resolve-cache/models/${repo}/${how}/${COMMIT}/${name}` }).end();
     }
     response.setHeader("ETag", `"${(await found.sha256()).slice(0, 40)}"`);
-    this.bytes += await sendBody(request, response, found, fault);
+    note.sent = await sendBody(request, response, found, fault);
   }
 
   async #cdn(request, response) {
-    this.#note(request, "cdn");
+    const note = this.#note(request, "cdn");
     // The real CDN has answered preflights with an error: so does this one.
     if (request.method === "OPTIONS") return response.writeHead(403).end();
     response.setHeader("Access-Control-Allow-Origin", "*");
@@ -156,7 +163,7 @@ export class Hub {
     if (fault.status) return refuse(response, fault.status, "Told", "told to", fault);
     response.setHeader("Accept-Ranges", "bytes");
     response.setHeader("ETag", `"${(await found.sha256()).slice(0, 32)}"`);
-    this.bytes += await sendBody(request, response, found, fault);
+    note.sent = await sendBody(request, response, found, fault);
   }
 
   async #api(response, repo, what, revision) {
