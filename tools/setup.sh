@@ -36,7 +36,9 @@ cargo_tool() {
   [ -x "$root/bin/$command" ] && return
   say "building $command $version, about $minutes minutes on two cores, once (into $TOOLS)"
   mkdir -p "$TOOLS"
-  CARGO_TARGET_DIR="$TOOLS/building-$command" cargo install "$@" --version "$version" --root "$root.part" "$crate" \
+  # Tools that run for seconds need no minutes of optimisation: trunk's own release profile has fat LTO.
+  CARGO_TARGET_DIR="$TOOLS/building-$command" CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+    CARGO_PROFILE_RELEASE_OPT_LEVEL=1 cargo install "$@" --version "$version" --root "$root.part" "$crate" \
     || die "cargo could not install $crate $version (its reason stands above)." "cargo install $* --version $version --root $root $crate"
   mv "$root.part" "$root"
   rm -rf "$TOOLS/building-$command"

@@ -54,7 +54,7 @@ impl FromStr for ChartName {
     fn from_str(name: &str) -> Result<Self> {
         ChartName::ALL.into_iter().find(|chart| chart.as_str() == name).ok_or_else(|| {
             let known = ChartName::ALL.map(|chart| format!("\"{}\"", chart.as_str())).join(", ");
-            Error::new(Code::NotFound, format!("There is no chart named \"{name}\". The charts are: {known}."))
+            Error::new(Code::BadArgument, format!("There is no chart named \"{name}\". The charts are: {known}."))
         })
     }
 }

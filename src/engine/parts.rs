@@ -107,7 +107,7 @@ impl Parts {
         self.arrived.borrow().blocks.iter().flatten().count()
     }
 
-    /// Names of tensors that have not arrived.
+    /// A tensor that has not arrived, the first by name; `None` once all have.
     pub fn first_missing(&self) -> Option<String> {
         self.arrived.borrow().part_of.keys().min().cloned()
     }

@@ -14,7 +14,11 @@ use super::ModelError;
 const END_OF_TEXT: &str = "<|endoftext|>";
 
 /// Splits text as the model was taught to.
-pub struct Tokenizer(tokenizers::Tokenizer);
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    /// The file to blame where its rules fail on a text.
+    file: &'static str,
+}
 
 /// One text as T tokens.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,7 +41,7 @@ impl Tokenizer {
         // Sequences are run one by one and whole; padding or cutting them would change what is traced.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|why| bad(why.to_string()))?;
-        Ok(Tokenizer(inner))
+        Ok(Tokenizer { inner, file: "tokenizer.json" })
     }
 
     /// From the bytes of `vocab.json` and `merges.txt`, by GPT-2's rules: byte-level BPE, no prefix space,
@@ -62,7 +66,7 @@ impl Tokenizer {
         if special {
             inner.add_special_tokens([AddedToken::from(END_OF_TEXT, true)]).map_err(bad)?;
         }
-        Ok(Tokenizer(inner))
+        Ok(Tokenizer { inner, file: "vocab.json" })
     }
 
     /// Splits a text. An empty text gives no tokens.
@@ -71,9 +75,9 @@ impl Tokenizer {
     /// `BadTokenizer` where the file's own rules fail on the text.
     pub fn encode(&self, text: &str) -> Result<Encoded, ModelError> {
         let encoding = self
-            .0
+            .inner
             .encode_char_offsets(text, true)
-            .map_err(|why| ModelError::BadTokenizer { file: "tokenizer.json", why: why.to_string() })?;
+            .map_err(|why| ModelError::BadTokenizer { file: self.file, why: why.to_string() })?;
         // Offsets come in characters; JavaScript counts UTF-16 code units.
         let mut units = vec![0u32];
         for character in text.chars() {
@@ -86,7 +90,7 @@ impl Tokenizer {
 
     /// One token as text; bytes that are not whole characters show as U+FFFD, an unknown id as `#id`.
     pub fn token_text(&self, id: u32) -> String {
-        self.0.decode(&[id], false).ok().filter(|text| !text.is_empty()).unwrap_or_else(|| format!("#{id}"))
+        self.inner.decode(&[id], false).ok().filter(|text| !text.is_empty()).unwrap_or_else(|| format!("#{id}"))
     }
 }
 

@@ -114,9 +114,10 @@ impl Sequence {
 }
 
 impl Trace {
-    /// L, the number of layers that every sequence has recorded.
+    /// L, the number of layers that every sequence has recorded. (One without tokens has no layers, and says nothing.)
     pub fn layer_count(&self) -> usize {
-        self.sequences.iter().map(Sequence::layer_count).min().unwrap_or(0)
+        let with_tokens = self.sequences.iter().filter(|sequence| sequence.token_count() > 0);
+        with_tokens.map(Sequence::layer_count).min().unwrap_or(0)
     }
 
     /// Whether blocks are still missing, as in a trace of a model that is still arriving.

@@ -84,7 +84,7 @@ impl Coverage {
     pub(crate) fn of(trace: &Trace, skip_first: bool) -> Coverage {
         let skip = usize::from(skip_first);
         let counts = || sequences(trace).map(|(_, sequence)| sequence.token_count());
-        let layers = layer_count(trace);
+        let layers = trace.layer_count();
         Coverage {
             layers,
             n_layer: trace.model.n_layer.max(layers),
@@ -99,11 +99,6 @@ impl Coverage {
 /// Sequences that hold at least one token, with their place in the trace.
 fn sequences(trace: &Trace) -> impl Iterator<Item = (usize, &Sequence)> {
     trace.sequences.iter().enumerate().filter(|(_, sequence)| sequence.token_count() > 0)
-}
-
-/// Layers that every sequence with tokens has recorded. (An empty sequence has no layers and says nothing.)
-fn layer_count(trace: &Trace) -> usize {
-    sequences(trace).map(|(_, sequence)| sequence.layer_count()).min().unwrap_or(0)
 }
 
 /// One of the record's arrays.
