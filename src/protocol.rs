@@ -18,7 +18,13 @@ pub enum ToEngine {
         source: String,
         /// Base URL instead of the Hugging Face hub.
         hub: Option<String>,
+        /// Whether pieces may be kept in the browser's storage.
+        cache: bool,
+        /// Range requests at a time.
+        parallel: usize,
     },
+    /// Read everything, also what no trace has needed so far.
+    WantAll,
     /// Trace texts, or ids.
     Trace {
         /// Names the answers.
@@ -45,6 +51,8 @@ pub enum ToEngine {
 pub enum FromEngine {
     /// Loading goes on.
     Progress(Progress),
+    /// Something the reader should know, while loading goes on.
+    Notice(Notice),
     /// Settings and tensor index are read; traces may be asked for.
     Opened(Opened),
     /// The last byte is in.
@@ -94,6 +102,8 @@ pub struct Opened {
     pub workers: usize,
     /// "relaxed" or "simd128".
     pub simd: String,
+    /// Bytes of the tensors, as their files have them.
+    pub weights_bytes: f64,
 }
 
 /// How far loading has come.
@@ -106,6 +116,10 @@ pub struct Progress {
     pub loaded: f64,
     /// Bytes in all; 0 where not known yet.
     pub total: f64,
+    /// Those of `loaded` that came from the browser's storage instead of the network.
+    pub cached: f64,
+    /// Bytes of memory that the engine holds.
+    pub memory: f64,
     /// Blocks that can run.
     pub blocks_ready: usize,
 }
@@ -122,6 +136,34 @@ pub enum Phase {
     Weights,
     /// Every part is built.
     Build,
+}
+
+/// A remark that does not end the loading.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Notice {
+    /// For programs.
+    pub kind: NoticeKind,
+    /// A sentence for readers.
+    pub message: String,
+}
+
+/// What a [`Notice`] is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoticeKind {
+    /// The storage is full, or too small: the rest of this model is not kept.
+    StorageFull,
+    /// This browser, or this window, has no storage: nothing is kept.
+    StorageUnavailable,
+    /// Another tab is writing this model's files: this one only reads what is there.
+    StorageBusy,
+    /// The model has changed on its server: what was kept of it is removed.
+    Changed,
+    /// A server does not send parts of files, so they are read front to back.
+    NoRanges,
+    /// A server is slow or refuses; the request is made again.
+    Retrying,
 }
 
 /// What to record besides the norms.

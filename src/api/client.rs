@@ -14,12 +14,12 @@ use super::abort::{AbortListener, aborted};
 use super::errors;
 use super::launch::{demo_address, launch};
 use super::source::Source;
-use crate::protocol::{FromEngine, Opened, Progress, RunOptions, ToEngine};
+use crate::protocol::{FromEngine, Notice, Opened, Progress, RunOptions, ToEngine};
 use crate::trace::{ModelInfo, Trace, js};
 use crate::{Code, Error, Result};
 
 /// How to load.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct LoadOptions {
     /// Told how loading goes on.
     pub on_progress: Option<Rc<dyn Fn(Progress)>>,
@@ -27,6 +27,18 @@ pub struct LoadOptions {
     pub signal: Option<AbortSignal>,
     /// Base URL instead of the Hugging Face hub.
     pub hub: Option<String>,
+    /// Whether pieces may be kept in the browser's storage, for the next visit.
+    pub cache: bool,
+    /// Range requests at a time.
+    pub parallel: usize,
+    /// Told what the reader should know while loading goes on.
+    pub on_notice: Option<Rc<dyn Fn(Notice)>>,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        LoadOptions { on_progress: None, signal: None, hub: None, cache: true, parallel: 4, on_notice: None }
+    }
 }
 
 /// How to trace.
@@ -95,6 +107,9 @@ struct Inner {
     opening: Deferred,
     ready: Deferred,
     on_progress: Option<Rc<dyn Fn(Progress)>>,
+    on_notice: Option<Rc<dyn Fn(Notice)>>,
+    /// Whether everything has been asked for.
+    wants_all: Cell<bool>,
     pending: RefCell<HashMap<u32, Pending>>,
     last_request: Cell<u32>,
     /// Why there is no engine any more.
@@ -134,6 +149,8 @@ impl Model {
             opening: Deferred::new(),
             ready: Deferred::new(),
             on_progress: options.on_progress,
+            on_notice: options.on_notice,
+            wants_all: Cell::new(false),
             pending: RefCell::default(),
             last_request: Cell::new(0),
             ended: RefCell::new(None),
@@ -158,7 +175,8 @@ impl Model {
             };
             model.inner.abort.replace(Some(AbortListener::new(signal, on_abort)));
         }
-        model.inner.send_load(&source, options.hub)?;
+        let (hub, cache, parallel) = (options.hub, options.cache, options.parallel);
+        model.inner.send_load(&source, |address, source| ToEngine::Load { address, source, hub, cache, parallel })?;
         JsFuture::from(model.inner.opening.promise.clone()).await.map_err(|why| errors::from_js(&why))?;
         Ok(model)
     }
@@ -193,7 +211,7 @@ impl Model {
         self.inner.opened.borrow().has_tokenizer
     }
 
-    /// Waits for the last byte.
+    /// Waits for the last byte. Asking is what makes the engine read the parts that no trace has needed.
     ///
     /// # Errors
     /// Whatever ended the loading.
@@ -202,6 +220,10 @@ impl Model {
     }
 
     pub(super) fn ready_promise(&self) -> Promise {
+        if !self.inner.wants_all.replace(true) {
+            // A worker that is gone has already settled the promise.
+            let _ = self.inner.send(&ToEngine::WantAll, None);
+        }
         self.inner.ready.promise.clone()
     }
 
@@ -287,13 +309,13 @@ fn listen(inner: &Rc<Inner>) -> Listeners {
 }
 
 impl Inner {
-    fn send_load(&self, source: &Source, hub: Option<String>) -> Result<()> {
+    fn send_load(&self, source: &Source, message: impl FnOnce(Option<String>, String) -> ToEngine) -> Result<()> {
         let (address, files) = match source {
             Source::Address(address) if address == "demo" => (Some(demo_address()), None),
             Source::Address(address) => (Some(address.clone()), None),
             Source::Files(files) => (None, Some(files.to_js())),
         };
-        self.send(&ToEngine::Load { address, source: source.name().to_string(), hub }, files.map(Into::into))
+        self.send(&message(address, source.name().to_string()), files.map(Into::into))
     }
 
     fn send(&self, message: &ToEngine, files: Option<JsValue>) -> Result<()> {
@@ -314,6 +336,11 @@ impl Inner {
             Ok(FromEngine::Progress(progress)) => {
                 if let Some(on_progress) = &self.on_progress {
                     on_progress(progress);
+                }
+            }
+            Ok(FromEngine::Notice(notice)) => {
+                if let Some(on_notice) = &self.on_notice {
+                    on_notice(notice);
                 }
             }
             Ok(FromEngine::Opened(opened)) => {

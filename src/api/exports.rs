@@ -13,7 +13,7 @@ use super::errors::to_js;
 use super::launch::{Locations, configure};
 use super::source::Source;
 use crate::charts::{ChartOptions, Figure, Theme, canvas};
-use crate::protocol::{Progress, RunOptions};
+use crate::protocol::{Notice, Progress, RunOptions};
 use crate::trace::js::from_js;
 use crate::trace::summary;
 use crate::{Code, Error, Result};
@@ -30,17 +30,32 @@ pub fn configure_js(locations: &JsValue) {
 pub async fn load_model(source: JsValue, options: JsValue) -> Result<ModelJs, JsValue> {
     let load = async {
         let source = Source::from_js(&source)?;
-        let on_progress = callback(&options, "onProgress")?.map(|call| {
-            Rc::new(move |progress: Progress| {
-                let value = serde_wasm_bindgen::to_value(&progress).unwrap_or(JsValue::NULL);
-                // A callback that throws is the caller's own affair, and must not end the loading.
-                let _ = call.call1(&JsValue::UNDEFINED, &value);
-            }) as Rc<dyn Fn(Progress)>
-        });
-        let hub = get(&options, "hub").as_string();
-        Model::load(source, LoadOptions { on_progress, signal: signal(&options)?, hub }).await
+        let parallel = match get(&options, "parallel") {
+            value if value.is_undefined() || value.is_null() => LoadOptions::default().parallel,
+            value => whole(&value)
+                .filter(|n| (1..=16).contains(n))
+                .ok_or_else(|| bad("parallel: expected a whole number from 1 to 16, requests at a time"))?
+                as usize,
+        };
+        let options = LoadOptions {
+            on_progress: callback(&options, "onProgress")?.map(|call| listener::<Progress>(call)),
+            on_notice: callback(&options, "onNotice")?.map(|call| listener::<Notice>(call)),
+            signal: signal(&options)?,
+            hub: get(&options, "hub").as_string(),
+            cache: !get(&options, "cache").is_falsy() || get(&options, "cache").is_undefined(),
+            parallel,
+        };
+        Model::load(source, options).await
     };
     load.await.map(ModelJs).map_err(|error| to_js(&error))
+}
+
+/// A JavaScript function as a listener. One that throws is the caller's own affair, and must not end the loading.
+fn listener<T: Serialize + 'static>(call: Function) -> Rc<dyn Fn(T)> {
+    Rc::new(move |value: T| {
+        let value = serde_wasm_bindgen::to_value(&value).unwrap_or(JsValue::NULL);
+        let _ = call.call1(&JsValue::UNDEFINED, &value);
+    })
 }
 
 /// A loaded, or still loading, model.
@@ -67,7 +82,7 @@ impl ModelJs {
         self.0.simd()
     }
 
-    /// Settles with the last byte.
+    /// Settles with the last byte. Asking for it asks for every byte: see `Model::ready`.
     #[wasm_bindgen(getter)]
     pub fn ready(&self) -> Promise {
         self.0.ready_promise()

@@ -15,4 +15,4 @@ pub use client::{LoadOptions, Model, TraceOptions};
 pub use launch::{Locations, configure};
 pub use source::{ModelFiles, Source};
 
-pub use crate::protocol::{Phase, Progress};
+pub use crate::protocol::{Notice, NoticeKind, Phase, Progress};

@@ -39,8 +39,9 @@ pub struct Loading<F: Files> {
 /// Everything that can be known before the bulk of the bytes: `BadConfig`, `NotGpt2`, `BadTokenizer`, `NotFound`,
 /// `BadSafetensors`, `MissingTensor`, `ShapeMismatch`, `UnsupportedDtype`, `OutOfMemory`, and the network's own.
 pub async fn open<F: Files>(files: F, report: &impl Fn(Progress)) -> Result<Loading<F>> {
-    let small =
-        |phase, bytes: usize| report(Progress { phase, loaded: bytes as f64, total: bytes as f64, blocks_ready: 0 });
+    let small = |phase, bytes: usize| {
+        report(Progress { phase, loaded: bytes as f64, total: bytes as f64, blocks_ready: 0, cached: 0.0, memory: 0.0 })
+    };
     let config_json = files.read("config.json").await?.ok_or_else(|| absent(&files, "config.json"))?;
     small(Phase::Config, config_json.len());
     let config = Config::from_json(&config_json)?;
@@ -101,8 +102,22 @@ impl<F: Files> Loading<F> {
             return Err(ModelError::MissingTensor { name }.into());
         }
         let blocks_ready = self.parts.blocks_ready();
-        report(Progress { phase: Phase::Weights, loaded: self.loaded, total: self.loaded, blocks_ready });
-        report(Progress { phase: Phase::Build, loaded: self.loaded, total: self.loaded, blocks_ready });
+        report(Progress {
+            phase: Phase::Weights,
+            loaded: self.loaded,
+            total: self.loaded,
+            blocks_ready,
+            cached: 0.0,
+            memory: 0.0,
+        });
+        report(Progress {
+            phase: Phase::Build,
+            loaded: self.loaded,
+            total: self.loaded,
+            blocks_ready,
+            cached: 0.0,
+            memory: 0.0,
+        });
         Ok(())
     }
 
@@ -121,7 +136,14 @@ impl<F: Files> Loading<F> {
             self.total = self.loaded + assembler.bytes_left(header) as f64;
         }
         let (loaded, total) = (self.loaded, self.total.max(self.loaded));
-        report(Progress { phase: Phase::Weights, loaded, total, blocks_ready: self.parts.blocks_ready() });
+        report(Progress {
+            phase: Phase::Weights,
+            loaded,
+            total,
+            blocks_ready: self.parts.blocks_ready(),
+            cached: 0.0,
+            memory: 0.0,
+        });
         Ok(true)
     }
 

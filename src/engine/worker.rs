@@ -75,7 +75,8 @@ impl Engine {
             }
         };
         match message {
-            ToEngine::Load { address, source, hub } => {
+            ToEngine::WantAll => {}
+            ToEngine::Load { address, source, hub, .. } => {
                 let files = picked(data);
                 spawn_local(async move { self.load(address, source, hub, files).await });
             }
@@ -158,6 +159,7 @@ impl Engine {
             has_tokenizer: tokenizer.is_some(),
             workers: 1,
             simd: "simd128".into(),
+            weights_bytes: 0.0,
         };
         let session = Session { info, tokenizer, parts: loading.parts.clone() };
         self.session.send_replace(Some(Ok(Rc::new(session))));
