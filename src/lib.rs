@@ -37,6 +37,7 @@
 pub mod charts;
 pub mod error;
 pub mod protocol;
+pub mod shelf;
 pub mod trace;
 
 #[cfg(feature = "engine")]
