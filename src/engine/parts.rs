@@ -1,21 +1,26 @@
 //! A model's parts while it is arriving: tensors go in, finished blocks are waited for and come out.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use tokio::sync::watch;
+
+use super::demand::Demand;
 
 use crate::model::checkpoint::{Part, wanted};
 use crate::model::gpt2::Tensors;
 use crate::model::{Block, Config, Embedding, ModelError, Unembedding};
+use crate::weights::plan::Table;
 use crate::{Error, Result};
 
 /// The parts that have arrived, and a way to wait for the others.
 pub struct Parts {
     /// The model's settings.
     pub config: Config,
+    /// What runs want next, for the loader.
+    pub demand: Demand,
     arrived: RefCell<Arrived>,
     /// Ticks at every part that arrives, and at failure.
     tick: watch::Sender<usize>,
@@ -25,6 +30,9 @@ struct Arrived {
     waiting: HashMap<String, Tensor>,
     part_of: HashMap<String, Part>,
     missing: HashMap<Part, usize>,
+    /// Rows of the two tables that came before the tables: by first row, several rows to each entry.
+    rows: HashMap<Table, BTreeMap<u32, Rc<Vec<f32>>>>,
+    tables: HashMap<Table, Tensor>,
     embedding: Option<Rc<Embedding>>,
     blocks: Vec<Option<Rc<Block>>>,
     unembedding: Option<Rc<Unembedding>>,
@@ -50,12 +58,14 @@ impl Parts {
             waiting: HashMap::new(),
             part_of,
             missing,
+            rows: HashMap::new(),
+            tables: HashMap::new(),
             embedding: None,
             blocks: vec![None; config.n_layer],
             unembedding: None,
             failure: None,
         };
-        Parts { config, arrived: RefCell::new(arrived), tick: watch::Sender::new(0) }
+        Parts { config, demand: Demand::default(), arrived: RefCell::new(arrived), tick: watch::Sender::new(0) }
     }
 
     /// Takes a tensor whose shape has been checked; builds the part that it completes. A tensor that
@@ -67,6 +77,10 @@ impl Parts {
         let mut guard = self.arrived.borrow_mut();
         let arrived = &mut *guard;
         let Some(part) = arrived.part_of.remove(&name) else { return Ok(()) };
+        if let Some(table) = Table::of(&name) {
+            arrived.rows.remove(&table);
+            arrived.tables.insert(table, tensor.clone());
+        }
         arrived.waiting.insert(name, tensor);
         if let Some(count) = arrived.missing.get_mut(&part) {
             *count -= 1;
@@ -96,6 +110,16 @@ impl Parts {
         Ok(())
     }
 
+    /// Takes rows of a table, from row `first` on.
+    pub fn offer_rows(&self, table: Table, first: u32, values: Rc<Vec<f32>>) {
+        let mut arrived = self.arrived.borrow_mut();
+        if !arrived.tables.contains_key(&table) {
+            arrived.rows.entry(table).or_default().insert(first, values);
+        }
+        drop(arrived);
+        self.tick.send_modify(|count| *count += 1);
+    }
+
     /// Tells everyone who waits that no more will come.
     pub fn fail(&self, error: Error) {
         self.arrived.borrow_mut().failure = Some(error);
@@ -107,17 +131,27 @@ impl Parts {
         self.arrived.borrow().blocks.iter().flatten().count()
     }
 
+    /// Whether the unembedding has arrived.
+    pub fn has_unembedding(&self) -> bool {
+        self.arrived.borrow().unembedding.is_some()
+    }
+
     /// A tensor that has not arrived, the first by name; `None` once all have.
     pub fn first_missing(&self) -> Option<String> {
         self.arrived.borrow().part_of.keys().min().cloned()
     }
 
-    /// Waits for the embedding.
+    /// Waits for the rows that these ids need: of the token table and of the position table, `[T, D]` each. They must
+    /// have been checked, and asked for ([`Demand::rows`]).
     ///
     /// # Errors
     /// Whatever ended the loading.
-    pub async fn embedding(&self) -> Result<Rc<Embedding>> {
-        self.wait(|arrived| arrived.embedding.clone()).await
+    pub async fn rows(&self, ids: &[u32]) -> Result<(Tensor, Tensor)> {
+        let positions: Vec<u32> = (0..ids.len() as u32).collect();
+        let width = self.config.n_embd;
+        let tokens = self.wait(|arrived| arrived.select(Table::Tokens, ids, width)).await??;
+        let positions = self.wait(|arrived| arrived.select(Table::Positions, &positions, width)).await??;
+        Ok((tokens, positions))
     }
 
     /// Waits for block `layer`.
@@ -148,5 +182,23 @@ impl Parts {
             // The sender lives as long as self, so this ends with a tick.
             let _ = ticks.changed().await;
         }
+    }
+}
+
+impl Arrived {
+    /// Rows of a table, `[N, width]`, if all of them are here.
+    fn select(&self, table: Table, ids: &[u32], width: usize) -> Option<Result<Tensor>> {
+        if let Some(tensor) = self.tables.get(&table) {
+            let select = || tensor.index_select(&Tensor::new(ids, &Device::Cpu)?, 0);
+            return Some(select().map_err(Error::from));
+        }
+        let rows = self.rows.get(&table)?;
+        let mut values = Vec::with_capacity(ids.len() * width);
+        for &id in ids {
+            let (&first, run) = rows.range(..=id).next_back()?;
+            let at = (id - first) as usize * width;
+            values.extend_from_slice(run.get(at..at + width)?);
+        }
+        Some(Tensor::from_vec(values, (ids.len(), width), &Device::Cpu).map_err(Error::from))
     }
 }

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 
 use super::parts::Parts;
 use crate::Result;
-use crate::model::gpt2::check_ids;
+use crate::model::gpt2::{check_ids, embed};
 use crate::model::{ModelError, Tokenizer, Unembedding};
 pub use crate::protocol::RunOptions;
 use crate::trace::lens::{lens_rows, prediction_rows, rows_at_a_time};
@@ -73,16 +73,24 @@ pub async fn run(
     for sequence in &sequences {
         check_ids(&parts.config, &sequence.ids)?;
     }
-    let embedding = parts.embedding().await?;
+    let wants_unembedding = options.predictions || options.lens > 0;
+    if wants_unembedding {
+        parts.demand.everything();
+    }
+    let mark = parts.demand.begin();
+    for sequence in &sequences {
+        parts.demand.rows(&sequence.ids);
+    }
     let mut runs = Vec::new();
     for sequence in sequences {
-        let ids = sequence.ids.clone();
+        let (tokens, positions) = parts.rows(&sequence.ids).await?;
         let mut recorder = Recorder::new(sequence, options.heads, options.lens > 0);
-        let x = embedding.forward(&ids, &mut recorder)?;
+        let x = embed(&tokens, &positions, &mut recorder)?;
         runs.push((x, recorder));
     }
     for layer in 0..parts.config.n_layer {
-        let arriving = parts.blocks_ready() < parts.config.n_layer;
+        let arriving =
+            parts.blocks_ready() < parts.config.n_layer || (wants_unembedding && !parts.has_unembedding());
         let block = parts.block(layer).await?;
         for (x, recorder) in &mut runs {
             *x = block.forward(x, recorder)?;
@@ -91,11 +99,12 @@ pub async fn run(
         if arriving {
             on_block(runs.iter().map(|(_, recorder)| recorder.sequence.clone()).collect());
         }
+        mark.reached(layer + 1);
     }
     let mut done = Vec::new();
     for (x, recorder) in runs {
         let Recorder { mut sequence, streams, .. } = recorder;
-        if options.predictions || options.lens > 0 {
+        if wants_unembedding {
             let unembedding = parts.unembedding().await?;
             if options.lens > 0 {
                 sequence.lens = Some(lens(&unembedding, &streams, options.lens, breath).await?);

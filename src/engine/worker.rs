@@ -7,21 +7,25 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use js_sys::{Array, Function, Promise, Reflect};
+use js_sys::{Array, Reflect};
 use tokio::sync::{Mutex, watch};
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::{JsFuture, spawn_local};
-use web_sys::{Blob, DedicatedWorkerGlobalScope, MessageChannel, MessageEvent};
+use wasm_bindgen_futures::spawn_local;
+use web_sys::{Blob, DedicatedWorkerGlobalScope, MessageEvent};
 
-use super::load::{Loading, open};
+use super::load::{Loading, News, open};
 use super::parts::Parts;
 use super::run::{Breath, from_ids, run, tokenize};
 use crate::model::Tokenizer;
 use crate::model::checkpoint::wanted;
 use crate::protocol::{FromEngine, Opened, Progress, RunOptions, ToEngine};
 use crate::trace::{ModelInfo, Sequence, Trace, js};
-use crate::weights::fetch::{Picked, Remote};
-use crate::weights::{Address, Files};
+use crate::weights::fetch::Remote;
+use crate::weights::picked::Picked;
+use crate::weights::store::{Keep, opfs::Shelf};
+use crate::weights::time::next_task;
+use crate::weights::visit::storage_notice;
+use crate::weights::{Address, Files, Location};
 use crate::{Code, Error, Result};
 
 /// Bytes of the last allocation that was refused, 0 where none was. Asked after a trap, to tell an empty memory
@@ -45,6 +49,26 @@ pub fn start() {
     let listen = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| engine.clone().hear(&event.data()));
     scope().set_onmessage(Some(listen.as_ref().unchecked_ref()));
     listen.forget(); // listens as long as the worker lives
+}
+
+/// The name of the model that comes with the site.
+const DEMO: &str = "demo";
+
+/// Where a model is loaded from.
+enum From {
+    Address { address: String, hub: Option<String>, cache: bool },
+    Files(Vec<(String, Blob)>),
+}
+
+/// The model's folder in the browser's storage; a notice where there is none.
+async fn shelf(location: &Location, source: &str) -> Option<Shelf> {
+    match Shelf::open(&location.file(""), source).await {
+        Ok(shelf) => Some(shelf),
+        Err(error) => {
+            post(&FromEngine::Notice(storage_notice(&error)), None);
+            None
+        }
+    }
 }
 
 /// A model that can be run.
@@ -75,11 +99,18 @@ impl Engine {
             }
         };
         match message {
-            ToEngine::WantAll => {}
-            ToEngine::Load { address, source, hub, .. } => {
-                let files = picked(data);
-                spawn_local(async move { self.load(address, source, hub, files).await });
+            ToEngine::Load { address, source, hub, cache, parallel } => {
+                let from = match address {
+                    Some(address) => From::Address { address, hub, cache },
+                    None => From::Files(picked(data)),
+                };
+                spawn_local(async move { self.load(from, source, parallel).await });
             }
+            ToEngine::WantAll => spawn_local(async move {
+                if let Ok(session) = self.session().await {
+                    session.parts.demand.everything();
+                }
+            }),
             ToEngine::Trace { request, texts, ids, options, partial } => {
                 let stop = Rc::new(Cell::new(false));
                 self.stops.borrow_mut().insert(request, stop.clone());
@@ -105,11 +136,16 @@ impl Engine {
         }
     }
 
-    async fn load(&self, address: Option<String>, source: String, hub: Option<String>, files: Vec<(String, Blob)>) {
-        let loaded = match address {
-            None => self.load_files(Picked(files), source).await,
-            Some(address) => match Address::parse(&address) {
-                Ok(address) => self.load_files(Remote(address.locate(hub.as_deref())), source).await,
+    async fn load(&self, from: From, source: String, parallel: usize) {
+        let loaded = match from {
+            From::Files(files) => self.load_files(Picked(files), None::<Shelf>, source, parallel).await,
+            From::Address { address, hub, cache } => match Address::parse(&address) {
+                Ok(address) => {
+                    let location = address.locate(hub.as_deref());
+                    // The site's own demo model is as near as the storage is.
+                    let keep = if cache && source != DEMO { shelf(&location, &source).await } else { None };
+                    self.load_files(Remote::new(location), keep, source, parallel).await
+                }
                 Err(error) => Err(error.into()),
             },
         };
@@ -128,9 +164,19 @@ impl Engine {
         }
     }
 
-    async fn load_files(&self, files: impl Files, source: String) -> Result<()> {
+    async fn load_files(
+        &self,
+        files: impl Files,
+        keep: Option<impl Keep>,
+        source: String,
+        parallel: usize,
+    ) -> Result<()> {
         let last = Cell::new((f64::NEG_INFINITY, None));
-        let report = |progress: Progress| {
+        let report = |news: News| {
+            let progress: Progress = match news {
+                News::Progress(progress) => progress,
+                News::Notice(notice) => return post(&FromEngine::Notice(notice), None),
+            };
             // A stream gives a piece every few hundred microseconds; the page needs a few reports a second,
             // and every one that says something new.
             let news = Some((progress.phase, progress.blocks_ready, progress.loaded >= progress.total));
@@ -140,7 +186,7 @@ impl Engine {
                 post(&FromEngine::Progress(progress), None);
             }
         };
-        let mut loading: Loading<_> = open(files, &report).await?;
+        let mut loading: Loading<_, _> = open(files, keep, parallel, &report).await?;
         let config = &loading.parts.config;
         let info = ModelInfo {
             source,
@@ -159,12 +205,12 @@ impl Engine {
             has_tokenizer: tokenizer.is_some(),
             workers: 1,
             simd: "simd128".into(),
-            weights_bytes: 0.0,
+            weights_bytes: loading.weights_bytes as f64,
         };
         let session = Session { info, tokenizer, parts: loading.parts.clone() };
         self.session.send_replace(Some(Ok(Rc::new(session))));
         post(&FromEngine::Opened(opened), None);
-        loading.finish(&report).await
+        loading.serve(&report).await
     }
 
     async fn trace(
@@ -218,20 +264,6 @@ impl Breath for Pause {
         }
         Ok(())
     }
-}
-
-/// Waits for a turn of the event loop. A message to oneself takes a tenth of a millisecond; `setTimeout` would
-/// be held back to four.
-async fn next_task() {
-    let promise = Promise::new(&mut |resolve: Function, _| {
-        if let Ok(channel) = MessageChannel::new() {
-            channel.port1().set_onmessage(Some(&resolve));
-            let _ = channel.port2().post_message(&JsValue::NULL);
-        } else {
-            let _ = resolve.call0(&JsValue::NULL);
-        }
-    });
-    let _ = JsFuture::from(promise).await;
 }
 
 /// Files beside a message: pairs of name and blob.

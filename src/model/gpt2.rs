@@ -103,10 +103,16 @@ impl Embedding {
     pub fn forward(&self, ids: &[u32], probe: &mut impl Probe) -> Result<Tensor> {
         let tokens = self.wte.index_select(&Tensor::new(ids, &Device::Cpu)?, 0)?; // (T, D)
         let positions = self.wpe.narrow(0, 0, ids.len())?; // (T, D)
-        let x = (tokens + positions)?;
-        probe.see(Point::Embed, &x)?;
-        Ok(x)
+        embed(&tokens, &positions, probe)
     }
+}
+
+/// The text's rows of the two tables, `[T, D]` each, to the stream before block 0, `[T, D]`: of a model that is still
+/// arriving, these rows are here long before the tables.
+pub fn embed(tokens: &Tensor, positions: &Tensor, probe: &mut impl Probe) -> Result<Tensor> {
+    let x = (tokens + positions)?; // (T, D)
+    probe.see(Point::Embed, &x)?;
+    Ok(x)
 }
 
 /// Causal self-attention of one block.

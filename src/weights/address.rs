@@ -23,6 +23,25 @@ pub enum Address {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
     base: String,
+    /// Set for a repo on a hub: the hub's base, the repo's id, the revision asked for.
+    hub: Option<(String, String, String)>,
+}
+
+/// Where a hub tells more of a repo than its files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HubApi {
+    /// Answers with the commit (`sha`) of a branch or tag.
+    pub revision: String,
+    /// The revision asked for, as one path segment.
+    pub name: String,
+    base: String,
+}
+
+impl HubApi {
+    /// Answers with the repo's files at a revision: sizes, and SHA-256 of large ones.
+    pub fn tree(&self, revision: &str) -> String {
+        format!("{}/tree/{revision}", self.base)
+    }
 }
 
 impl Address {
@@ -58,12 +77,13 @@ impl Address {
     /// Where the files are. `hub` replaces the Hugging Face hub as the base of repo addresses.
     pub fn locate(&self, hub: Option<&str>) -> Location {
         match self {
-            Address::Folder(url) => Location { base: url.clone() },
+            Address::Folder(url) => Location { base: url.clone(), hub: None },
             Address::Repo { id, revision } => {
                 let hub = hub.unwrap_or(HUB).trim_end_matches('/');
                 // One path segment: the hub wants the slash of refs/pr/1 encoded.
                 let revision = revision.replace('/', "%2F");
-                Location { base: format!("{hub}/{id}/resolve/{revision}/") }
+                let base = format!("{hub}/{id}/resolve/{revision}/");
+                Location { base, hub: Some((hub.to_string(), id.clone(), revision)) }
             }
         }
     }
@@ -73,6 +93,24 @@ impl Location {
     /// The URL of a file of the model.
     pub fn file(&self, name: &str) -> String {
         format!("{}{name}", self.base)
+    }
+
+    /// The hub's own account of the repo; `None` for a folder.
+    pub fn hub_api(&self) -> Option<HubApi> {
+        let (hub, id, revision) = self.hub.as_ref()?;
+        let base = format!("{hub}/api/models/{id}");
+        Some(HubApi { revision: format!("{base}/revision/{revision}"), name: revision.clone(), base })
+    }
+
+    /// The same repo at another revision; a folder has no revisions.
+    pub fn at_revision(&self, revision: &str) -> Location {
+        match &self.hub {
+            Some((hub, id, _)) => {
+                let base = format!("{hub}/{id}/resolve/{revision}/");
+                Location { base, hub: Some((hub.clone(), id.clone(), revision.to_string())) }
+            }
+            None => self.clone(),
+        }
     }
 }
 

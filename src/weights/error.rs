@@ -60,9 +60,37 @@ pub enum WeightsError {
         /// Bytes that came.
         found: u64,
     },
+    /// Values that are no numbers, twice.
+    #[error(
+        "{file}: tensor \"{tensor}\" holds a value that is not a finite number, at byte {at} of the file, also after it was read again. The file is damaged."
+    )]
+    Damaged {
+        /// Which file.
+        file: String,
+        /// Which tensor.
+        tensor: String,
+        /// The first bad byte.
+        at: u64,
+    },
+    /// The whole file has another SHA-256 than its hub says.
+    #[error("{file} is not what the hub has: its SHA-256 is {found}, and should be {expected}. Load the model again.")]
+    WrongHash {
+        /// Which file.
+        file: String,
+        /// By the hub.
+        expected: String,
+        /// Of what came.
+        found: String,
+    },
+    /// The server's file changed between two requests.
+    #[error("{file} has changed on its server while it was being read. Load the model again.")]
+    Changed {
+        /// Which file.
+        file: String,
+    },
     /// More than the tab's memory.
     #[error(
-        "{what} needs {bytes} bytes of memory, more than this tab can have (4 GB at most). A smaller model will fit."
+        "{what} needs {bytes} bytes of memory, more than this tab can have (4 GB at most). GPT-2 (0.5 GB), GPT-2 medium (1.4 GB) and GPT-2 large (3.1 GB) fit."
     )]
     OutOfMemory {
         /// Tensor or model.
@@ -80,7 +108,10 @@ impl From<WeightsError> for Error {
             WeightsError::UnsupportedDtype { .. } => Code::UnsupportedDtype,
             WeightsError::Network { .. } => Code::Network,
             WeightsError::RateLimited { .. } => Code::RateLimited,
-            WeightsError::CorruptDownload { .. } => Code::CorruptDownload,
+            WeightsError::CorruptDownload { .. }
+            | WeightsError::Damaged { .. }
+            | WeightsError::WrongHash { .. }
+            | WeightsError::Changed { .. } => Code::CorruptDownload,
             WeightsError::OutOfMemory { .. } => Code::OutOfMemory,
         };
         Error::new(code, error.to_string())

@@ -1,89 +1,317 @@
-//! Reading in a browser: from a server by `fetch`, or from files that the reader picked.
-//!
-//! Both end in a `ReadableStream`. Requests carry no header of our own, so that none needs a CORS preflight.
+//! Reading from a server, by the browser's `fetch`. Requests carry no header of our own but `Range`, so that none needs
+//! a CORS preflight.
 
-use js_sys::{Reflect, Uint8Array};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::ops::Range;
+
+use js_sys::{Date, Reflect, Uint8Array};
+use serde_json::Value;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{Blob, DedicatedWorkerGlobalScope, ReadableStream, ReadableStreamDefaultReader, Response};
+use web_sys::{
+    AbortController, DedicatedWorkerGlobalScope, Headers, ReadableStreamDefaultReader, RequestCache, RequestInit,
+    Response,
+};
 
-use super::{ByteStream, Files, Location, WeightsError};
-use crate::Result;
+use super::files::{Again, Answer, Asked, Body, Failure, Files, Stamp, Version};
+use super::time::{self, Timer};
+use super::{Location, WeightsError};
+
+/// Milliseconds without a byte after which a transfer counts as dead.
+const STALL: f64 = 20_000.0;
 
 /// Files on a server.
-pub struct Remote(pub Location);
+pub struct Remote {
+    location: Location,
+    /// Where large files were redirected to: signed addresses, good for an hour or so.
+    direct: RefCell<HashMap<String, String>>,
+    /// Where files are: the location itself, or the same at one commit.
+    base: RefCell<Location>,
+}
 
-/// Files from the reader's disk, by the names that checkpoints give them. They are read by pieces.
-pub struct Picked(pub Vec<(String, Blob)>);
+impl Remote {
+    /// Files at this location.
+    pub fn new(location: Location) -> Remote {
+        Remote { base: RefCell::new(location.clone()), location, direct: RefCell::default() }
+    }
 
-/// A stream's bytes, and the name to blame when they stop coming.
-pub struct BrowserStream {
-    reader: ReadableStreamDefaultReader,
-    name: String,
-    taken: u64,
+    /// Asks the hub for an answer in JSON; `None` where there is none. The error says that nobody answers.
+    async fn api(&self, url: &str) -> Asked<Option<Value>> {
+        let exchange = Exchange::begin(url, "GET", None)?;
+        let response = exchange.response().await?;
+        if !response.ok() {
+            return Ok(None);
+        }
+        let mut body = exchange.body(response)?;
+        let mut bytes = Vec::new();
+        while let Some(piece) = body.next().await? {
+            bytes.extend(piece);
+        }
+        Ok(serde_json::from_slice(&bytes).ok())
+    }
+
+    async fn request(&self, url: &str, bytes: Option<&Range<u64>>) -> Asked<(Exchange, Response)> {
+        let range = bytes.map(|bytes| format!("bytes={}-{}", bytes.start, bytes.end.saturating_sub(1)));
+        let exchange = Exchange::begin(url, "GET", range.as_deref())?;
+        let response = exchange.response().await?;
+        Ok((exchange, response))
+    }
 }
 
 impl Files for Remote {
-    type Stream = BrowserStream;
+    type Body = BrowserBody;
 
-    async fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        read_whole(self.open(name).await?).await
+    async fn ask(&self, name: &str, bytes: Option<Range<u64>>) -> Asked<Option<Answer<BrowserBody>>> {
+        let url = self.base.borrow().file(name);
+        let direct = self.direct.borrow().get(name).cloned().filter(|_| bytes.is_some());
+        let mut answer = None;
+        if let Some(direct) = direct {
+            // A signed address that has expired, or a host that has gone: the hub knows another.
+            match self.request(&direct, bytes.as_ref()).await {
+                Ok((exchange, response)) if response.ok() => answer = Some((exchange, response)),
+                _ => drop(self.direct.borrow_mut().remove(name)),
+            }
+        }
+        let (exchange, response) = match answer {
+            Some(answer) => answer,
+            None => self.request(&url, bytes.as_ref()).await?,
+        };
+        if let Some(failure) = refusal(&url, &response, bytes.as_ref())? {
+            return failure;
+        }
+        if bytes.is_some() && response.redirected() {
+            self.direct.borrow_mut().insert(name.to_string(), response.url());
+        }
+        let headers = response.headers();
+        let range = header(&headers, "content-range").and_then(|text| content_range(&text));
+        let partial = response.status() == 206;
+        let length = length_of(&headers);
+        let (begin, size) = match (&bytes, partial, range) {
+            (_, true, Some((begin, size))) => (begin, size),
+            // The header may be hidden from other origins' pages; the status is not.
+            (Some(bytes), true, None) => (bytes.start, None),
+            _ => (0, length),
+        };
+        let stamp = Stamp { etag: etag_of(&headers), size };
+        let body = exchange.body(response)?;
+        Ok(Some(Answer { body, is_whole: bytes.is_some() && !partial, begin, stamp }))
     }
 
-    async fn open(&self, name: &str) -> Result<Option<BrowserStream>> {
-        let url = self.0.file(name);
-        let Some(response) = request(&url).await? else { return Ok(None) };
-        let stream = response.body().ok_or_else(|| network(&url, "the answer has no body"))?;
-        Ok(Some(BrowserStream::new(stream, url)?))
+    async fn wait(&self, milliseconds: f64) {
+        time::sleep(milliseconds).await;
+    }
+
+    async fn turn(&self) {
+        time::next_task().await;
+    }
+
+    fn memory(&self) -> f64 {
+        time::memory()
+    }
+
+    async fn version(&self) -> Version {
+        let Some(hub) = self.location.hub_api() else { return Version::default() };
+        let mut version = Version::default();
+        match self.api(&hub.revision).await {
+            Ok(answer) => version.commit = answer.and_then(|answer| Some(answer.get("sha")?.as_str()?.to_string())),
+            Err(failure) => version.offline = failure.error.code == crate::Code::Network,
+        }
+        if version.offline {
+            return version;
+        }
+        let revision = version.commit.clone().unwrap_or_else(|| hub.name.clone());
+        if version.commit.is_some() {
+            // From here on every file is of one commit, whatever is pushed meanwhile.
+            self.base.replace(self.location.at_revision(&revision));
+        }
+        if let Ok(Some(tree)) = self.api(&hub.tree(&revision)).await {
+            let entry = |entry: &Value| {
+                let oid = entry.pointer("/lfs/oid")?.as_str()?.trim_start_matches("sha256:").to_ascii_lowercase();
+                let size = entry.pointer("/lfs/size").or(entry.get("size"))?.as_u64()?;
+                Some((entry.get("path")?.as_str()?.to_string(), oid, size))
+            };
+            version.files = tree.as_array().into_iter().flatten().filter_map(entry).collect();
+        }
+        version
+    }
+
+    async fn stamp(&self, name: &str) -> Asked<Option<Stamp>> {
+        let url = self.base.borrow().file(name);
+        let exchange = Exchange::begin(&url, "HEAD", None)?;
+        let response = exchange.response().await?;
+        if !response.ok() {
+            return Ok(None);
+        }
+        let headers = response.headers();
+        Ok(Some(Stamp { etag: etag_of(&headers), size: length_of(&headers) }))
     }
 
     fn place(&self) -> String {
-        self.0.file("")
+        self.location.file("")
     }
 }
 
-impl Files for Picked {
-    type Stream = BrowserStream;
+/// What a status means that is no success.
+fn refusal(
+    url: &str,
+    response: &Response,
+    bytes: Option<&Range<u64>>,
+) -> Asked<Option<Asked<Option<Answer<BrowserBody>>>>> {
+    let status = response.status();
+    let network = |why: String| WeightsError::Network { url: url.into(), why };
+    match status {
+        200..=299 => Ok(None),
+        404 | 410 => Ok(Some(Ok(None))),
+        // The hub answers 401 for repos that do not exist, since they might be private.
+        401 | 403 => {
+            let why = format!("status {status}: there is no such model, or it is not public");
+            Err(Failure::lasting(WeightsError::NotFound { url: url.into(), why }))
+        }
+        416 => {
+            let found = header(&response.headers(), "content-range").and_then(|text| text.rsplit('/').next()?.parse().ok());
+            let expected = bytes.map_or(0, |bytes| bytes.end);
+            Err(Failure::passing(WeightsError::CorruptDownload { file: url.into(), expected, found: found.unwrap_or(0) }))
+        }
+        429 => {
+            let seconds = header(&response.headers(), "retry-after").and_then(|text| seconds_of(&text));
+            let after = seconds.map(|seconds| format!(" {seconds:.0} seconds")).unwrap_or_default();
+            let error = WeightsError::RateLimited { url: url.into(), after };
+            let again = seconds.map_or(Again::Later, |seconds| Again::After(seconds * 1000.0));
+            Err(Failure { error: error.into(), again })
+        }
+        408 | 425 | 500..=599 => {
+            let seconds = header(&response.headers(), "retry-after").and_then(|text| seconds_of(&text));
+            let error = network(format!("the server answered with status {status}."));
+            let again = seconds.map_or(Again::Later, |seconds| Again::After(seconds * 1000.0));
+            Err(Failure { error: error.into(), again })
+        }
+        _ => Err(Failure::lasting(network(format!("the server answered with status {status}.")))),
+    }
+}
 
-    async fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        read_whole(self.open(name).await?).await
+/// `Retry-After`: seconds, or a date.
+fn seconds_of(text: &str) -> Option<f64> {
+    let seconds = text.trim().parse().ok().unwrap_or_else(|| (Date::parse(text) - Date::now()) / 1000.0);
+    seconds.is_finite().then_some(seconds.max(0.0))
+}
+
+/// `bytes 0-7/548105171`: the first byte, and the size where it is told.
+fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
+    let (range, size) = text.trim().strip_prefix("bytes")?.trim().split_once('/')?;
+    Some((range.split_once('-')?.0.trim().parse().ok()?, size.trim().parse().ok()))
+}
+
+/// ETag, or what comes nearest to it.
+fn etag_of(headers: &Headers) -> Option<String> {
+    header(headers, "etag").or_else(|| header(headers, "last-modified"))
+}
+
+/// Bytes of the body, where its length is that of the file.
+fn length_of(headers: &Headers) -> Option<u64> {
+    let encoded = header(headers, "content-encoding").is_some_and(|encoding| encoding != "identity");
+    if encoded { None } else { header(headers, "content-length")?.parse().ok() }
+}
+
+fn header(headers: &Headers, name: &str) -> Option<String> {
+    headers.get(name).ok().flatten()
+}
+
+/// A request under way, which ends when it is dropped, or when nothing comes for too long.
+struct Exchange {
+    url: String,
+    abort: AbortController,
+    answer: RefCell<Option<js_sys::Promise>>,
+    stalled: std::rc::Rc<Cell<bool>>,
+    finished: Cell<bool>,
+}
+
+impl Exchange {
+    fn begin(url: &str, method: &str, range: Option<&str>) -> Asked<Exchange> {
+        let failed = |why: JsValue| Failure::lasting(network(url, &text_of(&why)));
+        let abort = AbortController::new().map_err(failed)?;
+        let options = RequestInit::new();
+        options.set_method(method);
+        options.set_signal(Some(&abort.signal()));
+        if let Some(range) = range {
+            let headers = Headers::new().map_err(failed)?;
+            headers.set("Range", range).map_err(failed)?;
+            options.set_headers(&headers);
+            // Chromium's cache lets only one request at a time write to an entry, and would keep everything twice.
+            options.set_cache(RequestCache::NoStore);
+        }
+        let scope: DedicatedWorkerGlobalScope = js_sys::global().unchecked_into();
+        let answer = RefCell::new(Some(scope.fetch_with_str_and_init(url, &options)));
+        Ok(Exchange { url: url.into(), abort, answer, stalled: Default::default(), finished: Cell::new(false) })
     }
 
-    async fn open(&self, name: &str) -> Result<Option<BrowserStream>> {
-        match self.0.iter().find(|(known, _)| known == name) {
-            Some((_, blob)) => Ok(Some(BrowserStream::new(blob.stream(), name.to_string())?)),
-            None => Ok(None),
+    /// Aborts the request unless the timer is dropped in time.
+    fn watch(&self) -> Timer {
+        let (abort, stalled) = (self.abort.clone(), self.stalled.clone());
+        Timer::new(STALL, move || {
+            stalled.set(true);
+            abort.abort();
+        })
+    }
+
+    async fn response(&self) -> Asked<Response> {
+        let Some(promise) = self.answer.borrow_mut().take() else {
+            return Err(Failure::lasting(network(&self.url, "asked twice")));
+        };
+        let _timer = self.watch();
+        let answer = JsFuture::from(promise).await.map_err(|why| {
+            let hint = "no answer, or one that this page may not read: check the address and the connection";
+            self.broken(hint, &why)
+        })?;
+        Ok(answer.unchecked_into())
+    }
+
+    fn broken(&self, hint: &str, why: &JsValue) -> Failure {
+        let why = if self.stalled.get() {
+            "nothing came for 20 seconds".to_string()
+        } else {
+            format!("{hint} ({})", text_of(why))
+        };
+        Failure::passing(network(&self.url, &why))
+    }
+
+    fn body(self, response: Response) -> Asked<BrowserBody> {
+        let reader = match response.body() {
+            Some(stream) => {
+                let reader = stream.get_reader().dyn_into();
+                Some(reader.map_err(|_| Failure::passing(network(&self.url, "its body cannot be read")))?)
+            }
+            None => None,
+        };
+        Ok(BrowserBody { exchange: self, reader, taken: 0 })
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if !self.finished.get() {
+            self.abort.abort();
         }
     }
-
-    fn weight_files(&self) -> Option<Vec<String>> {
-        let names = self.0.iter().map(|(name, _)| name);
-        Some(names.filter(|name| name.ends_with(".safetensors")).cloned().collect())
-    }
-
-    fn place(&self) -> String {
-        "the files given".into()
-    }
 }
 
-impl BrowserStream {
-    fn new(stream: ReadableStream, name: String) -> Result<BrowserStream> {
-        let reader = stream.get_reader().dyn_into().map_err(|_| network(&name, "its body cannot be read"))?;
-        Ok(BrowserStream { reader, name, taken: 0 })
-    }
+/// The bytes of an answer.
+pub struct BrowserBody {
+    exchange: Exchange,
+    reader: Option<ReadableStreamDefaultReader>,
+    taken: u64,
 }
 
-impl ByteStream for BrowserStream {
-    async fn next(&mut self) -> Result<Option<Vec<u8>>> {
-        let taken = self.taken;
+impl Body for BrowserBody {
+    async fn next(&mut self) -> Asked<Option<Vec<u8>>> {
+        let Some(reader) = &self.reader else { return Ok(None) };
+        let _timer = self.exchange.watch();
         let broke = |why: JsValue| {
-            network(
-                &self.name,
-                &format!("the connection broke after {taken} bytes ({}). Load it again.", text_of(&why)),
-            )
+            self.exchange.broken(&format!("the connection broke after {} bytes", self.taken), &why)
         };
-        let answer = JsFuture::from(self.reader.read()).await.map_err(broke)?;
+        let answer = JsFuture::from(reader.read()).await.map_err(broke)?;
         if Reflect::get(&answer, &"done".into()).is_ok_and(|done| done.is_truthy()) {
+            self.exchange.finished.set(true);
             return Ok(None);
         }
         let piece = Reflect::get(&answer, &"value".into()).map(JsCast::unchecked_into::<Uint8Array>).map_err(broke)?;
@@ -92,45 +320,11 @@ impl ByteStream for BrowserStream {
     }
 }
 
-async fn read_whole(stream: Option<BrowserStream>) -> Result<Option<Vec<u8>>> {
-    let Some(mut stream) = stream else { return Ok(None) };
-    let mut bytes = Vec::new();
-    while let Some(piece) = stream.next().await? {
-        bytes.extend(piece);
-    }
-    Ok(Some(bytes))
-}
-
-/// Asks for a URL; `None` where the server has no such file.
-async fn request(url: &str) -> Result<Option<Response>> {
-    let scope: DedicatedWorkerGlobalScope = js_sys::global().unchecked_into();
-    let answer = JsFuture::from(scope.fetch_with_str(url)).await.map_err(|why| {
-        let hint = "no answer, or one that this page may not read: check the address and the connection";
-        network(url, &format!("{hint} ({})", text_of(&why)))
-    })?;
-    let response: Response = answer.unchecked_into();
-    match response.status() {
-        200..=299 => Ok(Some(response)),
-        404 | 410 => Ok(None),
-        // The hub answers 401 for repos that do not exist, since they might be private.
-        401 | 403 => {
-            let why = format!("status {}: there is no such model, or it is not public", response.status());
-            Err(WeightsError::NotFound { url: url.into(), why }.into())
-        }
-        429 => {
-            let after = response.headers().get("retry-after").ok().flatten();
-            let after = after.map(|seconds| format!(" {seconds} seconds")).unwrap_or_default();
-            Err(WeightsError::RateLimited { url: url.into(), after }.into())
-        }
-        status => Err(network(url, &format!("the server answered with status {status}. Try again later."))),
-    }
-}
-
-fn network(url: &str, why: &str) -> crate::Error {
-    WeightsError::Network { url: url.into(), why: why.into() }.into()
+fn network(url: &str, why: &str) -> WeightsError {
+    WeightsError::Network { url: url.into(), why: why.into() }
 }
 
 /// What a JavaScript exception says of itself.
-fn text_of(value: &JsValue) -> String {
+pub(super) fn text_of(value: &JsValue) -> String {
     js_sys::Object::from(value.clone()).to_string().into()
 }

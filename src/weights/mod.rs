@@ -1,20 +1,35 @@
-//! From an address to tensors: where a model's files are, what is in them, and reading them without
-//! ever holding a file twice.
-//! May depend on: `model::checkpoint` (which tensors are wanted), `error`; on wasm32 also `fetch`.
+//! From an address to tensors: where a model's files are, what is in them, which bytes to ask for and in which
+//! order, and what is kept for the next visit.
+//! May depend on: `model::checkpoint` (which tensors are wanted), `shelf`, `protocol` (notices), `error`; on wasm32
+//! also on web-sys.
 //! Must never know: the forward pass, traces, charts, the page.
+//!
+//! [`address`] → [`files`] (a server, picked files, a folder) → [`header`] → [`index`] → [`plan`] → bytes →
+//! [`arrivals`] → tensors; [`store`] keeps the bytes, [`visit`] knows whether they may still be believed.
 
 pub mod address;
-pub mod assembler;
+pub mod arrivals;
 pub mod error;
 pub mod files;
+pub mod fill;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod folder;
 pub mod header;
-pub mod widen;
+pub mod index;
+pub mod plan;
+pub mod retry;
+pub mod runs;
+pub mod store;
+pub mod visit;
 
 #[cfg(target_arch = "wasm32")]
 pub mod fetch;
+#[cfg(target_arch = "wasm32")]
+pub mod picked;
+#[cfg(target_arch = "wasm32")]
+pub mod time;
 
 pub use address::{Address, Location};
-pub use assembler::Assembler;
 pub use error::WeightsError;
-pub use files::{ByteStream, Files};
+pub use files::Files;
 pub use header::{Dtype, Header, TensorInfo};

@@ -1,0 +1,382 @@
+//! One transfer: bytes from a server or from the shelf, as often asked for as it takes, into the arrivals and onto
+//! the shelf.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use sha2::{Digest, Sha256};
+
+use super::arrive::{Arrival, Job, State};
+use super::load::{Begun, News, absent};
+use crate::protocol::NoticeKind;
+use crate::weights::files::{Asked, Body, Failure};
+use crate::weights::index::Span;
+use crate::weights::retry::Patience;
+use crate::weights::runs::Runs;
+use crate::weights::store::{Extent, Keep, StoreError, Writing};
+use crate::weights::{Files, WeightsError};
+use crate::{Error, Result};
+
+/// Bytes that the shelf keeps as one: what an interrupted visit may lose per connection.
+const CHUNK: u64 = 1 << 20;
+/// Pauses from this many milliseconds on are told.
+const TOLD_PAUSE: f64 = 1000.0;
+
+/// Bytes under way, and what is done with them besides arriving.
+struct Course {
+    file: usize,
+    /// The next byte.
+    at: u64,
+    end: u64,
+    /// Whether this reads a whole file front to back.
+    whole: bool,
+    hash: Option<Sha256>,
+    /// What the shelf is to keep, in order.
+    chunks: VecDeque<Range<u64>>,
+    /// The chunk being written, its end, and how much was known to be damaged when it began.
+    writing: Option<(Writing, u64, usize)>,
+}
+
+/// How an attempt ended that did not fail.
+enum Ended<F: Files> {
+    Done,
+    /// The server sends the whole file instead of the part.
+    Whole(Begun<F>),
+}
+
+impl<F: Files, K: Keep> Arrival<F, K> {
+    /// Does one job.
+    pub(super) async fn transfer(&self, job: Job, report: &impl Fn(News)) -> Result<()> {
+        match job {
+            Job::Kept(file, extent) => self.from_shelf(file, extent).await,
+            Job::Fetch(span) => {
+                let chunks = self.index.files[span.file].cut(&span.bytes, CHUNK).into();
+                let hash = self.hash_of_held(span.file);
+                let (file, at, end) = (span.file, span.bytes.start, span.bytes.end);
+                let course = Course { file, at, end, whole: false, hash, chunks, writing: None };
+                self.fetch(course, None, report).await
+            }
+            Job::Whole(file) => {
+                let (begun, at, hash) = {
+                    let mut state = self.state.borrow_mut();
+                    let source = &mut state.sources[file];
+                    source.held = None;
+                    let hash = source.sha256.is_some().then(|| Sha256::new_with_prefix(&source.head));
+                    (source.whole.replace(None).flatten(), source.head.len() as u64, hash)
+                };
+                let (end, chunks) = (self.index.files[file].header.file_size, self.chunks_of_file(file));
+                let course = Course { file, at, end, whole: true, hash, chunks, writing: None };
+                self.fetch(course, begun, report).await
+            }
+        }
+    }
+
+    fn hash_of_held(&self, file: usize) -> Option<Sha256> {
+        let state = self.state.borrow();
+        let source = state.sources.get(file)?;
+        source.held.as_ref().map(|_| Sha256::new_with_prefix(&source.head))
+    }
+
+    /// All wanted bytes of a file that are not on the shelf, in chunks.
+    fn chunks_of_file(&self, file: usize) -> VecDeque<Range<u64>> {
+        let state = self.state.borrow();
+        let (mut kept, mut wanted) = (Runs::default(), Runs::default());
+        for extent in state.sources[file].pieces.iter().flat_map(|pieces| pieces.extents()) {
+            kept.add(extent.begin..extent.end);
+        }
+        let indexed = &self.index.files[file];
+        for located in &indexed.wanted {
+            wanted.add(located.info.begin..located.info.end);
+        }
+        let missing: Vec<_> = wanted.iter().flat_map(|run| kept.missing(&run)).collect();
+        missing.iter().flat_map(|run| indexed.cut(run, CHUNK)).collect()
+    }
+
+    async fn from_shelf(&self, file: usize, extent: Extent) -> Result<()> {
+        {
+            let mut guard = self.state.borrow_mut();
+            let state = &mut *guard;
+            let mut bytes = Vec::new();
+            let read = match state.sources[file].pieces.as_mut() {
+                Some(pieces) => pieces.read(extent, &mut bytes),
+                None => Ok(false),
+            };
+            match read {
+                Ok(true) => {
+                    let (_, arrived) = state.arrivals.write(file, extent.begin, &bytes)?;
+                    state.cached += extent.end - extent.begin;
+                    self.hand_on(state, file, arrived)?;
+                }
+                other => {
+                    if let Err(error) = other {
+                        state.stop_keeping(file, &error);
+                    }
+                    state.plan_again(&Span { file, bytes: extent.begin..extent.end });
+                }
+            }
+        }
+        self.visit.files.turn().await;
+        Ok(())
+    }
+
+    /// Asks for bytes until they are all here, or there is no point in going on.
+    async fn fetch(&self, mut course: Course, mut begun: Option<Begun<F>>, report: &impl Fn(News)) -> Result<()> {
+        let mut patience = Patience::default();
+        loop {
+            let file = course.file;
+            if !course.whole && self.state.borrow().sources[file].whole.is_some() {
+                return Ok(()); // Its bytes come with the whole file.
+            }
+            match self.attempt(&mut course, &mut patience, begun.take(), report).await {
+                Ok(Ended::Done) => return self.finish(course),
+                Ok(Ended::Whole(begun)) => return self.switch_to_whole(file, begun),
+                Err(failure) => {
+                    let message = failure.error.message.clone();
+                    let pause = patience.after(failure)?;
+                    if pause >= TOLD_PAUSE {
+                        let message = format!("{message} Trying again in {:.0} s.", pause / 1000.0);
+                        self.state.borrow_mut().notice(NoticeKind::Retrying, message);
+                        self.say(report);
+                    }
+                    self.visit.files.wait(pause).await;
+                }
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        course: &mut Course,
+        patience: &mut Patience,
+        begun: Option<Begun<F>>,
+        report: &impl Fn(News),
+    ) -> Asked<Ended<F>> {
+        let name = &self.index.files[course.file].name;
+        let (mut answer, mut rest, mut here) = match begun {
+            Some(Begun { answer, rest, at }) => (answer, rest, at),
+            None => {
+                let asked = self.visit.files.ask(name, Some(course.at..course.end)).await?;
+                let answer = asked.ok_or_else(|| Failure::lasting(absent(&self.visit.files, name)))?;
+                self.check_stamp(course.file, &answer.stamp)?;
+                if answer.begin > course.at || (answer.begin < course.at && !answer.is_whole) {
+                    let (asked, found) = (course.at, answer.begin);
+                    let why = format!("asked for bytes from {asked} on, the server sent bytes from {found} on");
+                    return Err(Failure::passing(WeightsError::Network { url: name.clone(), why }));
+                }
+                if answer.is_whole && !course.whole {
+                    return Ok(Ended::Whole(Begun { answer, rest: Vec::new(), at: 0 }));
+                }
+                let here = answer.begin;
+                (answer, Vec::new(), here)
+            }
+        };
+        loop {
+            if here < course.at {
+                let skip = usize::try_from(course.at - here).unwrap_or(usize::MAX).min(rest.len());
+                rest.drain(..skip);
+                here += skip as u64;
+            }
+            if here == course.at && !rest.is_empty() {
+                let room = usize::try_from(course.end - course.at).unwrap_or(usize::MAX).min(rest.len());
+                let taken = self.feed(course, &rest[..room]).map_err(Failure::lasting)?;
+                rest.drain(..taken);
+                here += taken as u64;
+                self.say(report);
+            }
+            if course.at >= course.end {
+                if course.whole && !rest.is_empty() {
+                    let (file, size) = (name.clone(), course.end);
+                    let why = format!("it goes on after the {size} bytes that its header accounts for");
+                    return Err(Failure::lasting(WeightsError::BadSafetensors { file, why }));
+                }
+                return Ok(Ended::Done);
+            }
+            match answer.body.next().await? {
+                Some(bytes) => {
+                    patience.progress();
+                    if rest.is_empty() {
+                        rest = bytes;
+                    } else {
+                        rest.extend(bytes);
+                    }
+                }
+                None => {
+                    let (file, expected, found) = (name.clone(), course.end, here);
+                    return Err(Failure::passing(WeightsError::CorruptDownload { file, expected, found }));
+                }
+            }
+        }
+    }
+
+    /// Whether the server still speaks of the same file.
+    fn check_stamp(&self, file: usize, stamp: &crate::weights::files::Stamp) -> Asked<()> {
+        let state = self.state.borrow();
+        let source = &state.sources[file];
+        let known = crate::weights::files::Stamp { etag: source.identity.etag.clone(), size: source.identity.size };
+        // After a load from the shelf alone there may be no ETag to compare with.
+        if stamp.agrees_with(&known) {
+            Ok(())
+        } else {
+            Err(Failure::lasting(WeightsError::Changed { file: source.name.clone() }))
+        }
+    }
+
+    /// Takes the next bytes of a course; returns how many.
+    fn feed(&self, course: &mut Course, bytes: &[u8]) -> Result<usize> {
+        let mut guard = self.state.borrow_mut();
+        let state = &mut *guard;
+        let (taken, arrived) = state.arrivals.write(course.file, course.at, bytes)?;
+        let bytes = &bytes[..taken];
+        if let Some(hash) = &mut course.hash {
+            hash.update(bytes);
+        }
+        state.sources[course.file].fetched = true;
+        if let Err(error) = keep(state, course, bytes) {
+            course.writing = None;
+            state.stop_keeping(course.file, &error);
+        }
+        course.at += taken as u64;
+        self.hand_on(state, course.file, arrived)?;
+        Ok(taken)
+    }
+
+    /// All bytes of a course are here: they are compared with the hub's hash where they are the whole file.
+    fn finish(&self, course: Course) -> Result<()> {
+        let Some(hash) = course.hash else { return Ok(()) };
+        let mut guard = self.state.borrow_mut();
+        let state = &mut *guard;
+        let file = course.file;
+        let found = hex(&hash.finalize());
+        let source = &mut state.sources[file];
+        let held = source.held.take();
+        let expected = source.sha256.clone().unwrap_or_default();
+        if found == expected {
+            source.fetched = false; // nothing is left to be compared
+            for arrived in held.into_iter().flatten() {
+                self.offer(arrived)?;
+            }
+            return Ok(());
+        }
+        let bytes = source.head.len() as u64..self.index.files[file].header.file_size;
+        if let Some(pieces) = &mut source.pieces {
+            let _ = pieces.forget(Extent { begin: bytes.start, end: bytes.end });
+        }
+        let name = source.name.clone();
+        // Nothing has been made of a file that was held back: it is read once more.
+        if held.is_none() || !state.damaged_once.insert(format!("file {name}")) {
+            return Err(WeightsError::WrongHash { file: name, expected, found }.into());
+        }
+        state.sources[file].held = Some(Vec::new());
+        state.arrivals.forget_file(file);
+        for located in &self.index.files[file].wanted {
+            if let Some(table) = crate::weights::plan::Table::of(&located.name) {
+                state.arrivals.expect_table(table)?;
+            }
+        }
+        let span = Span { file, bytes };
+        state.damaged.push(span.clone());
+        state.fetch_again(span);
+        Ok(())
+    }
+
+    fn switch_to_whole(&self, file: usize, begun: Begun<F>) -> Result<()> {
+        let mut guard = self.state.borrow_mut();
+        let state = &mut *guard;
+        if state.sources[file].whole.is_some() {
+            return Ok(());
+        }
+        for located in &self.index.files[file].wanted {
+            if let Some(table) = crate::weights::plan::Table::of(&located.name) {
+                let arrived = state.arrivals.expect_table(table)?;
+                self.hand_on(state, file, arrived)?;
+            }
+        }
+        state.read_whole(file, Some(begun));
+        let place = self.visit.files.place();
+        state.notice(NoticeKind::NoRanges, format!("{place} does not send parts of files: it is read front to back."));
+        Ok(())
+    }
+
+    /// Compares a file that arrived in parts, and is on the shelf as a whole, with the hub's hash.
+    pub(super) async fn verify_kept(&self, file: usize) -> Result<()> {
+        let (mut hash, extents, expected) = {
+            let state = self.state.borrow();
+            let source = &state.sources[file];
+            let (Some(pieces), Some(expected), true) = (&source.pieces, &source.sha256, source.fetched) else {
+                return Ok(());
+            };
+            let mut at = source.head.len() as u64;
+            let extents: Vec<Extent> = pieces.extents().into_iter().filter(|extent| extent.begin >= at).collect();
+            for extent in &extents {
+                if extent.begin != at {
+                    return Ok(()); // Only parts were read: there is no hash of those.
+                }
+                at = extent.end;
+            }
+            if at != self.index.files[file].header.file_size {
+                return Ok(());
+            }
+            (Sha256::new_with_prefix(&source.head), extents, expected.clone())
+        };
+        let mut bytes = Vec::new();
+        for extent in extents {
+            {
+                let mut state = self.state.borrow_mut();
+                let source = &mut state.sources[file];
+                match source.pieces.as_mut().map(|pieces| pieces.read(extent, &mut bytes)) {
+                    Some(Ok(true)) => hash.update(&bytes),
+                    _ => return Ok(()), // The storage fails; the tensors do not depend on it.
+                }
+            }
+            self.visit.files.turn().await;
+        }
+        let found = hex(&hash.finalize());
+        if found == expected {
+            return Ok(());
+        }
+        let name = self.index.files[file].name.clone();
+        Err(Error::from(WeightsError::WrongHash { file: name, expected, found }))
+    }
+}
+
+/// Writes bytes of a course onto the shelf, chunk by chunk.
+fn keep<F: Files, K: Keep>(state: &mut State<F, K>, course: &mut Course, bytes: &[u8]) -> Result<(), StoreError> {
+    let known_damage = state.damaged.len();
+    let Some(pieces) = state.sources[course.file].pieces.as_mut() else { return Ok(()) };
+    let (mut at, mut bytes) = (course.at, bytes);
+    while !bytes.is_empty() {
+        if course.writing.is_none() {
+            while course.chunks.front().is_some_and(|chunk| chunk.end <= at) {
+                course.chunks.pop_front();
+            }
+            let Some(chunk) = course.chunks.front() else { return Ok(()) };
+            let before = usize::try_from(chunk.start.saturating_sub(at)).unwrap_or(usize::MAX).min(bytes.len());
+            (at, bytes) = (at + before as u64, &bytes[before..]);
+            if bytes.is_empty() || at != chunk.start {
+                return Ok(());
+            }
+            let writing = pieces.begin(chunk.start, chunk.end - chunk.start)?;
+            course.writing = Some((writing, chunk.end, known_damage));
+        }
+        let Some((writing, end, _)) = &mut course.writing else { return Ok(()) };
+        let now = usize::try_from(*end - at).unwrap_or(usize::MAX).min(bytes.len());
+        pieces.write(writing, &bytes[..now])?;
+        (at, bytes) = (at + now as u64, &bytes[now..]);
+        if at == *end
+            && let Some((writing, end, known)) = course.writing.take()
+        {
+            // A tensor of these bytes may have proved damaged meanwhile.
+            let begin = course.chunks.pop_front().map_or(end, |chunk| chunk.start);
+            let damaged = state.damaged[known.min(known_damage)..].iter();
+            let touched = |span: &Span| span.file == course.file && span.bytes.start < end && begin < span.bytes.end;
+            if !damaged.clone().any(touched) {
+                pieces.finish(writing)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,271 @@
+//! Bytes to tensors: takes the bytes of the model's files as they come, from anywhere and in any order, and
+//! gives each wanted tensor once it is whole; of the two tables also the rows that were asked for.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::rc::Rc;
+
+use candle_core::{Device, Tensor};
+
+use super::WeightsError;
+use super::fill::Fill;
+use super::index::{Index, Located, Span};
+use super::plan::Table;
+use crate::Result;
+
+/// What has become whole.
+pub enum Arrived {
+    /// A tensor, by its plain name.
+    Tensor(String, Tensor),
+    /// Rows of a table, from this one on; their elements, row after row.
+    Rows(Table, u32, Rc<Vec<f32>>),
+    /// A tensor, or rows of it, that hold values which no weights have: its bytes are forgotten, and must come again.
+    Damaged {
+        /// The bytes forgotten.
+        span: Span,
+        /// The tensor's name in the file.
+        tensor: String,
+        /// The first bad byte, from the start of the file.
+        at: u64,
+    },
+}
+
+/// Rows of a table that were asked for before the table.
+struct Rows {
+    table: Table,
+    first: u32,
+    span: Span,
+    state: RowState,
+}
+
+enum RowState {
+    Filling(Fill),
+    Whole(Rc<Vec<f32>>),
+}
+
+/// The tensors that are filling up.
+pub struct Arrivals {
+    index: Rc<Index>,
+    fills: HashMap<(usize, usize), Fill>,
+    done: HashSet<(usize, usize)>,
+    /// By file and first byte.
+    rows: BTreeMap<(usize, u64), Rows>,
+    /// Tables that are taken in as a whole.
+    whole: HashSet<Table>,
+    received: u64,
+}
+
+impl Arrivals {
+    /// For a model of which nothing is here.
+    pub fn new(index: Rc<Index>) -> Arrivals {
+        Arrivals {
+            index,
+            fills: HashMap::new(),
+            done: HashSet::new(),
+            rows: BTreeMap::new(),
+            whole: HashSet::new(),
+            received: 0,
+        }
+    }
+
+    /// Says that these bytes are rows of a table, wanted before the rest of it.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn expect_rows(&mut self, table: Table, span: &Span) -> Result<()> {
+        let Some((file, located)) = self.index.find(table.tensor()) else { return Ok(()) };
+        let Some(dtype) = located.info.dtype() else { return Ok(()) };
+        if file != span.file || self.whole.contains(&table) {
+            return Ok(());
+        }
+        let count = (span.bytes.end - span.bytes.start) as usize / dtype.size();
+        let first = ((span.bytes.start - located.info.begin) / located.grain()) as u32;
+        let fill = Fill::new(&located.info.name, dtype, count)?;
+        let rows = Rows { table, first, span: span.clone(), state: RowState::Filling(fill) };
+        self.rows.insert((span.file, span.bytes.start), rows);
+        Ok(())
+    }
+
+    /// Says that all of a table will come. Rows that are here go into it.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn expect_table(&mut self, table: Table) -> Result<Vec<Arrived>> {
+        let index = self.index.clone();
+        let Some((file, located)) = index.find(table.tensor()) else { return Ok(Vec::new()) };
+        if !self.whole.insert(table) {
+            return Ok(Vec::new());
+        }
+        let number = index.files[file].position(located.info.begin);
+        let mut fill = new_fill(located)?;
+        for rows in self.rows.values().filter(|rows| rows.table == table) {
+            if let RowState::Whole(values) = &rows.state {
+                fill.copy_from(rows.span.bytes.start - located.info.begin, values);
+            }
+        }
+        self.fills.insert((file, number), fill);
+        Ok(self.completed(file, number)?.into_iter().collect())
+    }
+
+    /// Takes bytes of a file from position `at` on; returns how many were taken (all but those of an element that
+    /// the piece ends in the middle of: hand them in again with what follows), and what they made whole.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn write(&mut self, file: usize, at: u64, bytes: &[u8]) -> Result<(usize, Vec<Arrived>)> {
+        let index = self.index.clone();
+        let Some(indexed) = index.files.get(file) else { return Ok((bytes.len(), Vec::new())) };
+        let mut arrived = Vec::new();
+        let mut taken = 0;
+        let mut number = indexed.position(at);
+        while taken < bytes.len() {
+            let here = at + taken as u64;
+            let Some(located) = indexed.wanted.get(number) else { return Ok((bytes.len(), arrived)) };
+            if here < located.info.begin {
+                taken += usize::try_from(located.info.begin - here).unwrap_or(usize::MAX).min(bytes.len() - taken);
+                continue;
+            }
+            let rest = &bytes[taken..];
+            let took = self.write_tensor((file, number), located, here, rest, &mut arrived)?;
+            taken += took;
+            if at + taken as u64 >= located.info.end {
+                number += 1;
+            } else if took == 0 {
+                break; // the beginning of an element
+            }
+        }
+        Ok((taken, arrived))
+    }
+
+    /// Writes into one tensor, or into rows of it, whichever is expected there.
+    fn write_tensor(
+        &mut self,
+        key: (usize, usize),
+        located: &Located,
+        here: u64,
+        bytes: &[u8],
+        arrived: &mut Vec<Arrived>,
+    ) -> Result<usize> {
+        let left = usize::try_from(located.info.end - here).unwrap_or(usize::MAX).min(bytes.len());
+        if self.done.contains(&key) {
+            return Ok(left);
+        }
+        if let Some(table) = Table::of(&located.name) {
+            let rows = self.rows.range_mut(..=(key.0, here)).next_back().map(|(_, rows)| rows);
+            if let Some(rows) = rows.filter(|rows| rows.span.file == key.0 && here < rows.span.bytes.end) {
+                if let RowState::Filling(fill) = &mut rows.state {
+                    let within = usize::try_from(rows.span.bytes.end - here).unwrap_or(usize::MAX).min(left);
+                    let (taken, new) = fill.write(here - rows.span.bytes.start, &bytes[..within]);
+                    self.received += new;
+                    if fill.is_full() {
+                        arrived.extend(self.rows_completed((key.0, here), located)?);
+                        arrived.extend(self.completed(key.0, key.1)?);
+                    }
+                    return Ok(taken);
+                }
+                if !self.whole.contains(&table) {
+                    // Known already.
+                    return Ok(usize::try_from(rows.span.bytes.end - here).unwrap_or(usize::MAX).min(left));
+                }
+            } else if !self.whole.contains(&table) {
+                // Nobody asked for these rows: they lie between others, in a covering range that was cut.
+                return Ok(left);
+            }
+        }
+        if !self.fills.contains_key(&key) {
+            self.fills.insert(key, new_fill(located)?);
+        }
+        let Some(fill) = self.fills.get_mut(&key) else { return Ok(left) };
+        let (taken, new) = fill.write(here - located.info.begin, &bytes[..left]);
+        self.received += new;
+        if here + taken as u64 >= located.info.end || fill.is_full() {
+            arrived.extend(self.completed(key.0, key.1)?);
+        }
+        Ok(taken)
+    }
+
+    fn rows_completed(&mut self, at: (usize, u64), located: &Located) -> Result<Option<Arrived>> {
+        let Some((_, rows)) = self.rows.range_mut(..=at).next_back() else { return Ok(None) };
+        let RowState::Filling(fill) = &mut rows.state else { return Ok(None) };
+        if let Some(bad) = fill.first_not_finite() {
+            let (span, begin) = (rows.span.clone(), rows.span.bytes.start);
+            fill.forget(0..span.bytes.end - begin);
+            self.received -= span.bytes.end - begin;
+            return Ok(Some(Arrived::Damaged { span, tensor: located.info.name.clone(), at: begin + bad }));
+        }
+        let empty = RowState::Whole(Rc::default());
+        let RowState::Filling(fill) = std::mem::replace(&mut rows.state, empty) else { return Ok(None) };
+        let values = Rc::new(fill.into_values());
+        rows.state = RowState::Whole(values.clone());
+        let (table, first, place) = (rows.table, rows.first, rows.span.bytes.start - located.info.begin);
+        let key = (at.0, self.index.files[at.0].position(located.info.begin));
+        if let Some(whole) = self.fills.get_mut(&key) {
+            whole.copy_from(place, &values);
+        }
+        Ok(Some(Arrived::Rows(table, first, values)))
+    }
+
+    /// The tensor, if its last byte is here.
+    fn completed(&mut self, file: usize, number: usize) -> Result<Option<Arrived>> {
+        let key = (file, number);
+        if !self.fills.get(&key).is_some_and(Fill::is_full) {
+            return Ok(None);
+        }
+        let Some(mut fill) = self.fills.remove(&key) else { return Ok(None) };
+        let located = &self.index.files[file].wanted[number];
+        let (begin, end) = (located.info.begin, located.info.end);
+        if let Some(bad) = fill.first_not_finite() {
+            fill.forget(0..end - begin);
+            self.received -= end - begin;
+            self.fills.insert(key, fill);
+            let span = Span { file, bytes: begin..end };
+            return Ok(Some(Arrived::Damaged { span, tensor: located.info.name.clone(), at: begin + bad }));
+        }
+        self.done.insert(key);
+        if let Some(table) = Table::of(&located.name) {
+            self.rows.retain(|_, rows| rows.table != table);
+        }
+        let tensor = Tensor::from_vec(fill.into_values(), located.info.shape.clone(), &Device::Cpu);
+        Ok(Some(Arrived::Tensor(located.name.clone(), tensor?)))
+    }
+
+    /// Bytes of wanted tensors that are here.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Forgets all that came of a file, which proved damaged as a whole.
+    pub fn forget_file(&mut self, file: usize) {
+        let Some(indexed) = self.index.files.get(file) else { return };
+        for (number, located) in indexed.wanted.iter().enumerate() {
+            let key = (file, number);
+            let size = located.info.end - located.info.begin;
+            if self.done.remove(&key) {
+                self.received -= size;
+            } else if let Some(fill) = self.fills.remove(&key) {
+                self.received -= fill.received();
+            }
+            if let Some(table) = Table::of(&located.name) {
+                self.whole.remove(&table);
+            }
+        }
+    }
+
+    /// Whether every wanted tensor of a file is whole.
+    pub fn has_all_of(&self, file: usize) -> bool {
+        self.index.files.get(file).is_some_and(|f| (0..f.wanted.len()).all(|number| self.done.contains(&(file, number))))
+    }
+
+    /// Whether every wanted tensor is whole.
+    pub fn has_all(&self) -> bool {
+        (0..self.index.files.len()).all(|file| self.has_all_of(file))
+    }
+}
+
+fn new_fill(located: &Located) -> Result<Fill> {
+    let dtype = located.info.dtype().ok_or_else(|| WeightsError::UnsupportedDtype {
+        file: String::new(),
+        tensor: located.info.name.clone(),
+        found: located.info.dtype_name.clone(),
+    })?;
+    Ok(Fill::new(&located.info.name, dtype, located.info.shape.iter().product())?)
+}

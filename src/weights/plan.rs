@@ -1,0 +1,174 @@
+//! The byte plan: which bytes of which file to ask for, and in which order.
+//!
+//! A plan is made stage by stage, as the model needs it: the prompt's rows of the two tables, block after block,
+//! the final layer norm, the rest of the tables. Every wanted byte is asked for once; no other byte is, but
+//! those of gaps in a small file that cost less than another request.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::rc::Rc;
+
+use super::index::{Index, IndexedFile, Located, Span};
+use super::runs::Runs;
+
+/// Bytes of one range request, at most: some seconds of a slow connection, so that little is lost with it.
+pub const PIECE: u64 = 8 << 20;
+/// What a request costs, in bytes that could have come instead: a tenth of a second's wait, shared by four
+/// connections, at a few megabytes a second.
+pub const REQUEST: u64 = 64 << 10;
+/// Row requests that a load may spend: with the pieces of the rest they stay below 200 for GPT-2 124M.
+const MOST_ROW_REQUESTS: usize = 60;
+
+/// The two tables of which single rows are worth asking for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Table {
+    /// `wte`: a row per token id.
+    Tokens,
+    /// `wpe`: a row per position.
+    Positions,
+}
+
+impl Table {
+    /// The tensor's plain name.
+    pub fn tensor(self) -> &'static str {
+        match self {
+            Table::Tokens => "wte.weight",
+            Table::Positions => "wpe.weight",
+        }
+    }
+
+    /// The table of this tensor, if it is one.
+    pub fn of(tensor: &str) -> Option<Table> {
+        [Table::Tokens, Table::Positions].into_iter().find(|table| table.tensor() == tensor)
+    }
+}
+
+/// How the rows of a prompt are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RowPlan {
+    /// In these runs: single rows, or covering ranges where gaps are small.
+    Runs(Vec<Span>),
+    /// The whole table: single rows would cost more.
+    Whole,
+}
+
+/// Plans, and keeps the account of what has been planned.
+pub struct Planner {
+    index: Rc<Index>,
+    /// Bytes of each file that are asked for, or here.
+    claimed: Vec<Runs>,
+    row_requests: usize,
+}
+
+impl Planner {
+    /// For a model of which nothing is here.
+    pub fn new(index: Rc<Index>) -> Planner {
+        let claimed = vec![Runs::default(); index.files.len()];
+        Planner { index, claimed, row_requests: MOST_ROW_REQUESTS }
+    }
+
+    /// Whether a file is so small that it is read front to back, in as few requests as it takes.
+    pub fn is_small(&self, file: usize) -> bool {
+        self.index.files.get(file).is_some_and(|file| file.header.file_size <= PIECE)
+    }
+
+    /// All wanted bytes of a file that are not yet claimed, in file order.
+    pub fn file(&mut self, number: usize) -> Vec<Span> {
+        let Some(file) = self.index.files.get(number) else { return Vec::new() };
+        let mut runs: Vec<Range<u64>> = Vec::new();
+        for located in &file.wanted {
+            let (begin, end) = (located.info.begin, located.info.end);
+            match runs.last_mut() {
+                Some(last) if begin - last.end <= if self.is_small(number) { REQUEST } else { 0 } => last.end = end,
+                _ => runs.push(begin..end),
+            }
+        }
+        self.claim(number, runs)
+    }
+
+    /// The bytes of some wanted tensors that are not yet claimed, file after file.
+    pub fn tensors(&mut self, wish: impl Fn(&Located) -> bool) -> Vec<Span> {
+        let mut spans = Vec::new();
+        for number in 0..self.index.files.len() {
+            let wanted = self.index.files[number].wanted.iter();
+            let runs = wanted.filter(|&located| wish(located)).map(|l| l.info.begin..l.info.end).collect();
+            spans.extend(self.claim(number, runs));
+        }
+        spans
+    }
+
+    /// Rows of a table, chosen by requests and bytes between single rows, covering ranges and the whole table.
+    pub fn rows(&mut self, table: Table, rows: &BTreeSet<u32>) -> RowPlan {
+        let index = self.index.clone();
+        let Some((number, located)) = index.find(table.tensor()) else { return RowPlan::Runs(Vec::new()) };
+        let (begin, end, row) = (located.info.begin, located.info.end, located.grain());
+        let needed = rows.iter().map(|&id| begin + u64::from(id) * row).filter(|&at| at + row <= end);
+        let needed = needed.filter(|&at| !self.claimed[number].covers(&(at..at + row)));
+        let mut runs: Vec<Range<u64>> = Vec::new();
+        for at in needed {
+            match runs.last_mut() {
+                Some(last) if at - last.end <= REQUEST => last.end = at + row,
+                _ => runs.push(at..at + row),
+            }
+        }
+        while runs.len() > self.row_requests {
+            let narrowest = (1..runs.len()).min_by_key(|&i| runs[i].start - runs[i - 1].end);
+            let Some(i) = narrowest else { return RowPlan::Whole };
+            let later = runs.remove(i);
+            runs[i - 1].end = later.end;
+        }
+        let cost: u64 = runs.iter().map(|run| run.end - run.start + REQUEST).sum();
+        let rest: u64 = self.claimed[number].missing(&(begin..end)).iter().map(|run| run.end - run.start).sum();
+        if !runs.is_empty() && cost >= rest {
+            return RowPlan::Whole;
+        }
+        let spans = self.claim(number, runs);
+        self.row_requests = self.row_requests.saturating_sub(spans.len());
+        RowPlan::Runs(spans)
+    }
+
+    /// Takes note of bytes that are here already, or come by another way.
+    pub fn note(&mut self, span: &Span) {
+        if let Some(claimed) = self.claimed.get_mut(span.file) {
+            claimed.add(span.bytes.clone());
+        }
+    }
+
+    /// Whether bytes are claimed.
+    pub fn is_claimed(&self, span: &Span) -> bool {
+        self.claimed.get(span.file).is_some_and(|claimed| claimed.covers(&span.bytes))
+    }
+
+    /// Plans bytes again that turned out not to be here.
+    pub fn again(&mut self, span: &Span) -> Vec<Span> {
+        let Some(file) = self.index.files.get(span.file) else { return Vec::new() };
+        let wanted = |located: &Located| {
+            let run = located.info.begin.max(span.bytes.start)..located.info.end.min(span.bytes.end);
+            (!run.is_empty()).then_some(run)
+        };
+        let runs: Vec<_> = file.wanted.iter().filter_map(wanted).collect();
+        for run in &runs {
+            self.claimed[span.file].remove(run.clone());
+        }
+        self.claim(span.file, runs)
+    }
+
+    /// What of these runs (lowest first) is not claimed, joined where they touch and cut into pieces; all of it is
+    /// claimed now.
+    fn claim(&mut self, number: usize, runs: Vec<Range<u64>>) -> Vec<Span> {
+        let claimed = &mut self.claimed[number];
+        let mut missing = Runs::default();
+        for run in runs {
+            for gap in claimed.missing(&run) {
+                missing.add(gap);
+            }
+        }
+        let file: &IndexedFile = &self.index.files[number];
+        let mut spans = Vec::new();
+        for run in missing.iter() {
+            claimed.add(run.clone());
+            spans.extend(file.cut(&run, PIECE).into_iter().map(|bytes| Span { file: number, bytes }));
+        }
+        spans
+    }
+}
