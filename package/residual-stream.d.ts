@@ -4,7 +4,8 @@
 // Arrays over layers and tokens are row-major, [layer][token]. Norms are L2 norms over D, in activation units.
 
 /** Loads a GPT-2 model into a worker. Resolves once its settings and its tensor index are read; blocks go on
- *  arriving, `trace` computes each as it comes, and `model.ready` settles with the last byte.
+ *  arriving, `trace` computes each as it comes, and `model.ready` asks for the rest and settles
+ *  with the last byte.
  *
  *  `source`:
  *  - `"openai-community/gpt2"`: a Hugging Face repo id, optionally `"@revision"`;
@@ -15,6 +16,13 @@
  *
  *  Rejects with a `ModelError`. */
 export function loadModel(source: string | ModelFiles, options?: LoadOptions): Promise<Model>;
+
+/** The models that this browser keeps for this site, the last used first; empty where there is no storage. */
+export function cachedModels(): Promise<CachedModel[]>;
+
+/** Removes a kept model; one that is not there is removed already. Rejects with code "bad-argument" while it is still
+ *  being written, by this page or another. A loaded model goes on working: its tensors are in memory. */
+export function removeCachedModel(key: string): Promise<void>;
 
 /** Counts of the contribution norms of attention and MLP, in bins they share. */
 export function histogram(trace: Trace, options?: HistogramOptions): Histogram;
@@ -43,8 +51,13 @@ export interface LoadOptions {
   signal?: AbortSignal;
   /** Base URL to use instead of https://huggingface.co. */
   hub?: string;
-  /** Keep the files in the browser's storage. Not implemented yet: the browser's HTTP cache is all there is. */
+  /** Keep what arrives in the browser's storage (OPFS), and take from there what it has (default true). Where that
+   *  fails, loading goes on without it. The demo model, and picked files, are never kept. */
   cache?: boolean;
+  /** Range requests at a time, 1 to 16 (default 4). */
+  parallel?: number;
+  /** Remarks that do not end the loading. */
+  onNotice?(notice: Notice): void;
   /** How many workers may compute. Not implemented yet: always one. */
   workers?: number;
 }
@@ -55,8 +68,46 @@ export interface Progress {
   loaded: number;
   /** Bytes; 0 where not known yet. */
   total: number;
+  /** Those of `loaded` that came from the browser's storage instead of the network. */
+  cached: number;
+  /** Bytes of memory that the engine holds. */
+  memory: number;
   /** Blocks that can be computed. */
   blocksReady: number;
+}
+
+/** A remark while a model is loading. */
+export interface Notice {
+  kind:
+    /** The storage is full, or too small: what arrives from now on is not kept. */
+    | "storage-full"
+    /** This browser, or this window, has no storage: nothing is kept. */
+    | "storage-unavailable"
+    /** Another tab is writing this model's files: what arrives here is not kept. */
+    | "storage-busy"
+    /** The model has changed on its server: what was kept of it is removed. */
+    | "changed"
+    /** The server does not send parts of files: they are read front to back, and the order is theirs. */
+    | "no-ranges"
+    /** The server is slow or refuses; the request is made again. */
+    | "retrying";
+  /** A sentence for readers. */
+  message: string;
+}
+
+/** A model in the browser's storage. */
+export interface CachedModel {
+  /** Names it to `removeCachedModel`: the address of its folder of files (or, where its notes are torn, the name of
+   *  its folder in the storage). */
+  readonly key: string;
+  /** What `loadModel` was given; empty where that is not known. */
+  readonly source: string;
+  /** Bytes in the storage. */
+  readonly bytes: number;
+  /** Whether all of it is there. If not, loading it again goes on where it stopped. */
+  readonly complete: boolean;
+  /** When it was last used, in milliseconds since 1970; 0 where that is not known. */
+  readonly used: number;
 }
 
 export interface Model {
@@ -64,7 +115,8 @@ export interface Model {
   readonly config: object;
   readonly workers: number;
   readonly simd: "relaxed" | "simd128";
-  /** Settles with the last byte of the weights. */
+  /** Settles with the last byte of the weights. Reading this property asks for every byte: without it, a model reads
+   *  its blocks and what its traces need, which leaves out most of the token table if none wants predictions. */
   readonly ready: Promise<void>;
   /** Runs the model over texts, one by one: no padding enters a number. */
   trace(texts: string[], options?: TraceOptions): Promise<Trace>;

@@ -1,7 +1,9 @@
 // residual-stream: a GPT-2 microscope for the browser. See residual-stream.d.ts for the contract.
 // This file joins two compiled halves: the page's (charts, summaries, messages to the worker), loaded
 // here, and the engine's (GPT-2), which the page's half starts in a worker when a model is loaded.
-import init, { configure, draw, evolution, histogram, loadModel } from "./internal/{{page_script}}";
+import init, {
+  cachedModels, configure, draw, evolution, histogram, loadModel, removeCachedModel,
+} from "./internal/{{page_script}}";
 
 const at = (path) => new URL(path, import.meta.url);
 await init({ module_or_path: at("./internal/{{page_module}}") });
@@ -11,4 +13,4 @@ configure({
   demo: at("{{demo}}").href,
 });
 
-export { draw, evolution, histogram, loadModel };
+export { cachedModels, draw, evolution, histogram, loadModel, removeCachedModel };

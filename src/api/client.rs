@@ -11,6 +11,7 @@ use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{AbortSignal, Event, MessageEvent, Worker};
 
 use super::abort::{AbortListener, aborted};
+use super::deferred::Deferred;
 use super::errors;
 use super::launch::{demo_address, launch};
 use super::source::Source;
@@ -74,31 +75,6 @@ struct Pending {
     reject: Function,
     on_partial: Option<Rc<dyn Fn(JsValue)>>,
     _abort: Option<AbortListener>,
-}
-
-/// The two ends of a promise that something else will settle.
-struct Deferred {
-    promise: Promise,
-    resolve: Function,
-    reject: Function,
-}
-
-impl Deferred {
-    fn new() -> Deferred {
-        let mut ends = None;
-        let promise = Promise::new(&mut |resolve, reject| ends = Some((resolve, reject)));
-        // The promise calls its function before it returns.
-        let (resolve, reject) = ends.unwrap_or_else(|| (Function::default(), Function::default()));
-        Deferred { promise, resolve, reject }
-    }
-
-    fn resolve(&self, value: &JsValue) {
-        let _ = self.resolve.call1(&JsValue::UNDEFINED, value);
-    }
-
-    fn reject(&self, error: &Error) {
-        let _ = self.reject.call1(&JsValue::UNDEFINED, &errors::to_js(error));
-    }
 }
 
 struct Inner {
@@ -204,6 +180,11 @@ impl Model {
     /// Numbers in all tensors.
     pub fn parameters(&self) -> u64 {
         self.inner.opened.borrow().parameters as u64
+    }
+
+    /// Bytes of the tensors, as their files have them.
+    pub fn weights_bytes(&self) -> f64 {
+        self.inner.opened.borrow().weights_bytes
     }
 
     /// Whether text can be split; otherwise only token ids can be traced.

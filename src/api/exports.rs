@@ -11,6 +11,7 @@ use web_sys::{AbortSignal, HtmlCanvasElement};
 use super::client::{Input, LoadOptions, Model};
 use super::errors::to_js;
 use super::launch::{Locations, configure};
+use super::shelves;
 use super::source::Source;
 use crate::charts::{ChartOptions, Figure, Theme, canvas};
 use crate::protocol::{Notice, Progress, RunOptions};
@@ -38,8 +39,8 @@ pub async fn load_model(source: JsValue, options: JsValue) -> Result<ModelJs, Js
                 as usize,
         };
         let options = LoadOptions {
-            on_progress: callback(&options, "onProgress")?.map(|call| listener::<Progress>(call)),
-            on_notice: callback(&options, "onNotice")?.map(|call| listener::<Notice>(call)),
+            on_progress: callback(&options, "onProgress")?.map(listener::<Progress>),
+            on_notice: callback(&options, "onNotice")?.map(listener::<Notice>),
             signal: signal(&options)?,
             hub: get(&options, "hub").as_string(),
             cache: !get(&options, "cache").is_falsy() || get(&options, "cache").is_undefined(),
@@ -48,6 +49,23 @@ pub async fn load_model(source: JsValue, options: JsValue) -> Result<ModelJs, Js
         Model::load(source, options).await
     };
     load.await.map(ModelJs).map_err(|error| to_js(&error))
+}
+
+/// The models in the browser's storage: a list of `{ key, source, bytes, complete, used }`.
+#[wasm_bindgen(js_name = cachedModels)]
+pub async fn cached_models() -> JsValue {
+    let models = shelves::cached_models().await.unwrap_or_default();
+    plain(&models.iter().map(shelves::CachedModel::to_js).collect::<Vec<_>>())
+}
+
+/// Removes one of them.
+#[wasm_bindgen(js_name = removeCachedModel)]
+pub async fn remove_cached_model(key: JsValue) -> Result<(), JsValue> {
+    let remove = async {
+        let key = key.as_string().ok_or_else(|| bad("removeCachedModel: expected a key, as cachedModels lists it"))?;
+        shelves::remove_cached_model(&key).await
+    };
+    remove.await.map_err(|error| to_js(&error))
 }
 
 /// A JavaScript function as a listener. One that throws is the caller's own affair, and must not end the loading.

@@ -1,18 +1,21 @@
 //! The public JavaScript contract, on the page's side of the wire: start an engine, ask it, draw.
-//! May depend on: `engine`'s protocol, `trace`, `charts`, `error`, web-sys.
+//! May depend on: `engine`'s protocol, `shelf`, `trace`, `charts`, `error`, web-sys.
 //! Must never know: candle, tensors, the site's own controls.
 //!
 //! [`exports`] is what JavaScript sees; `page` uses the same functions through [`Model`].
 
 mod abort;
 mod client;
+mod deferred;
 pub mod errors;
 pub mod exports;
 mod launch;
+mod shelves;
 mod source;
 
 pub use client::{LoadOptions, Model, TraceOptions};
 pub use launch::{Locations, configure};
+pub use shelves::{CachedModel, ask_to_persist, cached_models, remove_cached_model, remove_folder, storage_room};
 pub use source::{ModelFiles, Source};
 
 pub use crate::protocol::{Notice, NoticeKind, Phase, Progress};

@@ -1,13 +1,17 @@
 // A program that uses the whole public contract: `make types` compiles it strictly, nothing runs it.
-import { draw, evolution, histogram, loadModel } from "residual-stream";
-import type { ErrorCode, Model, ModelError, ModelFiles, Progress, Sequence, Trace } from "residual-stream";
+import { cachedModels, draw, evolution, histogram, loadModel, removeCachedModel } from "residual-stream";
+import type { CachedModel, ErrorCode, Model, ModelError, ModelFiles, Notice, Progress, Sequence, Trace } from "residual-stream";
 
 const files: ModelFiles = { config: new Blob(), weights: [new Uint8Array(8)], tokenizer: { vocab: new Blob(), merges: new Blob() } };
 
 export async function look(canvas: HTMLCanvasElement, signal: AbortSignal): Promise<number> {
-  const onProgress = ({ phase, loaded, total, blocksReady }: Progress) => console.log(phase, loaded / total, blocksReady);
+  const onProgress = ({ phase, loaded, total, cached, memory, blocksReady }: Progress) =>
+    console.log(phase, loaded / total, cached, memory, blocksReady);
+  const onNotice = ({ kind, message }: Notice) => kind === "storage-full" && console.log(message);
   const picked: Model = await loadModel(files);
-  const model = await loadModel("openai-community/gpt2@main", { onProgress, signal, hub: "https://hub.example", cache: true, workers: 1 });
+  const model = await loadModel("openai-community/gpt2@main", {
+    onProgress, onNotice, signal, hub: "https://hub.example", cache: true, parallel: 2, workers: 1,
+  });
   await model.ready;
   const simd: "relaxed" | "simd128" = model.simd;
   const onPartial = (partial: Trace) => draw(canvas, partial, "distribution", { bins: 20, legend: false });
@@ -21,6 +25,13 @@ export async function look(canvas: HTMLCanvasElement, signal: AbortSignal): Prom
   const heads: Float32Array | undefined = sequence?.head_norm;
   model.close();
   return edges.length + attn.length + mlp.length + (embed ?? 0) + (resid[0]?.mean ?? 0) + (lens ?? 0) + (heads?.length ?? 0) + simd.length + model.workers;
+}
+
+export async function makeRoom(): Promise<number> {
+  const models: CachedModel[] = await cachedModels();
+  const oldest = models.filter((model) => !model.complete).sort((a, b) => a.used - b.used)[0];
+  if (oldest) await removeCachedModel(oldest.key);
+  return oldest ? oldest.bytes + oldest.source.length : 0;
 }
 
 export function advice(error: ModelError): string {

@@ -1,0 +1,38 @@
+//! A promise that is settled from elsewhere.
+
+use js_sys::{Function, Promise};
+use wasm_bindgen::JsValue;
+
+use super::errors;
+use crate::Error;
+
+/// The two ends of a promise that something else will settle.
+pub struct Deferred {
+    /// What others wait for.
+    pub promise: Promise,
+    /// Its good end.
+    pub resolve: Function,
+    /// Its bad end.
+    pub reject: Function,
+}
+
+impl Deferred {
+    /// A promise that nothing has settled.
+    pub fn new() -> Deferred {
+        let mut ends = None;
+        let promise = Promise::new(&mut |resolve, reject| ends = Some((resolve, reject)));
+        // The promise calls its function before it returns.
+        let (resolve, reject) = ends.unwrap_or_else(|| (Function::default(), Function::default()));
+        Deferred { promise, resolve, reject }
+    }
+
+    /// Settles it with a value.
+    pub fn resolve(&self, value: &JsValue) {
+        let _ = self.resolve.call1(&JsValue::UNDEFINED, value);
+    }
+
+    /// Settles it with an error.
+    pub fn reject(&self, error: &Error) {
+        let _ = self.reject.call1(&JsValue::UNDEFINED, &errors::to_js(error));
+    }
+}
