@@ -52,7 +52,10 @@ pub enum FromEngine {
     /// Loading goes on.
     Progress(Progress),
     /// Something the reader should know, while loading goes on.
-    Notice(Notice),
+    Notice {
+        /// What.
+        notice: Notice,
+    },
     /// Settings and tensor index are read; traces may be asked for.
     Opened(Opened),
     /// The last byte is in.

@@ -5,6 +5,7 @@ mod support;
 
 use std::cell::{Cell, RefCell};
 
+use residual_stream::engine::load::News;
 use residual_stream::engine::parts::Parts;
 use residual_stream::engine::run::{Breath, NoBreath, RunOptions, from_ids, run};
 use residual_stream::trace::Sequence;
@@ -33,6 +34,7 @@ fn there() -> Parts {
         let loading = opened(Memory { slow: false, ..slow(|_| {}) }).await.unwrap();
         let parts = loading.parts.clone();
         loading.finish(&|_| {}).await.unwrap();
+        drop(loading);
         std::rc::Rc::into_inner(parts).expect("the only holder")
     })
 }
@@ -104,8 +106,11 @@ fn a_model_that_is_there_shows_no_partial_traces() {
 fn progress_only_grows_and_ends_with_everything() {
     let reports = RefCell::new(Vec::new());
     pollster::block_on(async {
-        let note = |progress| reports.borrow_mut().push(progress);
-        let loading = residual_stream::engine::load::open(slow(|_| {}), &note).await.unwrap();
+        let note = |news| match news {
+            News::Progress(progress) => reports.borrow_mut().push(progress),
+            News::Notice(notice) => panic!("load.rs has something to say: {notice:?}"),
+        };
+        let loading = support::memory::opened_with(slow(|_| {}), &Default::default(), &note).await.unwrap();
         loading.finish(&note).await.unwrap();
     });
     let reports = reports.into_inner();
@@ -119,7 +124,7 @@ fn progress_only_grows_and_ends_with_everything() {
     }
     assert!(reports.iter().all(|report| report.loaded <= report.total), "load.rs: more than everything: {reports:?}");
     let last = reports.last().expect("some reports");
-    let size = safetensors(&entries(CONFIG)).len() as f64;
+    let size = entries(CONFIG).iter().map(|entry| entry.bytes.len()).sum::<usize>() as f64;
     assert_eq!((last.loaded, last.total, last.blocks_ready), (size, size, 4), "load.rs: the last report");
 }
 
@@ -145,7 +150,7 @@ fn a_loading_that_fails_reaches_the_runs_that_wait() {
     let whole = slow(|_| {});
     let bytes = whole.files["model.safetensors"].clone();
     pollster::block_on(async {
-        let cut = whole.with("model.safetensors", &bytes[..bytes.len() - bytes.len() / 4]);
+        let cut = Memory { ends_at: Some(bytes.len() - bytes.len() / 4), ..whole };
         let loading = opened(cut).await.unwrap();
         let parts = loading.parts.clone();
         let start = || vec![from_ids(None, IDS.to_vec())];
@@ -164,13 +169,13 @@ fn without_predictions_no_unembedding_is_waited_for() {
     let whole = slow(|_| {});
     let bytes = whole.files["model.safetensors"].clone();
     pollster::block_on(async {
-        let loading = opened(whole.with("model.safetensors", &bytes[..bytes.len() - 1])).await.unwrap();
+        let loading = opened(Memory { ends_at: Some(bytes.len() - 1), ..whole }).await.unwrap();
         let parts = loading.parts.clone();
         loading.finish(&|_| {}).await.unwrap_err();
         assert_eq!(parts.first_missing().as_deref(), Some("ln_f.bias"), "parts.rs: what the cut leaves out");
     });
     pollster::block_on(async {
-        let loading = opened(slow(|_| {}).with("model.safetensors", &bytes[..bytes.len() - 1])).await.unwrap();
+        let loading = opened(Memory { ends_at: Some(bytes.len() - 1), ..slow(|_| {}) }).await.unwrap();
         let parts = loading.parts.clone();
         let start = vec![from_ids(None, IDS.to_vec())];
         let (ran, _) = together(run(&parts, None, start, PLAIN, &NoBreath, |_| {}), loading.finish(&|_| {}));

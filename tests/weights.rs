@@ -5,14 +5,13 @@ mod support;
 
 use std::rc::Rc;
 
-use candle_core::Tensor;
 use half::{bf16, f16};
 use proptest::prelude::*;
-use residual_stream::model::Config;
-use residual_stream::model::checkpoint::{Part, Wanted, wanted};
-use residual_stream::weights::Assembler;
-use residual_stream::weights::assembler::Wishes;
-use residual_stream::{Code, Error};
+use residual_stream::Code;
+use residual_stream::model::checkpoint::{Part, Wanted};
+use residual_stream::weights::Header;
+use residual_stream::weights::arrivals::{Arrivals, Arrived};
+use residual_stream::weights::index::Index;
 use serde_json::json;
 use support::memory::{Entry, Memory, entries, opened, safetensors};
 
@@ -59,7 +58,7 @@ fn random_file() -> impl Strategy<Value = Vec<Random>> {
     })
 }
 
-fn wishes(list: &[Random]) -> Rc<Wishes> {
+fn index(list: &[Random]) -> Rc<Index> {
     let wanted: Vec<_> = list
         .iter()
         .enumerate()
@@ -67,10 +66,13 @@ fn wishes(list: &[Random]) -> Rc<Wishes> {
         .map(|(index, random)| Wanted {
             name: format!("t{index}"),
             shape: random.entry.shape.clone(),
-            part: Part::Embedding,
+            part: Part::Block(0),
         })
         .collect();
-    Rc::new(Wishes::new(&wanted))
+    let bytes = file(list);
+    let length = Header::length("m", bytes[..8].try_into().unwrap()).unwrap();
+    let header = Header::parse("m", &bytes[8..8 + length]).unwrap();
+    Rc::new(Index::new(&wanted, vec![("m".into(), header)]).unwrap())
 }
 
 fn file(list: &[Random]) -> Vec<u8> {
@@ -82,49 +84,61 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| if value.is_nan() { u32::MAX } else { value.to_bits() }).collect()
 }
 
-/// Pushes a file in pieces of these lengths, over and over.
-fn push(assembler: &mut Assembler, bytes: &[u8], pieces: &[usize]) -> Result<Vec<(String, Tensor)>, Error> {
-    let (mut at, mut found) = (0, Vec::new());
-    for length in pieces.iter().cycle() {
-        if at == bytes.len() {
-            break;
-        }
-        let end = (at + length).min(bytes.len());
-        found.extend(assembler.push(&bytes[at..end])?);
-        at = end;
-    }
-    Ok(found)
-}
-
 proptest! {
     #[test]
-    fn any_cutting_gives_the_wanted_tensors_exactly(
+    fn any_cutting_in_any_order_gives_the_wanted_tensors_exactly(
         list in random_file(),
+        size in 1u64..60,
+        order in prop::collection::vec(any::<u32>(), 64),
         pieces in prop::collection::vec(1usize..40, 1..40),
     ) {
-        let mut assembler = Assembler::new("m.safetensors", wishes(&list));
-        let found = push(&mut assembler, &file(&list), &pieces).unwrap();
-        prop_assert!(assembler.is_complete(), "assembler.rs: all bytes are in, and it waits for more");
-        let expected: Vec<_> = list.iter().enumerate().filter(|(_, random)| random.wanted).collect();
-        prop_assert_eq!(found.len(), expected.len(), "assembler.rs: number of tensors");
-        for ((name, tensor), (index, random)) in found.iter().zip(expected) {
-            prop_assert_eq!(name, &format!("t{index}"), "assembler.rs: plain names in file order");
-            prop_assert_eq!(tensor.dims(), random.entry.shape.as_slice(), "assembler.rs: shape of {}", name);
-            let values = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            prop_assert_eq!(bits(&values), bits(&random.values), "widen.rs: {} of type {}", name, random.entry.dtype);
-        }
-    }
-
-    #[test]
-    fn a_file_cut_anywhere_is_incomplete(list in random_file(), cut in any::<prop::sample::Index>(), piece in 1usize..40) {
+        let index = index(&list);
         let bytes = file(&list);
-        let cut = cut.index(bytes.len());
-        let mut assembler = Assembler::new("m.safetensors", wishes(&list));
-        push(&mut assembler, &bytes[..cut], &[piece]).unwrap();
-        prop_assert!(!assembler.is_complete(), "assembler.rs: complete after {cut} of {} bytes", bytes.len());
-        let error = Error::from(assembler.ended_early());
-        prop_assert_eq!(error.code, Code::CorruptDownload);
-        prop_assert!(error.message.contains(&format!("after {cut} of")), "assembler.rs: {}", error.message);
+        let mut arrivals = Arrivals::new(index.clone());
+        let mut found = Vec::new();
+        // Spans as the planner cuts them, in any order, each arriving in pieces of any length.
+        let begin = index.files[0].header.tensors.first().map_or(0, |tensor| tensor.begin);
+        let mut spans = index.files[0].cut(&(begin..bytes.len() as u64), size);
+        prop_assert_eq!(spans.iter().map(|span| span.end - span.start).sum::<u64>(), bytes.len() as u64 - begin);
+        spans.sort_by_key(|span| order[span.start as usize % order.len()]);
+        for span in spans {
+            let (mut at, mut carry) = (span.start, Vec::new());
+            for length in pieces.iter().cycle() {
+                let from = at + carry.len() as u64;
+                let to = (from + *length as u64).min(span.end);
+                carry.extend_from_slice(&bytes[from as usize..to as usize]);
+                let (taken, arrived) = arrivals.write(0, at, &carry).unwrap();
+                carry.drain(..taken);
+                at += taken as u64;
+                found.extend(arrived);
+                if to == span.end {
+                    break;
+                }
+            }
+            prop_assert!(carry.is_empty(), "arrivals.rs leaves bytes of a span that ends between elements");
+        }
+        let not_finite = |random: &&Random| random.values.iter().any(|value| !value.is_finite());
+        let expected: Vec<_> = list.iter().enumerate().filter(|(_, random)| random.wanted).collect();
+        prop_assert_eq!(found.len(), expected.len(), "arrivals.rs: number of tensors");
+        for arrived in found {
+            match arrived {
+                Arrived::Tensor(name, tensor) => {
+                    let random = &list[name[1..].parse::<usize>().unwrap()];
+                    prop_assert_eq!(tensor.dims(), random.entry.shape.as_slice(), "arrivals.rs: shape of {}", name);
+                    let values = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                    prop_assert_eq!(bits(&values), bits(&random.values), "fill.rs: {} of type {}", name, random.entry.dtype);
+                    prop_assert!(!not_finite(&random), "fill.rs: {} holds what is no number", name);
+                }
+                Arrived::Damaged { tensor, at, .. } => {
+                    let number = tensor.trim_start_matches("transformer.")[1..].parse::<usize>().unwrap();
+                    let (random, info) = (&list[number], &index.find(&format!("t{number}")).unwrap().1.info);
+                    let first = random.values.iter().position(|value| !value.is_finite());
+                    let width = (info.end - info.begin) as usize / random.values.len();
+                    prop_assert_eq!(Some((at - info.begin) as usize / width), first, "fill.rs: first bad value of {}", tensor);
+                }
+                Arrived::Rows(..) => prop_assert!(false, "arrivals.rs: rows that nobody asked for"),
+            }
+        }
     }
 
     #[test]
@@ -164,11 +178,14 @@ fn a_whole_model_loads_in_any_order_with_or_without_prefix() {
 }
 
 #[test]
-fn a_model_cut_anywhere_is_a_corrupt_download() {
+fn a_model_cut_anywhere_is_refused() {
     let bytes = safetensors(&entries(CONFIG));
     for cut in (0..bytes.len()).step_by(13).chain([1, 7, 8, 9, bytes.len() - 1]) {
         let what = format!("{cut} of {} bytes", bytes.len());
-        refused(&what, Memory::model(CONFIG, bytes[..cut].to_vec()), Code::CorruptDownload, &["model.safetensors"]);
+        // Cut within the header, no more can be said than that it ends early; after it, that tensors lie beyond the end.
+        let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        let code = if cut < header { Code::CorruptDownload } else { Code::BadSafetensors };
+        refused(&what, Memory::model(CONFIG, bytes[..cut].to_vec()), code, &["model.safetensors"]);
     }
 }
 
@@ -267,7 +284,7 @@ fn shards_are_read_and_what_is_wrong_with_them_is_named() {
     refused("a promise that no shard keeps", broken, Code::MissingTensor, &["ln_f.bias"]);
     let cut = safetensors(&list[..one]);
     let cut = sharded(|_| {}).with("a.safetensors", &cut[..cut.len() - 3]);
-    refused("a first shard that ends early", cut, Code::CorruptDownload, &["a.safetensors"]);
+    refused("a first shard that ends early", cut, Code::BadSafetensors, &["a.safetensors", "ends beyond"]);
 }
 
 #[test]
@@ -275,21 +292,14 @@ fn a_model_beyond_memory_is_refused_before_its_bytes() {
     // GPT-2 XL has 1.5 thousand million numbers: 6 GB in F32, though half of that in the file.
     let config =
         r#"{"model_type":"gpt2","vocab_size":50257,"n_positions":1024,"n_embd":1600,"n_layer":48,"n_head":25}"#;
-    let mut at = 0usize;
-    let all = wanted(&Config::from_json(config.as_bytes()).unwrap()).into_iter();
-    let members: Vec<String> = all
-        .map(|want| {
-            let end = at + 2 * want.shape.iter().product::<usize>();
-            let member =
-                format!(r#""{}":{{"dtype":"F16","shape":{:?},"data_offsets":[{at},{end}]}}"#, want.name, want.shape);
-            at = end;
-            member
-        })
-        .collect();
-    let header = format!("{{{}}}", members.join(","));
-    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
-    bytes.extend(header.as_bytes());
-    let error = pollster::block_on(opened(Memory::model(config, bytes))).err().expect("assembler.rs took a 6 GB model");
-    assert_eq!(error.code, Code::OutOfMemory, "assembler.rs, Wishes::check: {}", error.message);
-    assert!(error.message.contains("model.safetensors"), "assembler.rs: {}", error.message);
+    // Whatever the file holds, it is not asked for.
+    let files = Memory::model(config, Vec::new());
+    let requests = files.requests.clone();
+    let error = pollster::block_on(opened(files)).err().expect("index.rs took a 6 GB model");
+    assert_eq!(error.code, Code::OutOfMemory, "index.rs, refuse_too_large: {}", error.message);
+    for part in ["6230444800", "GPT-2 large"] {
+        assert!(error.message.contains(part), "index.rs: no {part} in {}", error.message);
+    }
+    let names: Vec<String> = requests.borrow().iter().map(|(name, _)| name.clone()).collect();
+    assert_eq!(names, ["config.json"], "load.rs: bytes were asked for that can never be held");
 }

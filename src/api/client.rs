@@ -319,7 +319,7 @@ impl Inner {
                     on_progress(progress);
                 }
             }
-            Ok(FromEngine::Notice(notice)) => {
+            Ok(FromEngine::Notice { notice }) => {
                 if let Some(on_notice) = &self.on_notice {
                     on_notice(notice);
                 }

@@ -61,7 +61,7 @@ pub(super) struct Source<F: Files, K: Keep> {
     pub whole: Option<Option<Begun<F>>>,
     /// Extents on the shelf that have not been taken yet.
     pub kept: Vec<Extent>,
-    /// Tensors that are held back until the whole file proves right.
+    /// Tensors of a small file that are held back until it proves right, or until a run waits for them.
     pub held: Option<Vec<Arrived>>,
     /// Whether any byte came from the network in this visit.
     pub fetched: bool,
@@ -234,7 +234,7 @@ impl<F: Files, K: Keep> Arrival<F, K> {
                 state.take_kept(Stage::Rows, file, |_| true);
                 let spans = state.planner.file(file);
                 let all = state.sources[file].head.len() as u64..indexed.header.file_size;
-                // In one piece, it can be compared with the hub's hash before anything is made of it.
+                // In one piece, it can be compared with the hub's hash.
                 if state.sources[file].sha256.is_some() && matches!(spans.as_slice(), [span] if span.bytes == all) {
                     state.sources[file].held = Some(Vec::new());
                 }
@@ -253,6 +253,9 @@ impl<F: Files, K: Keep> Arrival<F, K> {
     /// Plans what runs have asked for.
     fn plan_wishes(&self) -> Result<()> {
         let wishes = self.parts.demand.take();
+        if self.parts.demand.lowest_layer().is_some() {
+            self.release_held()?;
+        }
         let mut guard = self.state.borrow_mut();
         let state = &mut *guard;
         let positions = (0..wishes.positions.min(self.parts.config.n_positions as u32)).collect();
@@ -283,6 +286,13 @@ impl<F: Files, K: Keep> Arrival<F, K> {
             state.plan(&self.index, Stage::Rest, |_| true);
         }
         Ok(())
+    }
+
+    /// Hands on what was held back: a run waits for it. Its result will not be final before the file proves right.
+    fn release_held(&self) -> Result<()> {
+        let mut state = self.state.borrow_mut();
+        let held: Vec<Arrived> = state.sources.iter_mut().filter_map(|source| source.held.take()).flatten().collect();
+        held.into_iter().try_for_each(|arrived| self.offer(arrived))
     }
 
     fn plan_tables(&self, state: &mut State<F, K>, stage: Stage, tables: &[Table]) -> Result<()> {

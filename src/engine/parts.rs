@@ -36,6 +36,8 @@ struct Arrived {
     embedding: Option<Rc<Embedding>>,
     blocks: Vec<Option<Rc<Block>>>,
     unembedding: Option<Rc<Unembedding>>,
+    /// Files that are being compared with their hub's hash.
+    unchecked: usize,
     failure: Option<Error>,
 }
 
@@ -63,6 +65,7 @@ impl Parts {
             embedding: None,
             blocks: vec![None; config.n_layer],
             unembedding: None,
+            unchecked: 0,
             failure: None,
         };
         Parts { config, demand: Demand::default(), arrived: RefCell::new(arrived), tick: watch::Sender::new(0) }
@@ -118,6 +121,28 @@ impl Parts {
         }
         drop(arrived);
         self.tick.send_modify(|count| *count += 1);
+    }
+
+    /// A file's bytes are being compared with what its hub says of them: until [`Parts::checked`] nothing that was
+    /// computed with them is final.
+    pub fn checking(&self) {
+        self.arrived.borrow_mut().unchecked += 1;
+    }
+
+    /// A file's bytes are what its hub says.
+    pub fn checked(&self) {
+        let mut arrived = self.arrived.borrow_mut();
+        arrived.unchecked = arrived.unchecked.saturating_sub(1);
+        drop(arrived);
+        self.tick.send_modify(|count| *count += 1);
+    }
+
+    /// Waits for the end of the comparisons under way.
+    ///
+    /// # Errors
+    /// `CorruptDownload`, and whatever else ended the loading.
+    pub async fn all_checked(&self) -> Result<()> {
+        self.wait(|arrived| (arrived.unchecked == 0).then_some(())).await
     }
 
     /// Tells everyone who waits that no more will come.

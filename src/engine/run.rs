@@ -115,6 +115,7 @@ pub async fn run(
         }
         done.push(sequence);
     }
+    parts.all_checked().await?;
     Ok(done)
 }
 

@@ -60,8 +60,10 @@ impl<F: Files, K: Keep> Arrival<F, K> {
                 let (begun, at, hash) = {
                     let mut state = self.state.borrow_mut();
                     let source = &mut state.sources[file];
-                    source.held = None;
                     let hash = source.sha256.is_some().then(|| Sha256::new_with_prefix(&source.head));
+                    if hash.is_some() {
+                        self.parts.checking();
+                    }
                     (source.whole.replace(None).flatten(), source.head.len() as u64, hash)
                 };
                 let (end, chunks) = (self.index.files[file].header.file_size, self.chunks_of_file(file));
@@ -71,10 +73,15 @@ impl<F: Files, K: Keep> Arrival<F, K> {
         }
     }
 
+    /// The beginning of a small file's hash, if it comes in one piece.
     fn hash_of_held(&self, file: usize) -> Option<Sha256> {
         let state = self.state.borrow();
         let source = state.sources.get(file)?;
-        source.held.as_ref().map(|_| Sha256::new_with_prefix(&source.head))
+        if source.held.is_none() {
+            return None;
+        }
+        self.parts.checking();
+        Some(Sha256::new_with_prefix(&source.head))
     }
 
     /// All wanted bytes of a file that are not on the shelf, in chunks.
@@ -181,6 +188,9 @@ impl<F: Files, K: Keep> Arrival<F, K> {
                 let taken = self.feed(course, &rest[..room]).map_err(Failure::lasting)?;
                 rest.drain(..taken);
                 here += taken as u64;
+                if taken > 0 {
+                    patience.progress();
+                }
                 self.say(report);
             }
             if course.at >= course.end {
@@ -193,7 +203,6 @@ impl<F: Files, K: Keep> Arrival<F, K> {
             }
             match answer.body.next().await? {
                 Some(bytes) => {
-                    patience.progress();
                     if rest.is_empty() {
                         rest = bytes;
                     } else {
@@ -252,6 +261,7 @@ impl<F: Files, K: Keep> Arrival<F, K> {
         let expected = source.sha256.clone().unwrap_or_default();
         if found == expected {
             source.fetched = false; // nothing is left to be compared
+            self.parts.checked();
             for arrived in held.into_iter().flatten() {
                 self.offer(arrived)?;
             }
@@ -262,10 +272,11 @@ impl<F: Files, K: Keep> Arrival<F, K> {
             let _ = pieces.forget(Extent { begin: bytes.start, end: bytes.end });
         }
         let name = source.name.clone();
-        // Nothing has been made of a file that was held back: it is read once more.
+        // Of a file that was held back nothing has been made: it is read once more.
         if held.is_none() || !state.damaged_once.insert(format!("file {name}")) {
             return Err(WeightsError::WrongHash { file: name, expected, found }.into());
         }
+        self.parts.checked(); // and is checked anew
         state.sources[file].held = Some(Vec::new());
         state.arrivals.forget_file(file);
         for located in &self.index.files[file].wanted {

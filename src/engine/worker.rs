@@ -65,7 +65,7 @@ async fn shelf(location: &Location, source: &str) -> Option<Shelf> {
     match Shelf::open(&location.file(""), source).await {
         Ok(shelf) => Some(shelf),
         Err(error) => {
-            post(&FromEngine::Notice(storage_notice(&error)), None);
+            post(&FromEngine::Notice { notice: storage_notice(&error) }, None);
             None
         }
     }
@@ -175,7 +175,7 @@ impl Engine {
         let report = |news: News| {
             let progress: Progress = match news {
                 News::Progress(progress) => progress,
-                News::Notice(notice) => return post(&FromEngine::Notice(notice), None),
+                News::Notice(notice) => return post(&FromEngine::Notice { notice }, None),
             };
             // A stream gives a piece every few hundred microseconds; the page needs a few reports a second,
             // and every one that says something new.

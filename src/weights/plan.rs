@@ -17,7 +17,7 @@ pub const PIECE: u64 = 8 << 20;
 /// connections, at a few megabytes a second.
 pub const REQUEST: u64 = 64 << 10;
 /// Row requests that a load may spend: with the pieces of the rest they stay below 200 for GPT-2 124M.
-const MOST_ROW_REQUESTS: usize = 60;
+const MOST_ROW_REQUESTS: usize = 64;
 
 /// The two tables of which single rows are worth asking for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -111,7 +111,12 @@ impl Planner {
                 _ => runs.push(at..at + row),
             }
         }
-        while runs.len() > self.row_requests {
+        if runs.is_empty() {
+            return RowPlan::Runs(Vec::new());
+        }
+        // Positions are neighbours: their rows are one request, and spend nothing.
+        let most = if table == Table::Tokens { self.row_requests } else { 1 };
+        while runs.len() > most {
             let narrowest = (1..runs.len()).min_by_key(|&i| runs[i].start - runs[i - 1].end);
             let Some(i) = narrowest else { return RowPlan::Whole };
             let later = runs.remove(i);
@@ -119,11 +124,13 @@ impl Planner {
         }
         let cost: u64 = runs.iter().map(|run| run.end - run.start + REQUEST).sum();
         let rest: u64 = self.claimed[number].missing(&(begin..end)).iter().map(|run| run.end - run.start).sum();
-        if !runs.is_empty() && cost >= rest {
+        if cost >= rest {
             return RowPlan::Whole;
         }
         let spans = self.claim(number, runs);
-        self.row_requests = self.row_requests.saturating_sub(spans.len());
+        if table == Table::Tokens {
+            self.row_requests = self.row_requests.saturating_sub(spans.len());
+        }
         RowPlan::Runs(spans)
     }
 

@@ -1,27 +1,84 @@
 //! Models in memory: files by name, handed over in pieces of any size, and a writer of safetensors.
-#![allow(clippy::expect_used, reason = "helpers of tests, which end a test by panicking")]
+#![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests, which end a test by panicking")]
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use candle_core::Tensor;
-use residual_stream::Error;
-use residual_stream::engine::load::{Loading, open};
+use residual_stream::engine::load::{Loading, News, open};
 use residual_stream::model::checkpoint::wanted;
 use residual_stream::model::{Config, Gpt2};
-use residual_stream::weights::assembler::Wishes;
-use residual_stream::weights::{Assembler, ByteStream, Files};
+use residual_stream::weights::arrivals::{Arrivals, Arrived};
+use residual_stream::weights::files::{Again, Answer, Asked, Body, Failure, Stamp, Version};
+use residual_stream::weights::store::{About, Identity, Keep, MemoryDisk, Pieces, StoreError};
+use residual_stream::weights::index::Index;
+use residual_stream::weights::plan::Table;
+use residual_stream::weights::{Files, Header};
+use residual_stream::{Code, Error};
 
-/// Files by name, in pieces of at most `piece` bytes.
+/// What goes wrong with one answer.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// Nobody answers, but might later.
+    Down,
+    /// The server asks to wait so many milliseconds.
+    Wait(f64),
+    /// An answer that is final.
+    Refused,
+    /// The connection breaks after so many bytes of the answer.
+    Drop(usize),
+    /// The answer ends after so many bytes.
+    Short(usize),
+    /// Another place than was asked for.
+    Shifted(u64),
+    /// The bytes at this place of the file are others.
+    Damage(usize, Vec<u8>),
+    /// The file is another now.
+    Etag(&'static str),
+}
+
+/// Files by name, in pieces of at most `piece` bytes, from a server that misbehaves when told to.
 #[derive(Clone)]
 pub struct Memory {
     pub files: HashMap<String, Vec<u8>>,
     pub piece: usize,
     /// Whether each piece comes only after other tasks had their turn.
     pub slow: bool,
+    /// Whether parts of files are sent.
+    pub ranges: bool,
+    /// Where the server stops sending weights, though it says that there are more.
+    pub ends_at: Option<usize>,
+    pub version: Version,
+    /// What goes wrong with the next answers for weights, one by one.
+    pub faults: Rc<RefCell<VecDeque<Fault>>>,
+    /// What goes wrong with every answer for weights after those.
+    pub always: Option<Fault>,
+    /// Every request: name, and bytes asked for.
+    pub requests: Rc<RefCell<Vec<(String, Option<Range<u64>>)>>>,
+    /// Bytes of weights that were sent, by the place in their file.
+    pub sent: Rc<RefCell<Vec<(String, Range<u64>)>>>,
+}
+
+impl Default for Memory {
+    fn default() -> Memory {
+        Memory {
+            files: HashMap::new(),
+            piece: 1 << 16,
+            slow: false,
+            ranges: true,
+            ends_at: None,
+            version: Version::default(),
+            faults: Rc::default(),
+            always: None,
+            requests: Rc::default(),
+            sent: Rc::default(),
+        }
+    }
 }
 
 impl Memory {
@@ -33,13 +90,13 @@ impl Memory {
             let name = path.file_name().expect("a name").to_string_lossy().into_owned();
             files.insert(name, std::fs::read(path).expect("a file"));
         }
-        Memory { files, piece: 1 << 16, slow: false }
+        Memory { files, ..Memory::default() }
     }
 
     /// A model of these settings and these weights, in one file.
     pub fn model(config: &str, weights: Vec<u8>) -> Memory {
         let files = [("config.json", config.as_bytes().to_vec()), ("model.safetensors", weights)];
-        Memory { files: files.map(|(name, bytes)| (name.to_string(), bytes)).into(), piece: 1 << 16, slow: false }
+        Memory { files: files.map(|(name, bytes)| (name.to_string(), bytes)).into(), ..Memory::default() }
     }
 
     /// With a file added or replaced.
@@ -54,27 +111,88 @@ impl Memory {
         self
     }
 
+    /// With faults to come, one per answer for weights.
+    pub fn failing(self, faults: impl IntoIterator<Item = Fault>) -> Memory {
+        self.faults.borrow_mut().extend(faults);
+        self
+    }
+
     /// Opens the model and reads it to its end.
     pub fn load(self) -> Result<(), Error> {
         pollster::block_on(async { opened(self).await?.finish(&|_| {}).await })
     }
 }
 
-/// Opens a model, unheard.
-pub async fn opened(files: Memory) -> Result<Loading<Memory>, Error> {
-    open(files, &|_| {}).await
+/// Opens a model, unheard, and keeps nothing.
+pub async fn opened(files: Memory) -> Result<Loading<Memory, MemoryShelf>, Error> {
+    open(files, None, 4, &|_| {}).await
+}
+
+/// Opens a model with a shelf, and notes what it says.
+pub async fn opened_with(
+    files: Memory,
+    shelf: &MemoryShelf,
+    report: &impl Fn(News),
+) -> Result<Loading<Memory, MemoryShelf>, Error> {
+    open(files, Some(shelf.clone()), 4, report).await
 }
 
 impl Files for Memory {
-    type Stream = Pieces;
+    type Body = MemoryBody;
 
-    async fn read(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
-        Ok(self.files.get(name).cloned())
+    async fn ask(&self, name: &str, bytes: Option<Range<u64>>) -> Asked<Option<Answer<MemoryBody>>> {
+        self.requests.borrow_mut().push((name.to_string(), bytes.clone()));
+        if self.slow {
+            others_turn().await;
+        }
+        let Some(file) = self.files.get(name) else { return Ok(None) };
+        let is_weights = name.ends_with(".safetensors");
+        let next = if is_weights { self.faults.borrow_mut().pop_front().or(self.always.clone()) } else { None };
+        let failure = |again| Failure { error: Error::new(Code::Network, format!("{name}: told to fail")), again };
+        match &next {
+            Some(Fault::Down) => return Err(failure(Again::Later)),
+            Some(Fault::Wait(milliseconds)) => {
+                let error = Error::new(Code::RateLimited, format!("{name}: told to wait"));
+                return Err(Failure { error, again: Again::After(*milliseconds) });
+            }
+            Some(Fault::Refused) => return Err(failure(Again::Never)),
+            _ => {}
+        }
+        let mut content = file.clone();
+        if let Some(Fault::Damage(at, other)) = &next {
+            content[*at..*at + other.len()].copy_from_slice(other);
+        }
+        let size = content.len() as u64;
+        let is_whole = bytes.is_some() && !self.ranges;
+        let range = if self.ranges { bytes.unwrap_or(0..size) } else { 0..size };
+        let shift = if let Some(Fault::Shifted(shift)) = next { shift } else { 0 };
+        let begin = (range.start + shift).min(size);
+        let end = range.end.min(size).max(begin);
+        let stop = self.ends_at.filter(|_| is_weights).map_or(end, |stop| end.min(stop as u64)).max(begin);
+        let (mut content, mut breaks) = (content[begin as usize..stop as usize].to_vec(), false);
+        if let Some(Fault::Drop(count) | Fault::Short(count)) = next {
+            content.truncate(count);
+            breaks = matches!(next, Some(Fault::Drop(_)));
+        }
+        let etag = if let Some(Fault::Etag(etag)) = next { etag } else { "one" };
+        let stamp = Stamp { etag: Some(etag.into()), size: (!is_whole).then_some(size) };
+        let sent = is_weights.then(|| (self.sent.clone(), name.to_string()));
+        let (piece, slow, place) = (self.piece, self.slow, begin);
+        let body = MemoryBody { bytes: content, at: 0, place, piece, slow, breaks, sent };
+        Ok(Some(Answer { body, is_whole, begin, stamp }))
     }
 
-    async fn open(&self, name: &str) -> Result<Option<Pieces>, Error> {
-        let pieces = |bytes: &Vec<u8>| Pieces { bytes: bytes.clone(), at: 0, piece: self.piece, slow: self.slow };
-        Ok(self.files.get(name).map(pieces))
+    async fn wait(&self, _milliseconds: f64) {
+        others_turn().await;
+    }
+
+    async fn version(&self) -> Version {
+        self.version.clone()
+    }
+
+    async fn stamp(&self, name: &str) -> Asked<Option<Stamp>> {
+        let stamp = |bytes: &Vec<u8>| Stamp { etag: Some("one".into()), size: Some(bytes.len() as u64) };
+        Ok(self.files.get(name).map(stamp))
     }
 
     fn place(&self) -> String {
@@ -82,23 +200,95 @@ impl Files for Memory {
     }
 }
 
-/// The bytes of one file.
-pub struct Pieces {
+/// The bytes of one answer.
+pub struct MemoryBody {
     bytes: Vec<u8>,
     at: usize,
+    place: u64,
     piece: usize,
     slow: bool,
+    breaks: bool,
+    sent: Option<(Rc<RefCell<Vec<(String, Range<u64>)>>>, String)>,
 }
 
-impl ByteStream for Pieces {
-    async fn next(&mut self) -> Result<Option<Vec<u8>>, Error> {
+impl Body for MemoryBody {
+    async fn next(&mut self) -> Asked<Option<Vec<u8>>> {
         if self.slow {
             others_turn().await;
         }
         let end = (self.at + self.piece).min(self.bytes.len());
         let piece = self.bytes[self.at..end].to_vec();
+        if let (Some((sent, name)), false) = (&self.sent, piece.is_empty()) {
+            let range = self.place + self.at as u64..self.place + end as u64;
+            sent.borrow_mut().push((name.clone(), range));
+        }
         self.at = end;
+        if piece.is_empty() && self.breaks {
+            return Err(Failure::passing(Error::new(Code::Network, "told to break")));
+        }
         Ok((!piece.is_empty()).then_some(piece))
+    }
+}
+
+/// A model's folder in memory. Clones share it, as two visits do.
+#[derive(Clone, Default)]
+pub struct MemoryShelf(Rc<RefCell<Shelved>>);
+
+#[derive(Default)]
+pub struct Shelved {
+    pub about: Option<About>,
+    pub small: HashMap<String, Vec<u8>>,
+    pub disks: HashMap<String, MemoryDisk>,
+    pub room: Option<(f64, f64)>,
+    /// Whether another tab has everything open.
+    pub busy: bool,
+}
+
+impl MemoryShelf {
+    /// What is on it.
+    pub fn inside(&self) -> std::cell::RefMut<'_, Shelved> {
+        self.0.borrow_mut()
+    }
+}
+
+impl Keep for MemoryShelf {
+    type Disk = MemoryDisk;
+
+    async fn about(&self) -> Option<About> {
+        self.inside().about.clone()
+    }
+
+    async fn set_about(&self, about: About) -> Result<(), StoreError> {
+        self.inside().about = Some(about);
+        Ok(())
+    }
+
+    async fn small(&self, name: &str) -> Option<Vec<u8>> {
+        self.inside().small.get(name).cloned()
+    }
+
+    async fn keep_small(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        self.inside().small.insert(name.into(), bytes.into());
+        Ok(())
+    }
+
+    async fn pieces(&self, name: &str, identity: &Identity) -> Result<Pieces<MemoryDisk>, StoreError> {
+        if self.inside().busy {
+            return Err(StoreError::Busy);
+        }
+        let disk = |kind: &str| self.inside().disks.entry(format!("{name}.{kind}")).or_default().clone();
+        Pieces::open(disk("data"), disk("journal"), identity)
+    }
+
+    async fn clear(&self) {
+        let mut inside = self.inside();
+        inside.about = None;
+        inside.small.clear();
+        inside.disks.clear();
+    }
+
+    async fn room(&self) -> Option<(f64, f64)> {
+        self.inside().room
     }
 }
 
@@ -181,8 +371,20 @@ pub fn entries(config: &str) -> Vec<Entry> {
 pub fn gpt2(folder: &str) -> Gpt2 {
     let files = Memory::folder(folder).files;
     let config = Config::from_json(&files["config.json"]).expect("settings");
-    let mut assembler = Assembler::new("model.safetensors", Rc::new(Wishes::new(&wanted(&config))));
-    let tensors = assembler.push(&files["model.safetensors"]).expect("weights");
-    let mut tensors: HashMap<String, Tensor> = tensors.into_iter().collect();
+    let bytes = &files["model.safetensors"];
+    let length = Header::length("model.safetensors", bytes[..8].try_into().expect("8 bytes")).expect("a length");
+    let header = Header::parse("model.safetensors", &bytes[8..8 + length]).expect("a header");
+    let index = Rc::new(Index::new(&wanted(&config), vec![("m".into(), header)]).expect("an index"));
+    let mut arrivals = Arrivals::new(index);
+    let mut arrived: Vec<Arrived> = Vec::new();
+    for table in [Table::Tokens, Table::Positions] {
+        arrived.extend(arrivals.expect_table(table).expect("room"));
+    }
+    arrived.extend(arrivals.write(0, 8 + length as u64, &bytes[8 + length..]).expect("tensors").1);
+    let tensor = |arrived| match arrived {
+        Arrived::Tensor(name, tensor) => (name, tensor),
+        _ => panic!("a fixture that is damaged"),
+    };
+    let mut tensors: HashMap<String, Tensor> = arrived.into_iter().map(tensor).collect();
     Gpt2::load(&mut tensors, config).expect("a model")
 }

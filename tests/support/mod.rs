@@ -10,7 +10,8 @@ use residual_stream::Error;
 use residual_stream::engine::load::open;
 use residual_stream::engine::run::{NoBreath, RunOptions, from_ids, run, tokenize};
 use residual_stream::trace::Sequence;
-use residual_stream::weights::files::Folder;
+use residual_stream::weights::folder::Folder;
+use residual_stream::weights::store::Nothing;
 use serde::Deserialize;
 
 /// Norms, cosines and probabilities: F32 in another order of summation than PyTorch's.
@@ -64,7 +65,7 @@ pub fn trace_ids(folder: &str, ids: &[u32]) -> Sequence {
 /// The same, or the error.
 pub fn try_trace(folder: &str, ids: &[u32]) -> Result<Sequence, Error> {
     pollster::block_on(async {
-        let loading = open(Folder(folder.into()), &|_| {}).await?;
+        let loading = open(Folder(folder.into()), None::<Nothing>, 4, &|_| {}).await?;
         let parts = loading.parts.clone();
         loading.finish(&|_| {}).await?;
         let options = RunOptions { heads: true, lens: 1, predictions: true };
@@ -76,7 +77,7 @@ pub fn try_trace(folder: &str, ids: &[u32]) -> Result<Sequence, Error> {
 /// The sequence that a model's tokenizer makes of a text.
 pub fn tokens(folder: &str, text: &str) -> Sequence {
     pollster::block_on(async {
-        let loading = open(Folder(folder.into()), &|_| {}).await.unwrap_or_else(|error| panic!("{folder}: {error}"));
+        let loading = open(Folder(folder.into()), None::<Nothing>, 4, &|_| {}).await.unwrap_or_else(|error| panic!("{folder}: {error}"));
         let tokenizer = loading.tokenizer.expect("a tokenizer");
         tokenize(&tokenizer, text).unwrap_or_else(|error| panic!("{folder}: {error}"))
     })
