@@ -79,7 +79,8 @@ pub async fn cached_models() -> Option<Vec<CachedModel>> {
 pub async fn remove_cached_model(key: &str) -> Result<()> {
     for model in cached_models().await.unwrap_or_default() {
         if model.key() == key {
-            remove_folder(&model.folder).await?;
+            let named = |error: Error| Error::new(error.code, format!("{key}: {}", error.message));
+            remove_folder(&model.folder).await.map_err(named)?;
         }
     }
     Ok(())

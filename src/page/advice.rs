@@ -38,7 +38,10 @@ fn advice(code: Code, step: Step) -> &'static str {
         }
         (Code::RateLimited, _) => "Wait a few minutes, then try again.",
         (Code::CorruptDownload, _) => "Try again: the bytes did not arrive as they were sent.",
-        (Code::OutOfMemory, Step::Load) => "Close other tabs and try again, or pick a smaller model.",
+        // The engine's own message says what fits into 4 GB, where that is the limit.
+        (Code::OutOfMemory, Step::Load) => {
+            "Pick a smaller model: DistilGPT-2 needs 0.33 GB. Closing other tabs helps where less than 4 GB is asked for."
+        }
         (Code::OutOfMemory, Step::Run) => "Load the model again, and try fewer or shorter lines.",
         (Code::EngineCrashed, Step::Load) => "Try again, or pick another model.",
         (Code::EngineCrashed, Step::Run) => "Run again, or load the model again.",
@@ -75,6 +78,8 @@ mod tests {
             explain(&error(Code::BadConfig, "config.json: n_layer is -1"), Step::Load)
                 .starts_with("config.json: n_layer is -1. ")
         );
+        let large = explain(&error(Code::OutOfMemory, "the model needs 6 GB"), Step::Load);
+        assert!(large.starts_with("The model needs 6 GB. ") && large.contains("DistilGPT-2"), "{large}");
         assert_eq!(explain(&error(Code::TokenOutOfRange, "Id 9 is too large."), Step::Run), "Id 9 is too large.");
         assert!(ends_engine(Code::EngineCrashed) && ends_engine(Code::OutOfMemory) && !ends_engine(Code::TooLong));
     }

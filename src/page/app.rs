@@ -1,6 +1,6 @@
 //! The page's state, and who is told what. Loading is in `loads`, tracing in `runs`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use web_sys::{AbortController, Element, HtmlElement, HtmlInputElement, HtmlMetaElement, MediaQueryList};
@@ -8,10 +8,11 @@ use web_sys::{AbortController, Element, HtmlElement, HtmlInputElement, HtmlMetaE
 use super::chart_panel::ChartPanel;
 use super::dom::{self, Listener, listen};
 use super::findings::FindingsList;
-use super::model_panel::{ModelEvent, ModelPanel, Wish};
+use super::model_panel::{ModelEvent, ModelPanel};
 use super::repo::KNOWN_MODELS;
 use super::text_panel::{TextEvent, TextPanel};
 use super::token_strip::TokenStrip;
+use super::wish::Wish;
 use crate::api::{self, Locations, Model};
 use crate::charts::ChartName;
 use crate::error::{Code, Error, Result};
@@ -27,6 +28,7 @@ pub fn start() {
     match configure().and_then(|()| App::new()) {
         Ok(app) => {
             app.load(Wish::known(&KNOWN_MODELS[0]));
+            app.refresh_kept();
             APP.set(Some(app));
         }
         Err(error) => match dom::by_id::<Element>("run-error") {
@@ -71,12 +73,18 @@ pub(super) struct Arriving {
     pub wish: Wish,
     /// There once its settings are read; blocks go on arriving.
     pub model: Option<Model>,
+    /// A whole trace was made on it, before the last byte.
+    pub traced: bool,
     pub abort: AbortController,
 }
 
 /// A run under way.
 pub(super) struct Running {
     pub number: u64,
+    /// Whether its model is still arriving.
+    pub on_arriving: bool,
+    /// Blocks that it has computed.
+    pub computed: usize,
     pub abort: AbortController,
 }
 
@@ -87,8 +95,8 @@ pub(super) struct State {
     pub running: Option<Running>,
     /// The last number given to a load or a run; later ones outdate earlier ones.
     pub number: u64,
-    /// When the model in use was complete, in milliseconds since the page opened.
-    pub complete_at: f64,
+    /// When the last block of the newest model was there, in milliseconds since the page opened.
+    pub blocks_at: Option<f64>,
     /// What was in use until its engine crashed.
     pub lost: Option<Wish>,
     /// A run was asked for before there was a model.
@@ -117,6 +125,8 @@ pub(super) struct App {
     skip_first: HtmlInputElement,
     bins: HtmlInputElement,
     pub state: RefCell<State>,
+    /// Number and time of the last look at what is kept.
+    pub looked: Cell<(u64, f64)>,
     listeners: RefCell<Vec<Listener>>,
     /// Fires when the window moves to a screen of another sharpness.
     sharpness: RefCell<Option<Listener>>,
@@ -137,6 +147,7 @@ impl App {
             skip_first: dom::by_id("skip-first")?,
             bins: dom::by_id("bins")?,
             state: RefCell::default(),
+            looked: Cell::default(),
             listeners: RefCell::default(),
             sharpness: RefCell::default(),
         });
@@ -157,6 +168,9 @@ impl App {
                     ModelEvent::Load(wish) => app.load(wish),
                     ModelEvent::AskSize(id) => app.ask_size(id),
                     ModelEvent::Cancel => app.cancel_load(),
+                    ModelEvent::Ticked(wish) => app.load_if_still_ticked(wish),
+                    ModelEvent::Delete(folders) => app.delete_kept(folders),
+                    ModelEvent::Look => app.look_at_kept(),
                 }
             }
         });

@@ -86,9 +86,14 @@ pub fn now() -> f64 {
 
 /// Lets the browser do what else is due, such as drawing a frame. Long work in the page pauses here.
 pub async fn next_task() {
+    sleep(0).await;
+}
+
+/// Waits for so many milliseconds.
+pub async fn sleep(milliseconds: i32) {
     let mut wait = |resolve: Function, _: Function| {
         if let Some(window) = web_sys::window() {
-            let _ = window.set_timeout_with_callback_and_timeout_and_arguments_0(&resolve, 0);
+            let _ = window.set_timeout_with_callback_and_timeout_and_arguments_0(&resolve, milliseconds);
         }
     };
     let _ = JsFuture::from(Promise::new(&mut wait)).await;

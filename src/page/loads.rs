@@ -9,10 +9,13 @@ use super::advice::{Step, ends_engine, explain};
 use super::app::{App, Arriving, Loaded, abort_controller};
 use super::dom;
 use super::hub_size::weights_size;
-use super::model_panel::{Origin, Wish};
-use super::progress::format_count;
-use crate::api::{LoadOptions, Model, ModelFiles, Phase, Progress, Source};
+use super::progress::{Stage, format_count};
+use super::wish::{Origin, Wish};
+use crate::api::{self, LoadOptions, Model, ModelFiles, Notice, NoticeKind, Phase, Progress, Source};
 use crate::error::{Code, Error, Result};
+
+/// For more than this, the browser is asked not to throw away what is kept.
+const PERSIST_ABOVE_BYTES: f64 = 50e6;
 
 impl App {
     /// Starts loading; a load under way is ended.
@@ -24,8 +27,12 @@ impl App {
         };
         let number = self.state.borrow_mut().next_number();
         let signal = abort.signal();
-        let arriving = Arriving { number, wish: wish.clone(), model: None, abort };
-        self.state.borrow_mut().arriving = Some(arriving);
+        let arriving = Arriving { number, wish: wish.clone(), model: None, traced: false, abort };
+        {
+            let mut state = self.state.borrow_mut();
+            state.arriving = Some(arriving);
+            state.blocks_at = None;
+        }
         self.models.set_loading(&wish);
         let app = self.clone();
         spawn_local(async move {
@@ -50,8 +57,22 @@ impl App {
                 app.show_progress(&progress);
             }
         });
-        let options = LoadOptions { on_progress: Some(on_progress), signal: Some(signal), ..Default::default() };
+        let weak = Rc::downgrade(self);
+        let on_notice: Rc<dyn Fn(Notice)> = Rc::new(move |notice| {
+            if let Some(app) = weak.upgrade().filter(|app| app.is_arriving(number)) {
+                app.models.add_notice(&notice.message, notice.kind == NoticeKind::Retrying);
+            }
+        });
+        let options = LoadOptions {
+            on_progress: Some(on_progress),
+            on_notice: Some(on_notice),
+            signal: Some(signal),
+            ..Default::default()
+        };
         let model = Model::load(source, options).await?;
+        if !self.models.is_at_hand(wish) && model.weights_bytes() > PERSIST_ABOVE_BYTES {
+            api::ask_to_persist();
+        }
         if let Some(arriving) = self.state.borrow_mut().arriving.as_mut().filter(|arriving| arriving.number == number) {
             arriving.model = Some(model.clone());
         }
@@ -68,33 +89,51 @@ impl App {
     }
 
     fn show_progress(&self, progress: &Progress) {
-        let layers =
-            self.state.borrow().arriving.as_ref().and_then(|a| a.model.as_ref()).map(|model| model.info().n_layer);
-        let rest = match (progress.phase, layers) {
-            (Phase::Config, _) => "settings".to_owned(),
-            (Phase::Tokenizer, _) => "tokenizer".to_owned(),
-            (Phase::Weights, Some(layers)) => format!("block {} of {layers}", progress.blocks_ready.min(layers)),
-            (Phase::Weights, None) => "weights".to_owned(),
-            (Phase::Build, _) => "building".to_owned(),
+        match progress.phase {
+            Phase::Config => return self.models.set_step("Reading its settings…"),
+            Phase::Tokenizer => return self.models.set_step("Reading its tokenizer…"),
+            Phase::Weights | Phase::Build => {}
+        }
+        let stage = {
+            let mut state = self.state.borrow_mut();
+            let arriving = state.arriving.as_ref();
+            let Some(model) = arriving.and_then(|arriving| arriving.model.as_ref()) else { return };
+            let stage = Stage {
+                layers: model.info().n_layer,
+                ready: progress.blocks_ready,
+                computed: state.running.as_ref().filter(|run| run.on_arriving).map(|run| run.computed),
+                traced: arriving.is_some_and(|arriving| arriving.traced),
+                cached: progress.cached,
+            };
+            if stage.ready >= stage.layers {
+                state.blocks_at.get_or_insert_with(dom::now);
+            }
+            stage
         };
-        self.models.set_progress(progress.loaded, progress.total, &rest);
+        self.models.set_progress(progress.loaded, progress.total, &stage);
     }
 
     /// The model is complete: it replaces the one in use, whose memory is given back.
-    fn take_over(&self, wish: Wish, model: Model) {
+    fn take_over(self: &Rc<Self>, wish: Wish, model: Model) {
         self.models.set_ready(&wish, &describe(&model));
         let mut state = self.state.borrow_mut();
-        state.arriving = None;
+        let traced = state.arriving.take().is_some_and(|arriving| arriving.traced) && state.running.is_none();
+        // Its line said that something was still arriving.
+        let status = state.good.as_ref().filter(|_| traced).map(|(_, status)| status.clone());
         state.lost = None;
-        state.complete_at = dom::now();
+        state.blocks_at.get_or_insert_with(dom::now);
         let before = state.current.replace(Loaded { wish, model });
         drop(state);
         if let Some(before) = before {
             before.model.close();
         }
+        if let Some(status) = status {
+            self.text.set_status(&status);
+        }
+        self.refresh_kept();
     }
 
-    fn fail_load(&self, wish: &Wish, error: &Error) {
+    fn fail_load(self: &Rc<Self>, wish: &Wish, error: &Error) {
         self.drop_arriving();
         let message = if error.code == Code::Aborted { String::new() } else { explain(error, Step::Load) };
         self.models.set_failed(wish, &message);
@@ -102,7 +141,7 @@ impl App {
     }
 
     /// Ends the load under way because the reader asked for it.
-    pub fn cancel_load(&self) {
+    pub fn cancel_load(self: &Rc<Self>) {
         let wish = self.state.borrow().arriving.as_ref().map(|arriving| arriving.wish.clone());
         self.drop_arriving();
         if let Some(wish) = wish {
@@ -125,13 +164,19 @@ impl App {
         }
     }
 
-    fn after_lost_load(&self, title: &str) {
+    fn after_lost_load(self: &Rc<Self>, title: &str) {
         self.show_last_good();
-        let (good, current) = {
+        let (good, current, of_lost) = {
             let mut state = self.state.borrow_mut();
             state.run_when_ready = false;
-            (state.good.clone(), state.current.as_ref().map(|current| current.wish.name.title.clone()))
+            let source = state.current.as_ref().map(|current| current.model.info().source);
+            let of_lost = state.good.as_ref().is_some_and(|(good, _)| Some(&good.model.source) != source.as_ref());
+            (state.good.clone(), state.current.as_ref().map(|current| current.wish.name.title.clone()), of_lost)
         };
+        if of_lost {
+            self.set_stale(&format!("What is shown below was computed by {title}, which is not loaded any more."));
+        }
+        self.refresh_kept();
         let status = match (good, current) {
             (_, None) => "No model is loaded: pick one in the model panel.".to_owned(),
             (Some(_), Some(current)) => format!("{title} was not loaded; {current} is in use."),

@@ -1,9 +1,11 @@
 //! The site's page: text, model and chart panels, wired to the engine through `api`.
-//! May depend on: `api`, `charts`, `trace`, the DOM. Its pure parts compile natively, so that they are tested there.
+//! May depend on: `api`, `charts`, `shelf`, `trace`, the DOM. Its pure parts compile natively, so that they are tested there.
 //! Must never know: tensors, weights, the worker's protocol. Nothing imports `page`.
 
 pub mod advice;
+pub mod kept;
 pub mod model_view;
+pub mod notices;
 pub mod progress;
 pub mod repo;
 pub mod samples;
@@ -20,6 +22,8 @@ mod findings;
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
 mod hub_size;
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
+mod kept_list;
+#[cfg(all(feature = "page", target_arch = "wasm32"))]
 mod loads;
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
 mod model_panel;
@@ -28,9 +32,13 @@ mod pointer;
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
 mod runs;
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
+mod storage;
+#[cfg(all(feature = "page", target_arch = "wasm32"))]
 mod text_panel;
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
 mod token_strip;
+#[cfg(all(feature = "page", target_arch = "wasm32"))]
+mod wish;
 
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
 pub use app::start;

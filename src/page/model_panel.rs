@@ -4,45 +4,34 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use wasm_bindgen::JsCast;
-use web_sys::{
-    DragEvent, Element, File, FileList, HtmlButtonElement, HtmlElement, HtmlInputElement, HtmlProgressElement,
-};
+use web_sys::{DragEvent, Element, HtmlButtonElement, HtmlElement, HtmlInputElement, HtmlProgressElement};
 
 use super::dom::{self, Listener, listen};
-use super::model_view::{Labelled, Models, Named};
-use super::progress::{RateMeter, describe_download};
-use super::repo::{ASK_ABOVE_BYTES, KNOWN_MODELS, KnownModel, parse_repo_id};
+use super::kept::KeptModels;
+use super::kept_list::KeptList;
+use super::model_view::{Labelled, Loading, Models, Named};
+use super::progress::{RateMeter, Stage, describe_download};
+use super::repo::{KNOWN_MODELS, parse_repo_id};
+use super::wish::{Origin, Wish, listed};
 use crate::error::Result;
 
 /// Between two updates of the progress line, in milliseconds: readable, and cheap.
 const PROGRESS_EVERY_MS: f64 = 200.0;
 
-/// A model a reader asks for.
-#[derive(Clone, Debug)]
-pub struct Wish {
-    /// Its row and name.
-    pub name: Named,
-    /// Where it comes from.
-    pub from: Origin,
-}
-
-/// Where a model comes from.
-#[derive(Clone, Debug)]
-pub enum Origin {
-    /// "demo" or a repo id.
-    Address(String),
-    /// Files the reader picked or dropped.
-    Files(Vec<File>),
-}
-
 /// What a reader asked for.
 pub enum ModelEvent {
     /// Load this model.
     Load(Wish),
+    /// Its row is ticked, and it is kept in this browser: load it if the reader stays there.
+    Ticked(Wish),
     /// Ask the hub how large this repo's weights are.
     AskSize(String),
     /// End the download under way.
     Cancel,
+    /// Delete these folders of kept models.
+    Delete(Vec<String>),
+    /// The panel came into view: what is kept may have changed.
+    Look,
 }
 
 /// Handles to the panel's elements, and what it shows.
@@ -58,11 +47,15 @@ pub struct ModelPanel {
     line: Element,
     progress: HtmlProgressElement,
     detail: Element,
+    stage: Element,
+    notice: Element,
     error: Element,
     load: HtmlButtonElement,
     cancel: HtmlButtonElement,
     chip: Element,
     chip_text: Element,
+    /// What is kept in this browser.
+    pub kept: Rc<KeptList>,
     models: RefCell<Models>,
     meter: RefCell<RateMeter>,
     updated: Cell<f64>,
@@ -84,11 +77,14 @@ impl ModelPanel {
             line: dom::by_id("model-line")?,
             progress: dom::by_id("model-progress")?,
             detail: dom::by_id("model-detail")?,
+            stage: dom::by_id("model-stage")?,
+            notice: dom::by_id("model-notice")?,
             error: dom::by_id("model-error")?,
             load: dom::by_id("model-load")?,
             cancel: dom::by_id("model-cancel")?,
             chip: dom::by_id("model-chip")?,
             chip_text: dom::by_id("model-chip-text")?,
+            kept: KeptList::new()?,
             root,
             models: RefCell::default(),
             meter: RefCell::default(),
@@ -118,16 +114,19 @@ impl ModelPanel {
                 if panel.chosen() == "repo" {
                     return None;
                 }
-                // Small enough not to ask.
                 let wish = panel.wish()?;
-                (wish.is_near() && wish.name.key != "files" && !panel.is_here(wish.name.key))
-                    .then_some(ModelEvent::Load(wish))
+                match panel.is_here(wish.name.key) || wish.name.key == "files" {
+                    true => None,
+                    // Small enough not to ask.
+                    false if wish.is_near() => Some(ModelEvent::Load(wish)),
+                    false => panel.is_at_hand(&wish).then_some(ModelEvent::Ticked(wish)),
+                }
             });
         }
         on(&self.load, "click", |panel, _| {
             let wish = panel.wish()?;
             match (&wish.from, wish.name.key) {
-                (Origin::Address(id), "repo") if panel.models.borrow().known_bytes(id).is_none() => {
+                (Origin::Address(id), "repo") if !panel.models.borrow().knows_bytes(id) => {
                     Some(ModelEvent::AskSize(id.clone()))
                 }
                 _ => Some(ModelEvent::Load(wish)),
@@ -167,9 +166,15 @@ impl ModelPanel {
             let files = listed(event.dyn_ref::<DragEvent>()?.data_transfer()?.files());
             (!files.is_empty()).then_some(())?;
             panel.choose("files");
-            Some(ModelEvent::Load(files_wish(files)))
+            Some(ModelEvent::Load(Wish::files(files)))
         });
+        on(&self.root, "focusin", |_, _| Some(ModelEvent::Look));
+        if let Ok(document) = dom::document() {
+            on(&document, "visibilitychange", |_, _| Some(ModelEvent::Look));
+        }
         self.listeners.replace(listeners);
+        let on_delete = handler.clone();
+        self.kept.on_delete(move |folders| on_delete(ModelEvent::Delete(folders)));
         self.render();
     }
 
@@ -193,7 +198,7 @@ impl ModelPanel {
         }
         if chosen == "files" {
             let files = listed(self.files.files());
-            return (!files.is_empty()).then(|| files_wish(files));
+            return (!files.is_empty()).then(|| Wish::files(files));
         }
         match parse_repo_id(&self.repo_id.value()) {
             Ok(id) => {
@@ -208,10 +213,33 @@ impl ModelPanel {
         }
     }
 
+    /// Whether it takes no download: it comes from this site, from disk, or from this browser's storage.
+    pub fn is_at_hand(&self, wish: &Wish) -> bool {
+        let kept = |address: &str| self.models.borrow().is_kept(address);
+        wish.is_near() || matches!(&wish.from, Origin::Address(address) if kept(address))
+    }
+
+    /// Whether its row is still ticked, and nothing of it is under way.
+    pub fn still_wants(&self, wish: &Wish) -> bool {
+        self.chosen() == wish.name.key && !self.is_here(wish.name.key)
+    }
+
+    /// What this browser keeps.
+    pub fn set_kept(&self, kept: KeptModels) {
+        self.kept.show(&kept);
+        self.models.borrow_mut().kept = kept;
+        self.render();
+    }
+
+    /// What it last showed as kept.
+    pub fn kept_models(&self) -> KeptModels {
+        self.models.borrow().kept.clone()
+    }
+
     fn is_here(&self, key: &str) -> bool {
         let models = self.models.borrow();
         match (&models.loading, &models.in_use) {
-            (Some((name, ..)), _) | (None, Some((name, _))) => name.key == key,
+            (Some(Loading { name, .. }), _) | (None, Some((name, _))) => name.key == key,
             (None, None) => false,
         }
     }
@@ -235,27 +263,45 @@ impl ModelPanel {
         {
             let mut models = self.models.borrow_mut();
             models.failed = None;
-            models.loading = Some((wish.name.clone(), None, "Asking for its files…".to_owned()));
+            models.notices = Default::default();
+            let (name, detail) = (wish.name.clone(), "Asking for its files…".to_owned());
+            models.loading = Some(Loading { name, share: None, detail, stage: String::new() });
         }
         self.render();
     }
 
-    /// Bytes arrived. `rest` says what else is known ("block 5 of 12").
-    pub fn set_progress(&self, loaded: f64, total: f64, rest: &str) {
+    /// Loading goes on, without bytes worth counting.
+    pub fn set_step(&self, words: &str) {
+        if let Some(loading) = self.models.borrow_mut().loading.as_mut() {
+            loading.detail = words.to_owned();
+        }
+        self.render();
+    }
+
+    /// Bytes arrived, `stage.cached` of them from the browser's storage.
+    pub fn set_progress(&self, loaded: f64, total: f64, stage: &Stage) {
         let now = dom::now();
-        self.meter.borrow_mut().note(now, loaded);
-        if now - self.updated.get() < PROGRESS_EVERY_MS && loaded < total {
+        self.meter.borrow_mut().note(now, loaded - stage.cached);
+        let words = stage.describe();
+        // A block that begins to compute is said at once: it may be done before the next update is due.
+        let begins =
+            stage.is_computing() && self.models.borrow().loading.as_ref().is_some_and(|loading| loading.stage != words);
+        if now - self.updated.get() < PROGRESS_EVERY_MS && loaded < total && !begins {
             return;
         }
         self.updated.set(now);
-        let mut words = describe_download(loaded, total, &self.meter.borrow());
-        if !rest.is_empty() {
-            words = format!("{words} · {rest}");
+        let detail = describe_download(loaded, total, &self.meter.borrow());
+        if let Some(loading) = self.models.borrow_mut().loading.as_mut() {
+            loading.share = (total > 0.0).then(|| (loaded / total).clamp(0.0, 1.0));
+            loading.detail = detail;
+            loading.stage = words;
         }
-        if let Some((_, share, detail)) = self.models.borrow_mut().loading.as_mut() {
-            *share = (total > 0.0).then(|| (loaded / total).clamp(0.0, 1.0));
-            *detail = words;
-        }
+        self.render();
+    }
+
+    /// Something the reader should know of this load; `passes` where it will be over by itself.
+    pub fn add_notice(&self, message: &str, passes: bool) {
+        self.models.borrow_mut().notices.add(message, passes);
         self.render();
     }
 
@@ -265,6 +311,7 @@ impl ModelPanel {
             let mut models = self.models.borrow_mut();
             models.loading = None;
             models.failed = None;
+            models.notices.settle();
             models.in_use = Some((wish.name.clone(), detail.to_owned()));
         }
         self.render();
@@ -305,6 +352,8 @@ impl ModelPanel {
         dom::set_attribute(&self.state, "data-state", below.line.state);
         dom::set_text(&self.line, &below.line.text);
         dom::set_text(&self.detail, &below.detail);
+        dom::set_text(&self.stage, &below.stage);
+        dom::set_text(&self.notice, &below.notice);
         dom::set_text(&self.error, &below.error);
         let loading = below.line.state == "loading";
         self.cancel.set_hidden(!loading);
@@ -334,34 +383,4 @@ impl ModelPanel {
         dom::append(&place, dom::create_with_text("span", "", &row.text)?.as_ref());
         Ok(())
     }
-}
-
-impl Wish {
-    /// A model with a row of its own.
-    pub fn known(model: &KnownModel) -> Wish {
-        let name = Named { key: model.key, title: model.title.to_owned() };
-        Wish { name, from: Origin::Address(model.address.to_owned()) }
-    }
-
-    /// Whether loading it again needs no question: it comes from this site or from disk.
-    pub fn is_near(&self) -> bool {
-        match &self.from {
-            Origin::Files(_) => true,
-            Origin::Address(_) => KNOWN_MODELS.iter().any(|m| m.key == self.name.key && m.bytes <= ASK_ABOVE_BYTES),
-        }
-    }
-}
-
-fn files_wish(files: Vec<File>) -> Wish {
-    Wish { name: Named { key: "files", title: title_of(&files) }, from: Origin::Files(files) }
-}
-
-fn listed(files: Option<FileList>) -> Vec<File> {
-    files.map_or_else(Vec::new, |files| (0..files.length()).filter_map(|index| files.get(index)).collect())
-}
-
-/// The weights file's name stands for the set.
-fn title_of(files: &[File]) -> String {
-    let names: Vec<String> = files.iter().map(File::name).collect();
-    names.iter().find(|name| name.ends_with(".safetensors")).or(names.first()).cloned().unwrap_or_default()
 }

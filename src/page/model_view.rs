@@ -1,5 +1,7 @@
 //! What the model panel says: from how the models stand to words, without a DOM.
 
+use super::kept::{Kept, KeptModels};
+use super::notices::Notices;
 use super::progress::format_bytes;
 use super::repo::{KNOWN_MODELS, parse_repo_id};
 
@@ -21,6 +23,8 @@ pub enum Standing {
         share: Option<f64>,
         /// Bytes, rate, time left.
         detail: String,
+        /// What is done with them.
+        stage: String,
     },
     /// In use.
     Ready {
@@ -51,11 +55,28 @@ pub struct Models {
     /// In use: name and sizes.
     pub in_use: Option<(Named, String)>,
     /// Arriving beside it.
-    pub loading: Option<(Named, Option<f64>, String)>,
+    pub loading: Option<Loading>,
     /// The last that failed, and why.
     pub failed: Option<(Named, String)>,
     /// Repo id and bytes, once the hub has said; 0 where it did not say.
     pub asked: Option<(String, u64)>,
+    /// What this browser's storage has.
+    pub kept: KeptModels,
+    /// What the engine remarked on the last load.
+    pub notices: Notices,
+}
+
+/// A model on its way.
+#[derive(Clone, Debug)]
+pub struct Loading {
+    /// Which.
+    pub name: Named,
+    /// 0 to 1, where the total is known.
+    pub share: Option<f64>,
+    /// Bytes, rate, time left.
+    pub detail: String,
+    /// What is done with them.
+    pub stage: String,
 }
 
 /// A state with words beside its dot.
@@ -74,6 +95,10 @@ pub struct Below {
     pub line: Labelled,
     /// Progress, sizes, or what a download means.
     pub detail: String,
+    /// While loading: what is done with the bytes.
+    pub stage: String,
+    /// What the engine remarked.
+    pub notice: String,
     /// Why it failed.
     pub error: String,
     /// Words of the button that loads, where there is something to load.
@@ -82,11 +107,19 @@ pub struct Below {
     pub share: Option<f64>,
 }
 
+impl Below {
+    fn new(line: Labelled) -> Below {
+        let empty = String::new;
+        Below { line, detail: empty(), stage: empty(), notice: empty(), error: empty(), load: None, share: None }
+    }
+}
+
 impl Models {
     /// How the model of a row stands.
     pub fn standing(&self, key: &str) -> Option<(&Named, Standing)> {
-        if let Some((name, share, detail)) = self.loading.as_ref().filter(|(name, ..)| name.key == key) {
-            return Some((name, Standing::Loading { share: *share, detail: detail.clone() }));
+        if let Some(Loading { name, share, detail, stage }) = self.loading.as_ref().filter(|l| l.name.key == key) {
+            let (share, detail, stage) = (*share, detail.clone(), stage.clone());
+            return Some((name, Standing::Loading { share, detail, stage }));
         }
         if let Some((name, message)) = self.failed.as_ref().filter(|(name, _)| name.key == key) {
             return Some((name, Standing::Failed { message: message.clone() }));
@@ -95,8 +128,14 @@ impl Models {
         Some((name, Standing::Ready { detail: detail.clone() }))
     }
 
+    /// Whether it is known how much a load of this repo would download.
+    pub fn knows_bytes(&self, id: &str) -> bool {
+        let kept = self.kept.find(id).is_some_and(|kept| kept.is_complete() || kept.missing() > 0.0);
+        kept || self.known_bytes(id).is_some()
+    }
+
     /// The bytes of a repo's weights, once asked for.
-    pub fn known_bytes(&self, id: &str) -> Option<u64> {
+    fn known_bytes(&self, id: &str) -> Option<u64> {
         self.asked.as_ref().filter(|(asked, _)| asked == id).map(|&(_, bytes)| bytes)
     }
 
@@ -108,16 +147,33 @@ impl Models {
             Some(Standing::Loading { share: None, .. }) => "arriving".to_owned(),
             Some(Standing::Ready { .. }) => "in use".to_owned(),
             Some(Standing::Failed { .. }) => "failed".to_owned(),
-            None => known_size(key).unwrap_or_default(),
+            None => match self.kept_of(key, None) {
+                Some(kept) if kept.is_complete() => "kept".to_owned(),
+                Some(kept) => format!("{} kept", percent(kept.share().unwrap_or_default())),
+                None => known_size(key).unwrap_or_default(),
+            },
         };
         Labelled { state: standing.map_or("idle", |standing| standing.state()), text }
+    }
+
+    /// What is kept of a row's model, as far as a load can use it; `repo` is the id typed into its row.
+    fn kept_of(&self, key: &str, repo: Option<&str>) -> Option<&Kept> {
+        let known = KNOWN_MODELS.iter().find(|model| model.key == key).map(|model| model.address);
+        self.kept.find(known.or(repo)?)
+    }
+
+    /// Whether all of a model is kept, so that loading it is no download.
+    pub fn is_kept(&self, address: &str) -> bool {
+        self.kept.find(address).is_some_and(Kept::is_complete)
     }
 
     /// The sign in the page's head.
     pub fn chip(&self) -> Labelled {
         let (state, text) = match (&self.loading, &self.in_use, &self.failed) {
-            (Some((name, Some(share), _)), ..) => ("loading", format!("{}, {}", name.title, percent(*share))),
-            (Some((name, None, _)), ..) => ("loading", format!("{}, arriving", name.title)),
+            (Some(Loading { name, share: Some(share), .. }), ..) => {
+                ("loading", format!("{}, {}", name.title, percent(*share)))
+            }
+            (Some(Loading { name, share: None, .. }), ..) => ("loading", format!("{}, arriving", name.title)),
             (None, Some((name, _)), _) => ("ready", format!("{}, ready", name.title)),
             (None, None, Some((name, _))) => ("failed", format!("{}, failed", name.title)),
             (None, None, None) => ("idle", "no model".to_owned()),
@@ -128,24 +184,24 @@ impl Models {
     /// The box below the list, for the ticked row and what is typed as a repo id.
     pub fn below(&self, chosen: &str, typed: &str) -> Below {
         // A download under way is shown whatever row is ticked: it must be seen to be cancelled.
-        let key = self.loading.as_ref().map_or(chosen, |(name, ..)| name.key);
+        let key = self.loading.as_ref().map_or(chosen, |loading| loading.name.key);
         let repo = parse_repo_id(typed).ok();
-        match self.standing(key) {
-            Some((name, Standing::Loading { share, detail })) => {
+        let below = match self.standing(key) {
+            Some((name, Standing::Loading { share, detail, stage })) => {
                 let line = Labelled { state: "loading", text: format!("{}: arriving", name.title) };
-                Below { line, detail, error: String::new(), load: None, share }
+                Below { detail, stage, share, ..Below::new(line) }
             }
             Some((name, Standing::Failed { message })) => {
                 let line = Labelled { state: "failed", text: format!("{}: not loaded", name.title) };
                 let load = Some(self.button(key, repo.as_deref(), "Try again"));
-                Below { line, detail: String::new(), error: message, load, share: None }
+                Below { error: message, load, ..Below::new(line) }
             }
             // Another repo id may be typed while the first is in use.
             Some((name, Standing::Ready { detail }))
                 if key != "repo" || repo.as_ref().is_none_or(|id| *id == name.title) =>
             {
                 let line = Labelled { state: "ready", text: format!("{}: ready", name.title) };
-                Below { line, detail, error: String::new(), load: None, share: None }
+                Below { detail, ..Below::new(line) }
             }
             _ => {
                 let text = match KNOWN_MODELS.iter().find(|model| model.key == key) {
@@ -155,12 +211,22 @@ impl Models {
                 };
                 let load = (key != "files").then(|| self.button(key, repo.as_deref(), "Download"));
                 let line = Labelled { state: "idle", text };
-                Below { line, detail: self.promise(key), error: String::new(), load, share: None }
+                Below { detail: self.promise(key, repo.as_deref()), load, ..Below::new(line) }
             }
-        }
+        };
+        Below { notice: self.notices.text(), ..below }
     }
 
     fn button(&self, key: &str, repo: Option<&str>, verb: &str) -> String {
+        match self.kept_of(key, repo) {
+            Some(kept) if kept.is_complete() => return "Load from this browser".to_owned(),
+            Some(kept) if kept.missing() > 0.0 => {
+                let rest = format_bytes(kept.missing());
+                let download = verb == "Download";
+                return if download { format!("Download the rest ({rest})") } else { format!("{verb} ({rest} to go)") };
+            }
+            _ => {}
+        }
         match (known_size(key), key) {
             (Some(size), _) => format!("{verb} ({size})"),
             (None, "files") => verb.to_owned(),
@@ -173,12 +239,18 @@ impl Models {
     }
 
     /// What loading means for the reader.
-    fn promise(&self, key: &str) -> String {
+    fn promise(&self, key: &str, repo: Option<&str>) -> String {
         let until = self
             .in_use
             .as_ref()
             .map_or_else(String::new, |(name, _)| format!(" Until it is here, {} goes on working.", name.title));
+        let kept = self.kept_of(key, repo);
         match key {
+            _ if kept.is_some_and(Kept::is_complete) => format!("Kept in this browser: no download needed.{until}"),
+            _ if kept.is_some() => {
+                let here = format_bytes(kept.map_or(0.0, |kept| kept.bytes));
+                format!("{here} are kept in this browser; the rest comes from huggingface.co.{until}")
+            }
             "files" => format!("Files are read where they are; nothing is uploaded.{until}"),
             "demo" => format!("Comes with this page.{until}"),
             _ => format!("Comes from huggingface.co to this browser.{until}"),
@@ -232,8 +304,10 @@ mod tests {
     #[test]
     fn a_download_is_shown_whatever_row_is_ticked() {
         let mut models = with_demo();
-        models.loading = Some((named("gpt2", "GPT-2"), Some(0.28), "152 MB of 548 MB".to_owned()));
+        let (detail, stage) = ("152 MB of 548 MB".to_owned(), "Block 3 of 12 is computing".to_owned());
+        models.loading = Some(Loading { name: named("gpt2", "GPT-2"), share: Some(0.28), detail, stage });
         let below = models.below("demo", "");
+        assert_eq!(below.stage, "Block 3 of 12 is computing");
         assert_eq!((below.line.state, below.share, below.load), ("loading", Some(0.28), None));
         assert_eq!(models.row("gpt2").text, "28 %");
         assert_eq!(models.row("demo"), Labelled { state: "ready", text: "in use".to_owned() });
@@ -248,5 +322,40 @@ mod tests {
         assert_eq!(below.load.as_deref(), Some("Try again (548 MB)"));
         assert_eq!(below.error, "It could not be reached.");
         assert_eq!(models.chip().text, "Demo, ready", "the last good model is still there");
+    }
+
+    #[test]
+    fn a_kept_model_loads_without_a_question() {
+        let about = |complete| crate::shelf::About {
+            key: super::super::kept::key_of("openai-community/gpt2"),
+            weights_bytes: 500_000_000,
+            complete,
+            ..Default::default()
+        };
+        let mut models = with_demo();
+        models.kept.models =
+            vec![Kept { folder: "f".to_owned(), bytes: 195e6, about: Some(about(false)), arriving: false }];
+        assert_eq!(models.row("gpt2").text, "39 % kept");
+        assert_eq!(models.below("gpt2", "").load.as_deref(), Some("Download the rest (305 MB)"));
+        assert!(models.below("gpt2", "").detail.starts_with("195 MB are kept in this browser"));
+        assert!(!models.is_kept("openai-community/gpt2"));
+        models.failed = Some((named("gpt2", "GPT-2"), "The connection broke.".to_owned()));
+        assert_eq!(models.below("gpt2", "").load.as_deref(), Some("Try again (305 MB to go)"));
+        models.failed = None;
+        models.kept.models =
+            vec![Kept { folder: "f".to_owned(), bytes: 500e6, about: Some(about(true)), arriving: false }];
+        assert_eq!(models.row("gpt2"), Labelled { state: "idle", text: "kept".to_owned() });
+        assert_eq!(models.below("gpt2", "").load.as_deref(), Some("Load from this browser"));
+        assert_eq!(models.below("repo", "openai-community/gpt2").load.as_deref(), Some("Load from this browser"));
+        assert_eq!(models.below("repo", "openai-community/gpt2@v1").load.as_deref(), Some("Look up its size"));
+        assert!(models.is_kept("openai-community/gpt2") && !models.is_kept("a/b"));
+        assert_eq!(models.row("distilgpt2").text, "353 MB");
+    }
+
+    #[test]
+    fn remarks_stand_below_whatever_is_shown() {
+        let mut models = with_demo();
+        models.notices.add("This browser's storage is full.", false);
+        assert_eq!(models.below("demo", "").notice, "This browser's storage is full.");
     }
 }

@@ -80,7 +80,7 @@ impl RateMeter {
     /// A shorter stretch says nothing yet.
     const LEAST_MS: f64 = 400.0;
 
-    /// Notes that `bytes` had arrived in all at this moment.
+    /// Notes that `bytes` had come over the network in all at this moment.
     pub fn note(&mut self, milliseconds: f64, bytes: f64) {
         // Fewer bytes than before: another file or another attempt began.
         if self.seen.back().is_some_and(|&(_, before)| bytes < before) {
@@ -98,15 +98,14 @@ impl RateMeter {
         (t1 - t0 >= Self::LEAST_MS && b1 > b0).then(|| (b1 - b0) / (t1 - t0) * 1000.0)
     }
 
-    /// Seconds until `total` bytes are there, at this rate.
-    pub fn seconds_left(&self, total: f64) -> Option<f64> {
-        let &(_, bytes) = self.seen.back()?;
-        (total > bytes).then_some(())?;
-        self.rate().map(|rate| (total - bytes) / rate)
+    /// Seconds until so many more bytes are there, at this rate.
+    pub fn seconds_for(&self, bytes: f64) -> Option<f64> {
+        (bytes > 0.0).then_some(())?;
+        self.rate().map(|rate| bytes / rate)
     }
 }
 
-/// "152 of 548 MB · 11 MB/s · 36 s left"; `total` 0 is unknown.
+/// "152 MB of 548 MB · 11 MB/s · 36 s left"; `total` 0 is unknown.
 pub fn describe_download(loaded: f64, total: f64, meter: &RateMeter) -> String {
     let mut parts = vec![match total > 0.0 {
         true => format!("{} of {}", format_bytes(loaded.min(total)), format_bytes(total)),
@@ -115,10 +114,49 @@ pub fn describe_download(loaded: f64, total: f64, meter: &RateMeter) -> String {
     if let Some(rate) = meter.rate() {
         parts.push(format!("{}/s", format_bytes(rate)));
     }
-    if let Some(seconds) = meter.seconds_left(total) {
+    if let Some(seconds) = meter.seconds_for(total - loaded) {
         parts.push(format!("{} left", format_seconds(seconds)));
     }
     parts.join(" · ")
+}
+
+/// What is done with a model's bytes while they arrive: blocks that are there, and how far a run has come with them.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Stage {
+    /// Blocks of the model.
+    pub layers: usize,
+    /// Blocks that are there.
+    pub ready: usize,
+    /// Blocks that the run under way has computed; `None` where nothing runs on this model.
+    pub computed: Option<usize>,
+    /// Whether a whole trace was made on it already.
+    pub traced: bool,
+    /// Bytes that came from the browser's storage.
+    pub cached: f64,
+}
+
+impl Stage {
+    /// Whether a block is being computed, not waited for.
+    pub fn is_computing(&self) -> bool {
+        self.computed.is_some_and(|done| done < self.ready.min(self.layers))
+    }
+
+    /// "Block 5 of 12 is computing · 90 MB from this browser’s storage".
+    pub fn describe(&self) -> String {
+        let Stage { layers, ready, .. } = *self;
+        let mut text = match self.computed {
+            Some(done) if self.is_computing() => format!("Block {} of {layers} is computing", done + 1),
+            _ if ready < layers => format!("Block {} of {layers} is arriving", ready + 1),
+            _ if self.traced => {
+                "The charts are complete. Still arriving: the rest of the token table, for predictions".to_owned()
+            }
+            _ => "All blocks are here; the rest of the token table is arriving".to_owned(),
+        };
+        if self.cached > 0.0 {
+            text = format!("{text} · {} from this browser’s storage", format_bytes(self.cached));
+        }
+        text
+    }
 }
 
 #[cfg(test)]
@@ -159,7 +197,7 @@ mod tests {
         assert_eq!(meter.rate(), None, "100 ms are too short to tell");
         meter.note(1000.0, 10e6);
         assert_eq!(meter.rate(), Some(10e6));
-        assert_eq!(meter.seconds_left(110e6), Some(10.0));
+        assert_eq!(meter.seconds_for(100e6), Some(10.0));
         for second in 2..20 {
             meter.note(f64::from(second) * 1000.0, 10e6 + f64::from(second - 1) * 1e6);
         }
@@ -174,6 +212,22 @@ mod tests {
         assert_eq!(describe_download(5e6, 0.0, &meter), "5 MB so far");
         meter.note(0.0, 0.0);
         meter.note(2000.0, 22e6);
-        assert_eq!(describe_download(152e6, 548e6, &meter), "152 MB of 548 MB · 11 MB/s · 48 s left");
+        // What was kept before counts as loaded, but not as speed.
+        assert_eq!(describe_download(152e6, 548e6, &meter), "152 MB of 548 MB · 11 MB/s · 36 s left");
+    }
+
+    #[test]
+    fn the_stage_says_what_is_computing_and_what_is_lacking() {
+        let stage = |ready, computed| Stage { layers: 12, ready, computed, ..Stage::default() };
+        assert_eq!(stage(0, Some(0)).describe(), "Block 1 of 12 is arriving");
+        assert_eq!(stage(5, Some(4)).describe(), "Block 5 of 12 is computing");
+        assert_eq!(stage(5, Some(5)).describe(), "Block 6 of 12 is arriving");
+        assert_eq!(stage(5, None).describe(), "Block 6 of 12 is arriving");
+        assert_eq!(stage(12, None).describe(), "All blocks are here; the rest of the token table is arriving");
+        let traced = Stage { traced: true, cached: 90e6, ..stage(12, None) };
+        assert_eq!(
+            traced.describe(),
+            "The charts are complete. Still arriving: the rest of the token table, for predictions · 90 MB from this browser’s storage"
+        );
     }
 }

@@ -12,6 +12,8 @@ use crate::api::{Model, TraceOptions};
 use crate::error::{Code, Error};
 use crate::trace::Trace;
 
+/// Said after a run on a model whose token table is not all there.
+const REST: &str = "The charts are complete; the rest of the model, for predictions, is still arriving.";
 const STALE: &str = "What is shown below belongs to the text that ran last.";
 
 impl App {
@@ -23,18 +25,19 @@ impl App {
             self.text.set_status("");
             return self.refuse("There is nothing to trace. Type a sentence, or pick a sample.");
         }
-        let (model, arriving) = {
+        let (model, arriving, on_arriving) = {
             let mut state = self.state.borrow_mut();
             let arriving = state.arriving.as_ref().and_then(|arriving| arriving.model.clone());
+            let on_arriving = arriving.is_some();
             let model = arriving.or_else(|| state.current.as_ref().map(|current| current.model.clone()));
             state.run_when_ready = model.is_none() && state.arriving.is_some();
-            (model, state.arriving.is_some())
+            (model, state.arriving.is_some(), on_arriving)
         };
         let Some(model) = model else {
             if arriving {
                 return self.text.set_status("Waiting for the model…");
             }
-            let lost = self.state.borrow_mut().lost.take_if(|wish| wish.is_near());
+            let lost = self.state.borrow_mut().lost.take_if(|wish| self.models.is_at_hand(wish));
             return match lost {
                 // Its arrival runs the text.
                 Some(wish) => {
@@ -53,7 +56,7 @@ impl App {
         let number = {
             let mut state = self.state.borrow_mut();
             let number = state.next_number();
-            state.running = Some(Running { number, abort });
+            state.running = Some(Running { number, on_arriving, computed: 0, abort });
             number
         };
         self.text.set_error("");
@@ -114,20 +117,32 @@ impl App {
 
     fn show_partial(&self, trace: Trace) {
         let (done, layers) = (trace.layer_count(), trace.model.n_layer);
+        if let Some(running) = self.state.borrow_mut().running.as_mut() {
+            running.computed = done;
+        }
         self.set_stale("");
         self.report(self.show(&Rc::new(trace)));
-        self.text.set_status(&format!("Block {done} of {layers} computed; the rest is still arriving."));
+        self.text.set_status(&match layers.saturating_sub(done) {
+            0 => "Finishing…".to_owned(),
+            1 => format!("Block {done} of {layers} computed; the charts still lack the last layer."),
+            lacking => format!("Block {done} of {layers} computed; the charts still lack {lacking} layers."),
+        });
     }
 
     fn show_complete(&self, trace: Trace, model: &Model, started: f64, ended: f64) {
-        self.state.borrow_mut().running = None;
+        let (blocks_at, arriving) = {
+            let mut state = self.state.borrow_mut();
+            let on_arriving = state.running.take().is_some_and(|running| running.on_arriving);
+            let arriving = state.arriving.as_mut().filter(|_| on_arriving);
+            let is_arriving = arriving.map(|arriving| arriving.traced = true).is_some();
+            (state.blocks_at.unwrap_or(0.0), is_arriving)
+        };
         self.text.set_running(false);
         let tokens: usize = trace.sequences.iter().map(|sequence| sequence.token_count()).sum();
         let count = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
         // A run that waited for bytes says nothing of the engine's speed.
-        let complete_at = self.state.borrow().complete_at;
-        let time = match complete_at > started {
-            true => format!("{} after the last byte", format_milliseconds(ended - complete_at)),
+        let time = match blocks_at > started {
+            true => format!("{} after the last block", format_milliseconds(ended - blocks_at)),
             false => format_milliseconds(ended - started),
         };
         let status =
@@ -135,7 +150,10 @@ impl App {
         let trace = Rc::new(trace);
         self.set_stale("");
         self.report(self.show(&trace));
-        self.text.set_status(&status);
+        match arriving {
+            true => self.text.set_status(&format!("{status}. {REST}")),
+            false => self.text.set_status(&status),
+        }
         self.state.borrow_mut().good = Some((trace, status));
     }
 
