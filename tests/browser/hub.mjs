@@ -1,47 +1,44 @@
 // A stand-in for the Hugging Face hub: the same paths, two origins (the hub, and a CDN that large files
-// redirect to), CORS as the real ones have it. It counts what it is asked, and misbehaves when told to.
-import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
-import { readdir, stat } from "node:fs/promises";
+// redirect to), CORS as the real ones have it. It counts what it is asked, and misbehaves when told to:
+// support/faults.mjs lists how.
 import http from "node:http";
 import https from "node:https";
-import { join } from "node:path";
-import { Readable } from "node:stream";
-import { sendBody } from "./support/body.mjs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { asked, closed, sendBody } from "./support/body.mjs";
+import { Faults, retryAfterText } from "./support/faults.mjs";
+import { Ledger } from "./support/ledger.mjs";
+import { COMMIT, Repos } from "./support/repos.mjs";
 
-const COMMIT = "607a30d783dfa663caf39e06633721c8d4cfcd7e";
-const LARGE = 1 << 20;
 const EXPOSED = "X-Repo-Commit,X-Request-Id,X-Error-Code,X-Error-Message,X-Total-Count,ETag,Link,Accept-Ranges,Content-Range,X-Linked-Size,X-Linked-ETag";
 // What a browser adds by itself to a simple cross-origin GET. Anything else came from the page.
 const BROWSER_HEADERS = /^(host|connection|accept|accept-encoding|accept-language|cache-control|pragma|origin|referer|user-agent|range|if-range|if-none-match|if-modified-since|priority|dnt|sec-[a-z-]+)$/;
-
-/** A file of a repo: bytes in memory or a path on disk. */
-async function entry(repo, name, content) {
-  const onDisk = typeof content === "string";
-  const size = onDisk ? (await stat(content)).size : content.length;
-  const open = (start, end) =>
-    onDisk ? createReadStream(content, { start, end: end - 1 }) : Readable.from([content.subarray(start, end)]);
-  let digest;
-  const sha256 = () => (digest ??= new Promise((done, fail) => {
-    const hash = createHash("sha256");
-    open(0, Math.max(size, 1)).on("data", (piece) => hash.update(piece)).on("end", () => done(hash.digest("hex"))).on("error", fail);
-  }));
-  return { repo, name, size, open, sha256, large: size > LARGE || name.endsWith(".safetensors"), path: `${repo}/${name}` };
-}
+const DENIED = `<?xml version="1.0" encoding="UTF-8"?><Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>`;
 
 export class Hub {
+  #repos = new Repos();
+  #faults;
+  #ledger;
+  /** Signed addresses: number -> { file, uses }. */
+  #signatures = new Map();
+  #signed = 0;
+  #etags = 0;
+
   /** `tls`: { key, cert } for https; `cdnName`: the CDN's public address where a browser maps host names. */
   constructor({ tls, cdnName, relativeRedirects = false } = {}) {
-    Object.assign(this, { tls, cdnName, relativeRedirects, files: new Map(), signed: 0 });
+    Object.assign(this, { tls, cdnName, relativeRedirects });
     this.reset();
   }
 
   async start() {
     const listen = async (handler) => {
-      const safely = (request, response) => handler(request, response).catch((error) => {
-        this.failures.push(`${request.method} ${request.url}: ${error.stack}`);
-        response.destroy();
-      });
+      const safely = async (request, response) => {
+        try {
+          await handler(request, response);
+        } catch (error) {
+          this.failures.push(`${request.method} ${request.url}: ${error.stack}`);
+          response.destroy();
+        }
+      };
       const server = this.tls ? https.createServer(this.tls, safely) : http.createServer(safely);
       await new Promise((done) => server.listen(0, "127.0.0.1", done));
       return server;
@@ -51,6 +48,10 @@ export class Hub {
     const scheme = this.tls ? "https" : "http";
     this.origin = `${scheme}://127.0.0.1:${this.port}`;
     this.cdn = this.cdnName ?? `${scheme}://127.0.0.1:${this.cdnPort}`;
+    // An address where nobody listens: one that was given back.
+    const gone = await listen(() => {});
+    this.dead = `${scheme}://127.0.0.1:${gone.address().port}`;
+    await new Promise((done) => gone.close(done));
     return this;
   }
 
@@ -61,25 +62,66 @@ export class Hub {
     }
   }
 
-  /** Adds a repo: a folder on disk, or { name: Buffer | path }. */
-  async add(repo, content) {
-    const files = typeof content === "string"
-      ? Object.fromEntries((await readdir(content)).map((name) => [name, join(content, name)]))
-      : content;
-    for (const [name, value] of Object.entries(files)) this.files.set(`${repo}/${name}`, await entry(repo, name, value));
+  /** "org/repo/name" -> { size, sha256(), .. } of the files as they are now. */
+  get files() {
+    return this.#repos.files;
   }
 
-  /** Misbehave for files whose `org/repo/name` ends with `path`:
-   *  { status, retryAfter } instead of an answer; { dropAt } cut the connection after so many bytes;
-   *  { truncateAt } end cleanly there; { rate } bytes per second; { noLength }; { body, type } something else;
-   *  { times } only so often; { at: "hub" | "cdn" } only there. */
+  /** Adds files to a repo: a folder on disk, or { name: Buffer | path }; `direct`: without redirects. */
+  add(repo, content, options) {
+    return this.#repos.add(repo, content, options);
+  }
+
+  /** Pushes other files, as a new commit (or over the old: `{ commit }`). Resolves to the commit. */
+  replace(repo, content, options) {
+    return this.#repos.replace(repo, content, options);
+  }
+
+  /** Where a repo is a plain folder of files. */
+  folder(repo) {
+    return `${this.origin}/${repo}/resolve/main/`;
+  }
+
+  /** Misbehave: see support/faults.mjs. What is returned counts its `hits`. */
   fault(path, what) {
-    this.faults.push({ path, times: Infinity, ...what });
+    return this.#faults.add(path, what);
+  }
+
+  /** Forgets the faults of paths that end so. */
+  heal(path) {
+    this.#faults.heal(path);
+  }
+
+  /** No signed address that was given so far is good any more. */
+  expire() {
+    this.#signatures.clear();
   }
 
   /** Forgets faults and counts. */
   reset() {
-    Object.assign(this, { faults: [], requests: [], failures: [] });
+    this.#faults = new Faults();
+    this.#ledger = new Ledger();
+    this.failures = [];
+  }
+
+  /** What was asked, by the request. */
+  get requests() {
+    return this.#ledger.requests;
+  }
+
+  /** What was asked and sent, by the file: see support/ledger.mjs. */
+  get ledger() {
+    return this.#ledger;
+  }
+
+  /** Bytes sent of a file, so far. */
+  sent(name) {
+    return this.#ledger.sent(name);
+  }
+
+  /** Runs of a file's bytes that were sent more than once. */
+  overlaps(name) {
+    return this.#ledger.overlaps(name);
   }
 
   /** Bytes of files sent in answers that have ended, one way or another. */
@@ -99,20 +141,42 @@ export class Hub {
     return found;
   }
 
-  #fault(path, at) {
-    const fault = this.faults.find((f) => path.endsWith(f.path) && f.times > 0 && (f.at ?? at) === at);
-    if (fault) fault.times -= 1;
-    return fault ?? {};
-  }
-
-  #note(request, where) {
-    const note = { where, method: request.method, url: request.url, headers: request.headers, sent: undefined };
-    this.requests.push(note);
+  #note(request, response, where) {
+    const note = this.#ledger.note(request, where);
+    response.on("close", () => { note.over = true; });
     return note;
   }
 
+  /** What a fault does before an answer; true where that was all. */
+  async #instead(request, response, fault) {
+    fault.call?.(request);
+    if (fault.delay) await sleep(fault.delay);
+    await fault.hold;
+    if (fault.noCors) response.removeHeader("Access-Control-Allow-Origin");
+    if (fault.expose !== undefined) response.setHeader("Access-Control-Expose-Headers", fault.expose);
+    if (fault.reset) {
+      request.socket.resetAndDestroy();
+    } else if (fault.stall) {
+      await closed(response);
+    } else if (fault.status) {
+      refuse(response, fault.status, "Told", "told to", fault);
+    } else if (fault.redirect) {
+      const { dead } = this;
+      const address = { loop: request.url, dead: `${dead}/nobody` }[fault.redirect] ?? fault.redirect;
+      response.writeHead(302, { Location: address }).end();
+    } else {
+      return response.destroyed;
+    }
+    return true;
+  }
+
+  #etag(fault, usual) {
+    if (fault.etag === undefined) return usual;
+    return fault.etag === "changing" ? `"${++this.#etags}"` : fault.etag;
+  }
+
   async #hub(request, response) {
-    const note = this.#note(request, "hub");
+    const note = this.#note(request, response, "hub");
     response.setHeader("Access-Control-Allow-Origin", request.headers.origin ?? "*");
     response.setHeader("Access-Control-Expose-Headers", EXPOSED);
     response.setHeader("Vary", "Origin");
@@ -120,73 +184,91 @@ export class Hub {
 
     const path = decodeURIComponent(new URL(request.url, "http://hub").pathname);
     const api = path.match(/^\/api\/models\/(.+?)\/(revision|tree)\/([^/]+)$/);
-    if (api) return this.#api(response, api[1], api[2], api[3]);
-    const file = path.match(/^\/(?:api\/resolve-cache\/models\/)?(.+?)\/(resolve|raw)\/([^/]+)\/(.+)$/);
-    if (!file) return refuse(response, 404, "EntryNotFound", `no such page: ${path}`);
-    const [, repo, how, revision, name] = file;
-    const fault = this.#fault(`${repo}/${name}`, "hub");
-    if (fault.status) return refuse(response, fault.status, "Told", "told to", fault);
-    if (![...this.files.values()].some((f) => f.repo === repo)) return refuse(response, 401, "RepoNotFound", "Repository not found");
-    if (revision !== "main" && revision !== COMMIT) return refuse(response, 404, "RevisionNotFound", "Invalid rev id");
-    const found = this.files.get(`${repo}/${name}`);
+    if (api) return this.#api(request, response, api.slice(1));
+    const parts = path.match(/^\/(?:api\/resolve-cache\/models\/)?(.+?)\/(resolve|raw)\/([^/]+)\/(.+)$/);
+    if (!parts) return refuse(response, 404, "EntryNotFound", `no such page: ${path}`);
+    const [, repo, how, revision, name] = parts;
+    const commit = this.#repos.commit(repo, revision);
+    const found = this.#repos.file(repo, commit, name);
+    const redirects = found?.large && (how === "raw" || !this.#repos.isDirect(repo));
+    const fault = this.#faults.take(`${repo}/${name}`, "hub", asked(request, found?.size ?? Infinity), found && !redirects);
+    if (await this.#instead(request, response, fault)) return undefined;
+    if (!this.#repos.has(repo)) return refuse(response, 401, "RepoNotFound", "Repository not found");
+    if (!commit) return refuse(response, 404, "RevisionNotFound", "Invalid rev id");
     if (!found) return refuse(response, 404, "EntryNotFound", "Entry not found");
 
-    response.setHeader("X-Repo-Commit", COMMIT);
+    if (!fault.noCommit) response.setHeader("X-Repo-Commit", commit);
     response.setHeader("Accept-Ranges", "bytes");
+    const oid = await found.sha256();
     if (found.large && how === "raw") {
-      return response.end(`version https://git-lfs.github.com/spec/v1\noid sha256:${await found.sha256()}\nsize ${found.size}\n`);
+      return response.end(`version https://git-lfs.github.com/spec/v1\noid sha256:${oid}\nsize ${found.size}\n`);
     }
-    if (found.large) {
-      const oid = await found.sha256();
+    if (redirects) {
       response.setHeader("X-Linked-Size", found.size);
       response.setHeader("X-Linked-ETag", `"${oid}"`);
       // No two signed addresses are equal, so that a browser's HTTP cache never resumes a download that a fault cut.
-      const signed = `${this.cdn}/repos/${oid}?file=${encodeURIComponent(found.path)}&Expires=${Math.floor(Date.now() / 1000) + 3600}&Signature=${++this.signed}`;
+      this.#signed += 1;
+      this.#signatures.set(String(this.#signed), { file: found, uses: 0 });
+      const signed = `${this.cdn}/repos/${oid}?file=${encodeURIComponent(found.path)}&Expires=${Math.floor(Date.now() / 1000) + 3600}&Signature=${this.#signed}`;
       return response.writeHead(302, { Location: signed }).end();
     }
     if (this.relativeRedirects && !path.startsWith("/api/")) {
-      return response.writeHead(307, { Location: `/api/resolve-cache/models/${repo}/${how}/${COMMIT}/${name}` }).end();
+      return response.writeHead(307, { Location: `/api/resolve-cache/models/${repo}/${how}/${commit}/${name}` }).end();
     }
-    response.setHeader("ETag", `"${(await found.sha256()).slice(0, 40)}"`);
-    note.sent = await sendBody(request, response, found, fault);
+    return this.#send(request, response, found, fault, note, oid.slice(0, 40));
   }
 
   async #cdn(request, response) {
-    const note = this.#note(request, "cdn");
+    const note = this.#note(request, response, "cdn");
     // The real CDN has answered preflights with an error: so does this one.
     if (request.method === "OPTIONS") return response.writeHead(403).end();
     response.setHeader("Access-Control-Allow-Origin", "*");
     response.setHeader("Access-Control-Expose-Headers", "*");
-    const found = this.files.get(new URL(request.url, "http://cdn").searchParams.get("file"));
-    if (!found) return response.writeHead(403).end("<Error><Code>AccessDenied</Code></Error>");
-    const fault = this.#fault(found.path, "cdn");
-    if (fault.status) return refuse(response, fault.status, "Told", "told to", fault);
+    const signature = this.#signatures.get(new URL(request.url, "http://cdn").searchParams.get("Signature"));
+    if (!signature) return response.writeHead(403, { "Content-Type": "application/xml" }).end(DENIED);
+    const { file } = signature;
+    const fault = this.#faults.take(file.path, "cdn", asked(request, file.size), true);
+    if (signature.uses >= (fault.expireAfter ?? Infinity)) {
+      return response.writeHead(403, { "Content-Type": "application/xml" }).end(DENIED);
+    }
+    signature.uses += 1;
+    if (await this.#instead(request, response, fault)) return undefined;
     response.setHeader("Accept-Ranges", "bytes");
-    response.setHeader("ETag", `"${(await found.sha256()).slice(0, 32)}"`);
-    note.sent = await sendBody(request, response, found, fault);
+    return this.#send(request, response, file, fault, note, (await file.sha256()).slice(0, 32));
   }
 
-  async #api(response, repo, what, revision) {
-    const fault = this.#fault(`api/${repo}/${what}`, "hub");
-    if (fault.status) return refuse(response, fault.status, "Told", "told to", fault);
-    const files = [...this.files.values()].filter((f) => f.repo === repo);
-    if (files.length === 0) return refuse(response, 401, "RepoNotFound", "Repository not found");
-    if (revision !== "main" && revision !== COMMIT) return refuse(response, 404, "RevisionNotFound", "Invalid rev id");
+  async #send(request, response, file, fault, note, hash) {
+    const etag = this.#etag(fault, `"${hash}"`);
+    if (etag !== null) response.setHeader("ETag", etag);
+    note.path = file.path;
+    note.sent = await sendBody(request, response, file, fault, note);
+  }
+
+  async #api(request, response, [repo, what, revision]) {
+    const fault = this.#faults.take(`api/${repo}/${what}`, "api", { start: 0, end: Infinity }, true);
+    if (await this.#instead(request, response, fault)) return undefined;
+    if (fault.body !== undefined) {
+      return response.writeHead(200, { "Content-Type": fault.type ?? "application/json" }).end(fault.body);
+    }
+    if (!this.#repos.has(repo)) return refuse(response, 401, "RepoNotFound", "Repository not found");
+    const commit = this.#repos.commit(repo, revision);
+    if (!commit) return refuse(response, 404, "RevisionNotFound", "Invalid rev id");
+    const files = this.#repos.list(repo, commit);
     const answer = what === "revision"
-      ? { id: repo, sha: COMMIT, siblings: files.map((f) => ({ rfilename: f.name })) }
+      ? { id: repo, sha: commit, siblings: files.map((f) => ({ rfilename: f.name })) }
       : await Promise.all(files.map(async (f) => {
           const oid = await f.sha256();
           const lfs = f.large ? { lfs: { oid, size: f.size, pointerSize: 134 } } : {};
           return { type: "file", oid: oid.slice(0, 40), size: f.size, path: f.name, ...lfs };
         }));
-    response.writeHead(200, { "Content-Type": "application/json; charset=utf-8" }).end(JSON.stringify(answer));
+    return response.writeHead(200, { "Content-Type": "application/json; charset=utf-8" }).end(JSON.stringify(answer));
   }
 }
 
 function refuse(response, status, code, message, { retryAfter } = {}) {
   response.setHeader("X-Error-Code", code);
   response.setHeader("X-Error-Message", message);
-  if (retryAfter !== undefined) response.setHeader("Retry-After", retryAfter);
+  if (retryAfter !== undefined) response.setHeader("Retry-After", retryAfterText(retryAfter));
   if (status === 429) response.setHeader("RateLimit", '"resolvers";r=0;t=120');
   response.writeHead(status, { "Content-Type": "text/plain" }).end(message);
 }
