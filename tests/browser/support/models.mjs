@@ -83,3 +83,67 @@ export function tinyModelWithGpt2Tokenizer() {
     "merges.txt": fixture("gpt2-tokenizer/merges.txt"),
   };
 }
+
+/** A model that is read in one pass: half a megabyte. */
+export const SMALL_CONFIG = { n_embd: 64, n_layer: 3, n_head: 4, n_positions: 32, vocab_size: 320 };
+/** A model that is read in pieces: 30 MB, blocks of 3.2 MB, masks of 1 MB between them. */
+export const LARGE_CONFIG = { n_embd: 256, n_layer: 4, n_head: 4, n_positions: 512, vocab_size: 12000 };
+
+const made = new Map();
+const once = (name, make) => {
+  if (!made.has(name)) made.set(name, make());
+  return made.get(name);
+};
+
+/** The tensors of a large model in the order of OpenAI's own files: by name, mask buffers among them. */
+function largeTensors({ masks = true, seed = 1 } = {}) {
+  const config = { ...CONFIG, ...LARGE_CONFIG };
+  const named = tensors(config, seed);
+  for (let i = 0; masks && i < config.n_layer; i += 1) {
+    const size = config.n_positions;
+    const data = Float32Array.from({ length: size * size }, (_, at) => (at % size <= at / size ? 1 : 0));
+    named.set(`h.${i}.attn.bias`, { dtype: "F32", shape: [1, 1, size, size], data });
+  }
+  return new Map([...named].sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+const largeConfig = () => Buffer.from(JSON.stringify({ ...CONFIG, ...LARGE_CONFIG }));
+
+/** The small model as { name: Buffer }; made once per seed. */
+export function smallModel({ seed = 1 } = {}) {
+  return once(`small ${seed}`, () => tinyModel({ config: SMALL_CONFIG, seed }));
+}
+
+/** The large model as { name: Buffer }: one file; made once per variant. */
+export function largeModel({ masks = true, seed = 1 } = {}) {
+  return once(`large ${masks} ${seed}`, () => ({
+    "config.json": largeConfig(),
+    "model.safetensors": safetensors(largeTensors({ masks, seed })),
+  }));
+}
+
+/** The same in three shards, with their index. */
+export function shardedModel() {
+  return once("sharded", () => {
+    const shardOf = (name) => (/^h\.[01]\./.test(name) ? 1 : /^(h\.|ln_f)/.test(name) ? 2 : 3);
+    const fileName = (shard) => `model-0000${shard}-of-00003.safetensors`;
+    const all = [...largeTensors()];
+    const files = { "config.json": largeConfig() };
+    for (const shard of [1, 2, 3]) files[fileName(shard)] = safetensors(new Map(all.filter(([name]) => shardOf(name) === shard)));
+    const weight_map = Object.fromEntries(all.map(([name]) => [name, fileName(shardOf(name))]));
+    files["model.safetensors.index.json"] = Buffer.from(JSON.stringify({ metadata: {}, weight_map }));
+    return files;
+  });
+}
+
+/** Where each tensor of a safetensors file lies: name -> [first byte, byte after the last] of the file. */
+export function places(file) {
+  const data = 8 + Number(file.readBigUInt64LE(0));
+  const header = JSON.parse(file.subarray(8, data).toString());
+  return new Map(Object.entries(header)
+    .filter(([name]) => name !== "__metadata__")
+    .map(([name, { data_offsets: [begin, end] }]) => [name, [data + begin, data + end]]));
+}
+
+/** The bytes that no model has a use for. */
+export const isMask = (name) => /\.attn\.(masked_)?bias$/.test(name);
