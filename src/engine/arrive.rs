@@ -150,6 +150,10 @@ impl<F: Files, K: Keep> State<F, K> {
 
     /// Plans bytes again that turned out to be no good.
     pub fn plan_again(&mut self, span: &Span) {
+        if self.sources.get(span.file).is_some_and(|source| source.whole.is_some()) {
+            // Its server sends nothing less than all of it.
+            return self.push(Stage::Rows, Job::Whole(span.file));
+        }
         let spans = self.planner.again(span);
         self.push_all(Stage::Rows, spans);
     }
@@ -433,8 +437,10 @@ impl<F: Files, K: Keep> Arrival<F, K> {
         }
     }
 
-    /// Hands what has become whole to those who wait for it. What is damaged is read again, once.
-    pub fn hand_on(&self, state: &mut State<F, K>, file: usize, arrived: Vec<Arrived>) -> Result<()> {
+    /// Hands what has become whole to those who wait for it. What is damaged is read again, once; says whether
+    /// anything was.
+    pub fn hand_on(&self, state: &mut State<F, K>, file: usize, arrived: Vec<Arrived>) -> Result<bool> {
+        let mut damage = false;
         for arrived in arrived {
             match arrived {
                 Arrived::Damaged { span, tensor, at } => {
@@ -448,6 +454,7 @@ impl<F: Files, K: Keep> Arrival<F, K> {
                     }
                     state.damaged.push(span.clone());
                     state.plan_again(&span);
+                    damage = true;
                 }
                 whole => match state.sources.get_mut(file).and_then(|source| source.held.as_mut()) {
                     Some(held) => held.push(whole),
@@ -455,7 +462,7 @@ impl<F: Files, K: Keep> Arrival<F, K> {
                 },
             }
         }
-        Ok(())
+        Ok(damage)
     }
 
     pub fn offer(&self, arrived: Arrived) -> Result<()> {

@@ -136,7 +136,12 @@ impl<F: Files, K: Keep> Arrival<F, K> {
             }
             match self.attempt(&mut course, &mut patience, begun.take(), report).await {
                 Ok(Ended::Done) => return self.finish(course),
-                Ok(Ended::Whole(begun)) => return self.switch_to_whole(file, begun),
+                Ok(Ended::Whole(begun)) => {
+                    if course.hash.is_some() {
+                        self.parts.checked(); // the whole file will be compared instead
+                    }
+                    return self.switch_to_whole(file, begun);
+                }
                 Err(failure) => {
                     let message = failure.error.message.clone();
                     let pause = patience.after(failure)?;
@@ -245,13 +250,16 @@ impl<F: Files, K: Keep> Arrival<F, K> {
             state.stop_keeping(course.file, &error);
         }
         course.at += taken as u64;
-        self.hand_on(state, course.file, arrived)?;
+        if self.hand_on(state, course.file, arrived)? && course.hash.take().is_some() {
+            // What is read again comes apart from this; there is no whole to compare any more.
+            self.parts.checked();
+        }
         Ok(taken)
     }
 
     /// All bytes of a course are here: they are compared with the hub's hash where they are the whole file.
     fn finish(&self, course: Course) -> Result<()> {
-        let Some(hash) = course.hash else { return Ok(()) };
+        let Some(hash) = course.hash else { return self.stop_holding(course.file) };
         let mut guard = self.state.borrow_mut();
         let state = &mut *guard;
         let file = course.file;
@@ -288,6 +296,12 @@ impl<F: Files, K: Keep> Arrival<F, K> {
         state.damaged.push(span.clone());
         state.fetch_again(span);
         Ok(())
+    }
+
+    /// Hands on what was held back, since nothing more can be known of it.
+    fn stop_holding(&self, file: usize) -> Result<()> {
+        let held = self.state.borrow_mut().sources[file].held.take();
+        held.into_iter().flatten().try_for_each(|arrived| self.offer(arrived))
     }
 
     fn switch_to_whole(&self, file: usize, begun: Begun<F>) -> Result<()> {

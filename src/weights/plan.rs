@@ -72,16 +72,22 @@ impl Planner {
         self.index.files.get(file).is_some_and(|file| file.header.file_size <= PIECE)
     }
 
-    /// All wanted bytes of a file that are not yet claimed, in file order.
+    /// All wanted bytes of a small file that are not yet claimed, in file order, with the gaps between them that cost
+    /// less than another request.
     pub fn file(&mut self, number: usize) -> Vec<Span> {
         let Some(file) = self.index.files.get(number) else { return Vec::new() };
         let mut runs: Vec<Range<u64>> = Vec::new();
+        let first = file.header.tensors.first().map_or(0, |tensor| tensor.begin);
         for located in &file.wanted {
             let (begin, end) = (located.info.begin, located.info.end);
             match runs.last_mut() {
-                Some(last) if begin - last.end <= if self.is_small(number) { REQUEST } else { 0 } => last.end = end,
+                Some(last) if begin - last.end <= REQUEST => last.end = end,
+                None if begin - first <= REQUEST => runs.push(first..end),
                 _ => runs.push(begin..end),
             }
+        }
+        if let Some(last) = runs.last_mut().filter(|last| file.header.file_size - last.end <= REQUEST) {
+            last.end = file.header.file_size;
         }
         self.claim(number, runs)
     }
