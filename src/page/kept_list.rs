@@ -78,6 +78,11 @@ impl KeptList {
         self.listeners.replace(vec![clicks, keys]);
     }
 
+    /// The list as a whole, which the reader opens and closes.
+    pub fn element(&self) -> &HtmlElement {
+        &self.root
+    }
+
     /// Shows what is kept.
     pub fn show(&self, kept: &KeptModels) {
         self.root.set_hidden(kept.is_hidden());

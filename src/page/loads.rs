@@ -58,7 +58,12 @@ impl App {
             }
         });
         let weak = Rc::downgrade(self);
+        let small = wish.is_near();
         let on_notice: Rc<dyn Fn(Notice)> = Rc::new(move |notice| {
+            // What comes in a moment may come in any order.
+            if small && notice.kind == NoticeKind::NoRanges {
+                return;
+            }
             if let Some(app) = weak.upgrade().filter(|app| app.is_arriving(number)) {
                 app.models.add_notice(&notice.message, notice.kind == NoticeKind::Retrying);
             }
@@ -80,6 +85,8 @@ impl App {
             // The charts fill block by block while the rest is on its way.
             self.run();
         }
+        // The rows of the text are asked for before everything else is.
+        dom::next_task().await;
         model.ready().await?;
         Ok(model)
     }

@@ -169,6 +169,7 @@ impl ModelPanel {
             Some(ModelEvent::Load(Wish::files(files)))
         });
         on(&self.root, "focusin", |_, _| Some(ModelEvent::Look));
+        on(self.kept.element(), "toggle", |_, _| Some(ModelEvent::Look));
         if let Ok(document) = dom::document() {
             on(&document, "visibilitychange", |_, _| Some(ModelEvent::Look));
         }

@@ -12,17 +12,27 @@ use super::wish::{Origin, Wish};
 use crate::api;
 
 /// Between two looks that nobody asked for, in milliseconds.
-const LOOK_EVERY_MS: f64 = 2000.0;
+const LOOK_EVERY_MS: i32 = 500;
 /// How long a kept model's row stays ticked before it is loaded: arrow keys pass over rows.
 const TICKED_MS: i32 = 400;
 
 impl App {
-    /// Looks again if the last look is a while ago: another tab may have loaded or deleted a model.
+    /// Looks again, soon but not at every step of the keyboard: another tab may have loaded or deleted a model.
     pub fn look_at_kept(self: &Rc<Self>) {
-        let visible = dom::document().is_ok_and(|document| !document.hidden());
-        if visible && dom::now() - self.looked.get().1 > LOOK_EVERY_MS {
-            self.refresh_kept();
+        if dom::document().is_ok_and(|document| document.hidden()) {
+            return;
         }
+        let (number, at) = self.looked.get();
+        if dom::now() - at > f64::from(LOOK_EVERY_MS) {
+            return self.refresh_kept();
+        }
+        let app = self.clone();
+        spawn_local(async move {
+            dom::sleep(LOOK_EVERY_MS).await;
+            if app.looked.get().0 == number {
+                app.refresh_kept();
+            }
+        });
     }
 
     /// Lists what is kept.

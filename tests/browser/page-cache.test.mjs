@@ -227,6 +227,16 @@ test("blocks are named while they arrive, and the charts keep their places", asy
   assert.deepEqual((await places()).map(([, height]) => height), before.map(([, height]) => height), "a plot changed its height");
 });
 
+test("another text can be run while the rest of the token table is arriving", async () => {
+  hub.fault("someone/slow/model.safetensors", { at: "cdn", rate: 300_000 });
+  await chooseRepo("someone/slow");
+  await load(async () => /^The charts are complete/.test(await page.locator("#model-stage").textContent()));
+  await run(page, "Zebras juggle quartz kumquats.");
+  await waitFor("a trace of tokens whose rows were not asked for before", async () =>
+    /kumqu|umqu/.test((await page.locator("#tokens").innerText()).replace(/\s/g, "")) && /^\d+ tokens/.test(await page.locator("#run-status").textContent()));
+  await waitFor("the last byte", ready(/slow/));
+});
+
 test("torn, foreign and other versions' folders are listed and can be deleted", async () => {
   await plant({
     torn: { "about.json": '{"version":1,"key":"https://x', "model.safetensors.data": "x".repeat(5000) },
