@@ -292,9 +292,9 @@ fn an_interrupted_visit_is_taken_up_where_it_stopped() {
         let first = sent(&files);
         let again = large();
         assert_eq!(trace_with(again.clone(), &shelf, ALL, &|_| {}).unwrap(), expected, "after {polls} turns");
-        // What four connections had not finished is lost: a megabyte each, at most.
+        // What four connections had not finished is lost: two megabytes each, at most.
         let both = first + sent(&again);
-        assert!(both <= wanted + (4 << 20), "transfer.rs: {first} bytes, then {} of {wanted}", sent(&again));
+        assert!(both <= wanted + (4 << 21), "transfer.rs: {first} bytes, then {} of {wanted}", sent(&again));
     }
 }
 
@@ -330,7 +330,7 @@ fn a_damaged_shelf_costs_its_own_pieces_and_nothing_else() {
     let files = large();
     assert_eq!(trace_with(files.clone(), &shelf, ALL, &|_| {}).unwrap(), expected);
     let fetched = sent(&files);
-    assert!((1..=1_100_000).contains(&fetched), "pieces.rs: {fetched} bytes were fetched for one damaged piece");
+    assert!((1..=2_200_000).contains(&fetched), "pieces.rs: {fetched} bytes were fetched for one damaged piece");
     let files = large();
     trace_with(files.clone(), &shelf, ALL, &|_| {}).unwrap();
     assert_eq!(sent(&files), 0, "transfer.rs: what was fetched again was not kept");

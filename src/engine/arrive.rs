@@ -104,6 +104,8 @@ pub(super) struct State<F: Files, K: Keep> {
     pub damaged: Vec<Span>,
     /// Bytes that came from the shelf.
     pub cached: u64,
+    /// For what is read from the shelf, piece after piece.
+    pub buffer: Vec<u8>,
     rest_planned: bool,
     wrote_about: bool,
     pub notices: Vec<Notice>,
@@ -207,6 +209,7 @@ impl<F: Files, K: Keep> Arrival<F, K> {
             damaged_once: HashSet::new(),
             damaged: Vec::new(),
             cached: 0,
+            buffer: Vec::new(),
             rest_planned: false,
             wrote_about: false,
             notices: Vec::new(),
@@ -406,6 +409,7 @@ impl<F: Files, K: Keep> Arrival<F, K> {
     /// Closes the shelf's files; says whether everything is on it.
     fn close_files(&self) -> bool {
         let mut state = self.state.borrow_mut();
+        state.buffer = Vec::new();
         let mut all = true;
         for source in &mut state.sources {
             match source.pieces.take() {

@@ -13,12 +13,13 @@ use crate::weights::files::{Asked, Body, Failure};
 use crate::weights::index::Span;
 use crate::weights::retry::Patience;
 use crate::weights::runs::Runs;
-use crate::weights::store::{Extent, Keep, StoreError, Writing};
+use crate::weights::store::{Extent, Keep, StoreError};
 use crate::weights::{Files, WeightsError};
 use crate::{Error, Result};
 
-/// Bytes that the shelf keeps as one: what an interrupted visit may lose per connection.
-const CHUNK: u64 = 1 << 20;
+/// Bytes that the shelf keeps as one, and is written and read at a time: what an interrupted visit may lose per
+/// connection. In private windows every access costs a message to another process.
+const CHUNK: u64 = 2 << 20;
 /// Pauses from this many milliseconds on are told.
 const TOLD_PAUSE: f64 = 1000.0;
 
@@ -33,8 +34,9 @@ struct Course {
     hash: Option<Sha256>,
     /// What the shelf is to keep, in order.
     chunks: VecDeque<Range<u64>>,
-    /// The chunk being written, its end, and how much was known to be damaged when it began.
-    writing: Option<(Writing, u64, usize)>,
+    /// The bytes of the first of them that are here, and how much was known to be damaged when it began.
+    chunk: Vec<u8>,
+    known_damage: usize,
 }
 
 /// How an attempt ended that did not fail.
@@ -53,7 +55,8 @@ impl<F: Files, K: Keep> Arrival<F, K> {
                 let chunks = self.index.files[span.file].cut(&span.bytes, CHUNK).into();
                 let hash = self.hash_of_held(span.file);
                 let (file, at, end) = (span.file, span.bytes.start, span.bytes.end);
-                let course = Course { file, at, end, whole: false, hash, chunks, writing: None };
+                let (chunk, known_damage) = (Vec::new(), 0);
+                let course = Course { file, at, end, whole: false, hash, chunks, chunk, known_damage };
                 self.fetch(course, None, report).await
             }
             Job::Whole(file) => {
@@ -67,7 +70,8 @@ impl<F: Files, K: Keep> Arrival<F, K> {
                     (source.whole.replace(None).flatten(), source.head.len() as u64, hash)
                 };
                 let (end, chunks) = (self.index.files[file].header.file_size, self.chunks_of_file(file));
-                let course = Course { file, at, end, whole: true, hash, chunks, writing: None };
+                let (chunk, known_damage) = (Vec::new(), 0);
+                let course = Course { file, at, end, whole: true, hash, chunks, chunk, known_damage };
                 self.fetch(course, begun, report).await
             }
         }
@@ -103,7 +107,7 @@ impl<F: Files, K: Keep> Arrival<F, K> {
         {
             let mut guard = self.state.borrow_mut();
             let state = &mut *guard;
-            let mut bytes = Vec::new();
+            let mut bytes = std::mem::take(&mut state.buffer);
             let read = match state.sources[file].pieces.as_mut() {
                 Some(pieces) => pieces.read(extent, &mut bytes),
                 None => Ok(false),
@@ -112,6 +116,7 @@ impl<F: Files, K: Keep> Arrival<F, K> {
                 Ok(true) => {
                     let (_, arrived) = state.arrivals.write(file, extent.begin, &bytes)?;
                     state.cached += extent.end - extent.begin;
+                    state.buffer = bytes;
                     self.hand_on(state, file, arrived)?;
                 }
                 other => {
@@ -246,7 +251,6 @@ impl<F: Files, K: Keep> Arrival<F, K> {
         }
         state.sources[course.file].fetched = true;
         if let Err(error) = keep(state, course, bytes) {
-            course.writing = None;
             state.stop_keeping(course.file, &error);
         }
         course.at += taken as u64;
@@ -364,39 +368,36 @@ impl<F: Files, K: Keep> Arrival<F, K> {
     }
 }
 
-/// Writes bytes of a course onto the shelf, chunk by chunk.
+/// Puts bytes of a course onto the shelf, chunk by chunk.
 fn keep<F: Files, K: Keep>(state: &mut State<F, K>, course: &mut Course, bytes: &[u8]) -> Result<(), StoreError> {
-    let known_damage = state.damaged.len();
-    let Some(pieces) = state.sources[course.file].pieces.as_mut() else { return Ok(()) };
+    let Some(pieces) = state.sources[course.file].pieces.as_mut() else {
+        course.chunk = Vec::new();
+        return Ok(());
+    };
     let (mut at, mut bytes) = (course.at, bytes);
-    while !bytes.is_empty() {
-        if course.writing.is_none() {
-            while course.chunks.front().is_some_and(|chunk| chunk.end <= at) {
-                course.chunks.pop_front();
-            }
-            let Some(chunk) = course.chunks.front() else { return Ok(()) };
-            let before = usize::try_from(chunk.start.saturating_sub(at)).unwrap_or(usize::MAX).min(bytes.len());
-            (at, bytes) = (at + before as u64, &bytes[before..]);
-            if bytes.is_empty() || at != chunk.start {
-                return Ok(());
-            }
-            let writing = pieces.begin(chunk.start, chunk.end - chunk.start)?;
-            course.writing = Some((writing, chunk.end, known_damage));
+    while let Some(chunk) = course.chunks.front().filter(|_| !bytes.is_empty()) {
+        let next = chunk.start + course.chunk.len() as u64;
+        let before = usize::try_from(next.saturating_sub(at)).unwrap_or(usize::MAX).min(bytes.len());
+        (at, bytes) = (at + before as u64, &bytes[before..]);
+        if course.chunk.is_empty() {
+            course.known_damage = state.damaged.len();
         }
-        let Some((writing, end, _)) = &mut course.writing else { return Ok(()) };
-        let now = usize::try_from(*end - at).unwrap_or(usize::MAX).min(bytes.len());
-        pieces.write(writing, &bytes[..now])?;
+        let now = usize::try_from(chunk.end - next).unwrap_or(usize::MAX).min(bytes.len());
+        course.chunk.extend_from_slice(&bytes[..now]);
         (at, bytes) = (at + now as u64, &bytes[now..]);
-        if at == *end
-            && let Some((writing, end, known)) = course.writing.take()
-        {
+        if course.chunk.len() as u64 == chunk.end - chunk.start {
             // A tensor of these bytes may have proved damaged meanwhile.
-            let begin = course.chunks.pop_front().map_or(end, |chunk| chunk.start);
-            let damaged = state.damaged[known.min(known_damage)..].iter();
-            let touched = |span: &Span| span.file == course.file && span.bytes.start < end && begin < span.bytes.end;
-            if !damaged.clone().any(touched) {
+            let damaged = &state.damaged[course.known_damage..];
+            let touched = |span: &Span| {
+                span.file == course.file && span.bytes.start < chunk.end && chunk.start < span.bytes.end
+            };
+            if !damaged.iter().any(touched) {
+                let mut writing = pieces.begin(chunk.start, chunk.end - chunk.start)?;
+                pieces.write(&mut writing, &course.chunk)?;
                 pieces.finish(writing)?;
             }
+            course.chunk.clear();
+            course.chunks.pop_front();
         }
     }
     Ok(())

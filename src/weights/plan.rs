@@ -12,7 +12,9 @@ use super::index::{Index, IndexedFile, Located, Span};
 use super::runs::Runs;
 
 /// Bytes of one range request, at most: some seconds of a slow connection, so that little is lost with it.
-pub const PIECE: u64 = 8 << 20;
+pub const PIECE: u64 = 10 << 20;
+/// Files up to this size are read front to back: they are there before any order would matter.
+const SMALL: u64 = 8 << 20;
 /// What a request costs, in bytes that could have come instead: a tenth of a second's wait, shared by four
 /// connections, at a few megabytes a second.
 pub const REQUEST: u64 = 64 << 10;
@@ -69,7 +71,7 @@ impl Planner {
 
     /// Whether a file is so small that it is read front to back, in as few requests as it takes.
     pub fn is_small(&self, file: usize) -> bool {
-        self.index.files.get(file).is_some_and(|file| file.header.file_size <= PIECE)
+        self.index.files.get(file).is_some_and(|file| file.header.file_size <= SMALL)
     }
 
     /// All wanted bytes of a small file that are not yet claimed, in file order, with the gaps between them that cost
