@@ -67,13 +67,15 @@ export class Faults {
 
   /** The fault for an answer about `path` from `at`, which would send the bytes from `start` to `end`;
    *  `sends`: whether it is this answer that sends them, and not one that it redirects to. */
-  take(path, at, { start, end }, sends) {
+  take(path, at, asked, sends) {
     for (const fault of this.#list) {
+      const whole = fault.noRange || fault.gzip;
+      const { start, end } = whole ? { start: 0, end: Infinity } : asked;
       if (!path.endsWith(fault.path) || (fault.at ?? at) !== at || fault.times <= 0) continue;
       if (!sends && !BEFORE.some((key) => key in fault)) continue;
-      if (fault.within && !(fault.within[0] < end && start < fault.within[1])) continue;
+      if (fault.within && !(fault.within[0] < asked.end && asked.start < fault.within[1])) continue;
       if (places(fault).some((place) => place >= end)) continue;
-      if (fault.corrupt && !fault.noRange && !fault.corrupt.some(({ offset }) => offset >= start && offset < end)) continue;
+      if (fault.corrupt && !fault.corrupt.some(({ offset }) => offset >= start && offset < end)) continue;
       if (fault.after > 0) {
         fault.after -= 1;
         continue;

@@ -17,8 +17,8 @@ const MODELS = {
 export const filesOf = (model) => MODELS[model]();
 const idsOf = (model) => (model === "small" ? IDS.small : IDS.large);
 
-/** Longest wait for a load: stalls end after 20 s, patience after a minute. */
-const PATIENCE_MS = 100_000;
+/** Longest wait for a load: a stall counts as one after 20 s. */
+const PATIENCE_MS = 50_000;
 
 /** Loads, traces and reads all of a model in the lab's page. Resolves to { sequences, notices, progress } or to
  *  { code, message, isError, notices, progress }. `options.ready: false` leaves unread what the trace does not need. */
