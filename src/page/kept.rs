@@ -81,7 +81,7 @@ impl Kept {
         let title = self.title();
         match &self.about {
             None => format!("Delete this unfinished download ({})?", format_bytes(self.bytes)),
-            Some(_) => format!("Delete {title}? To use it again, {} come anew.", format_bytes(self.bytes)),
+            Some(_) => format!("Delete {title}? Using it again means downloading {}.", format_bytes(self.bytes)),
         }
     }
 }
@@ -106,7 +106,13 @@ impl KeptModels {
             n => format!("{n} models"),
         };
         match self.room {
-            Some((used, quota)) if quota > 0.0 => format!("{count} · {}", format_room(used, quota)),
+            Some((used, quota)) if quota > 0.0 && self.models.is_empty() => {
+                format!("{count} · {} free", format_bytes((quota - used).max(0.0)))
+            }
+            // Where the line breaks, the numbers stay together.
+            Some((used, quota)) if quota > 0.0 => {
+                format!("{count} · {}", format_room(used, quota).replace(' ', "\u{a0}"))
+            }
             _ if self.models.is_empty() => count,
             _ => format!("{count} · {}", format_bytes(self.models.iter().map(|kept| kept.bytes).sum())),
         }
@@ -115,14 +121,14 @@ impl KeptModels {
     /// The question before all of it is deleted.
     pub fn question(&self) -> String {
         let bytes = format_bytes(self.models.iter().map(|kept| kept.bytes).sum());
-        format!("Delete all {} models ({bytes})? To use them again, they come anew.", self.models.len())
+        format!("Delete all {} models ({bytes})? Using them again means downloading them.", self.models.len())
     }
 
     /// What the open list says below its rows.
     pub fn note(&self) -> &'static str {
         match (self.models.is_empty(), self.available) {
             (true, _) => "Models that you download are kept here, so that your next visit needs no download.",
-            (false, true) => "Only this browser has these files. Deleting them costs a new download, nothing else.",
+            (false, true) => "Deleting a model costs a new download, nothing else.",
             (false, false) => "This window keeps nothing new.",
         }
     }
@@ -209,11 +215,11 @@ mod tests {
     #[test]
     fn the_storage_line_counts_models_and_room() {
         let mut all = KeptModels { room: Some((0.0, 61e9)), available: true, ..KeptModels::default() };
-        assert_eq!(all.summary(), "nothing yet · 0 bytes of 61 GB");
+        assert_eq!(all.summary(), "nothing yet · 61 GB free");
         assert!(!all.is_hidden() && KeptModels::default().is_hidden());
         all.models = vec![kept("a/b", 498e6, 1, true), kept("c/d", 2e6, 1, true)];
         all.room = Some((551e6, 61e9));
-        assert_eq!(all.summary(), "2 models · 0.55 of 61 GB");
+        assert_eq!(all.summary(), "2 models · 0.55\u{a0}of\u{a0}61\u{a0}GB");
         all.room = None;
         assert_eq!(all.summary(), "2 models · 500 MB");
         assert_eq!(format_room(2e6, 61e9), "2 MB of 61 GB");
