@@ -2,17 +2,15 @@
 //! May depend on: `model`, `weights`, `trace`, `protocol`, `error`; on wasm32 `worker` also on web-sys.
 //! Must never know: charts, the DOM, the page's controls.
 //!
-//! [`load`] opens a model; its loop (`arrive`, `transfer`) reads what [`demand`] asks for into [`parts`], which
+//! [`load`] opens a model; its loop reads what [`demand`] asks for into [`parts`], which
 //! hands rows and blocks out as they arrive; [`run`] takes sequences
 //! through them under the eye of `trace::probe`; `worker` is the message loop around both.
 
-mod arrive;
 pub mod demand;
 pub mod load;
 pub mod memory;
 pub mod parts;
 pub mod run;
-mod transfer;
 
 #[cfg(target_arch = "wasm32")]
 pub mod worker;

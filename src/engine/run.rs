@@ -89,8 +89,7 @@ pub async fn run(
         runs.push((x, recorder));
     }
     for layer in 0..parts.config.n_layer {
-        let arriving =
-            parts.blocks_ready() < parts.config.n_layer || (wants_unembedding && !parts.has_unembedding());
+        let arriving = parts.blocks_ready() < parts.config.n_layer || (wants_unembedding && !parts.has_unembedding());
         let block = parts.block(layer).await?;
         for (x, recorder) in &mut runs {
             *x = block.forward(x, recorder)?;

@@ -1,6 +1,7 @@
 //! Bytes to tensors: takes the bytes of the model's files as they come, from anywhere and in any order, and
 //! gives each wanted tensor once it is whole; of the two tables also the rows that were asked for.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
@@ -171,10 +172,10 @@ impl Arrivals {
                 return Ok(left);
             }
         }
-        if !self.fills.contains_key(&key) {
-            self.fills.insert(key, new_fill(located)?);
-        }
-        let Some(fill) = self.fills.get_mut(&key) else { return Ok(left) };
+        let fill = match self.fills.entry(key) {
+            Entry::Occupied(fill) => fill.into_mut(),
+            Entry::Vacant(room) => room.insert(new_fill(located)?),
+        };
         let (taken, new) = fill.write(here - located.info.begin, &bytes[..left]);
         self.received += new;
         if here + taken as u64 >= located.info.end || fill.is_full() {
@@ -252,7 +253,10 @@ impl Arrivals {
 
     /// Whether every wanted tensor of a file is whole.
     pub fn has_all_of(&self, file: usize) -> bool {
-        self.index.files.get(file).is_some_and(|f| (0..f.wanted.len()).all(|number| self.done.contains(&(file, number))))
+        self.index
+            .files
+            .get(file)
+            .is_some_and(|f| (0..f.wanted.len()).all(|number| self.done.contains(&(file, number))))
     }
 
     /// Whether every wanted tensor is whole.

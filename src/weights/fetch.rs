@@ -169,9 +169,14 @@ fn refusal(
             Err(Failure::lasting(WeightsError::NotFound { url: url.into(), why }))
         }
         416 => {
-            let found = header(&response.headers(), "content-range").and_then(|text| text.rsplit('/').next()?.parse().ok());
+            let found =
+                header(&response.headers(), "content-range").and_then(|text| text.rsplit('/').next()?.parse().ok());
             let expected = bytes.map_or(0, |bytes| bytes.end);
-            Err(Failure::passing(WeightsError::CorruptDownload { file: url.into(), expected, found: found.unwrap_or(0) }))
+            Err(Failure::passing(WeightsError::CorruptDownload {
+                file: url.into(),
+                expected,
+                found: found.unwrap_or(0),
+            }))
         }
         429 => {
             let seconds = header(&response.headers(), "retry-after").and_then(|text| seconds_of(&text));
@@ -306,9 +311,8 @@ impl Body for BrowserBody {
     async fn next(&mut self) -> Asked<Option<Vec<u8>>> {
         let Some(reader) = &self.reader else { return Ok(None) };
         let _timer = self.exchange.watch();
-        let broke = |why: JsValue| {
-            self.exchange.broken(&format!("the connection broke after {} bytes", self.taken), &why)
-        };
+        let broke =
+            |why: JsValue| self.exchange.broken(&format!("the connection broke after {} bytes", self.taken), &why);
         let answer = JsFuture::from(reader.read()).await.map_err(broke)?;
         if Reflect::get(&answer, &"done".into()).is_ok_and(|done| done.is_truthy()) {
             self.exchange.finished.set(true);

@@ -93,9 +93,8 @@ impl Fill {
     pub fn first_not_finite(&self) -> Option<u64> {
         const EXPONENT: u32 = 0x7f80_0000;
         // In strides that the compiler turns into vector instructions.
-        let stride = |values: &[f32]| {
-            values.iter().fold(false, |found, value| found | (value.to_bits() & EXPONENT == EXPONENT))
-        };
+        let stride =
+            |values: &[f32]| values.iter().fold(false, |found, value| found | (value.to_bits() & EXPONENT == EXPONENT));
         let chunk = self.values.chunks(1024).position(stride)?;
         let within = self.values[chunk * 1024..].iter().position(|value| !value.is_finite())?;
         Some(((chunk * 1024 + within) * self.dtype.size()) as u64)

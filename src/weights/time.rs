@@ -43,8 +43,7 @@ impl Timer {
     pub fn new(milliseconds: f64, then: impl FnMut() + 'static) -> Timer {
         let callback = Closure::new(then);
         let function: &Function = callback.as_ref().unchecked_ref();
-        let handle =
-            scope().set_timeout_with_callback_and_timeout_and_arguments_0(function, milliseconds as i32).ok();
+        let handle = scope().set_timeout_with_callback_and_timeout_and_arguments_0(function, milliseconds as i32).ok();
         Timer { handle, _callback: callback }
     }
 }

@@ -15,9 +15,9 @@ use residual_stream::model::checkpoint::wanted;
 use residual_stream::model::{Config, Gpt2};
 use residual_stream::weights::arrivals::{Arrivals, Arrived};
 use residual_stream::weights::files::{Again, Answer, Asked, Body, Failure, Stamp, Version};
-use residual_stream::weights::store::{About, Identity, Keep, MemoryDisk, Pieces, StoreError};
 use residual_stream::weights::index::Index;
 use residual_stream::weights::plan::Table;
+use residual_stream::weights::store::{About, Identity, Keep, MemoryDisk, Pieces, StoreError};
 use residual_stream::weights::{Files, Header};
 use residual_stream::{Code, Error};
 
@@ -42,6 +42,9 @@ pub enum Fault {
     Etag(&'static str),
 }
 
+/// What was asked for, or sent: a file's name and which of its bytes.
+pub type Log<T> = Rc<RefCell<Vec<(String, T)>>>;
+
 /// Files by name, in pieces of at most `piece` bytes, from a server that misbehaves when told to.
 #[derive(Clone)]
 pub struct Memory {
@@ -59,9 +62,9 @@ pub struct Memory {
     /// What goes wrong with every answer for weights after those.
     pub always: Option<Fault>,
     /// Every request: name, and bytes asked for.
-    pub requests: Rc<RefCell<Vec<(String, Option<Range<u64>>)>>>,
+    pub requests: Log<Option<Range<u64>>>,
     /// Bytes of weights that were sent, by the place in their file.
-    pub sent: Rc<RefCell<Vec<(String, Range<u64>)>>>,
+    pub sent: Log<Range<u64>>,
 }
 
 impl Default for Memory {
@@ -214,7 +217,7 @@ pub struct MemoryBody {
     piece: usize,
     slow: bool,
     breaks: bool,
-    sent: Option<(Rc<RefCell<Vec<(String, Range<u64>)>>>, String)>,
+    sent: Option<(Log<Range<u64>>, String)>,
 }
 
 impl Body for MemoryBody {

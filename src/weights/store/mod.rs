@@ -46,8 +46,7 @@ pub trait Keep {
     ///
     /// # Errors
     /// `Busy` where another tab has them open, `Full`, `Broken`.
-    fn pieces(&self, name: &str, identity: &Identity)
-    -> impl Future<Output = Result<Pieces<Self::Disk>, StoreError>>;
+    fn pieces(&self, name: &str, identity: &Identity) -> impl Future<Output = Result<Pieces<Self::Disk>, StoreError>>;
 
     /// Removes all of it.
     fn clear(&self) -> impl Future<Output = ()>;

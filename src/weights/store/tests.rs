@@ -35,7 +35,7 @@ fn check(pieces: &mut Pieces<MemoryDisk>) -> usize {
         assert!(!read || into == bytes(extent.begin, extent.end), "pieces.rs: other bytes for {extent:?}");
         read
     };
-    extents.iter().copied().collect::<Vec<_>>().iter().map(intact).filter(|&read| read).count()
+    extents.iter().map(intact).filter(|&read| read).count()
 }
 
 #[test]
@@ -135,7 +135,7 @@ proptest! {
                     let number = pick % under_way.len();
                     let (writing, at, end) = &mut under_way[number];
                     let to = (*at + 11).min(*end);
-                    if pieces.write(writing, &bytes(*at, to)).is_ok() { *at = to; } else { drop(under_way.remove(number)); }
+                    if pieces.write(writing, &bytes(*at, to)).is_ok() { *at = to; } else { under_way.remove(number); }
                 }
                 3 if !under_way.is_empty() => {
                     let (writing, ..) = under_way.remove(pick % under_way.len());

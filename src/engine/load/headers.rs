@@ -1,131 +1,29 @@
-//! Loading: from a model's files to its parts, in two steps. [`open`] reads settings, tokenizer and the
-//! index of tensors, and finds out whether the model can be run at all; [`Loading::serve`] reads what is wanted.
+//! Which weights files there are, and the header of each: from the shelf, or by two small range requests.
 
-use std::rc::Rc;
-
+use super::queue::{Begun, Source};
+use super::{INDEX, ONE_FILE, absent};
+use crate::Result;
+use crate::model::ModelError;
+use crate::model::checkpoint::{Wanted, plain_name};
+use crate::weights::WeightsError;
+use crate::weights::files::{Failure, Files};
+use crate::weights::header::Header;
+use crate::weights::retry::Patience;
+use crate::weights::store::{Disk, Extent, Keep, Pieces, StoreError};
+use crate::weights::visit::{Visit, no_header, read_exactly};
 use serde_json::Value;
 
-use super::arrive::{Arrival, Source};
-use super::parts::Parts;
-use crate::model::checkpoint::{Wanted, plain_name, wanted};
-use crate::model::{Config, ModelError, Tokenizer};
-use crate::protocol::{Notice, Phase, Progress};
-use crate::weights::files::{Answer, Failure, Files};
-use crate::weights::header::Header;
-use crate::weights::index::{Index, refuse_too_large};
-use crate::weights::retry::Patience;
-use crate::weights::store::{Extent, Keep, Pieces};
-use crate::weights::visit::{Visit, no_header, read_exactly};
-use crate::weights::WeightsError;
-use crate::{Code, Error, Result};
-
-const ONE_FILE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
-
-/// What loading says of itself.
-#[derive(Clone, Debug, PartialEq)]
-pub enum News {
-    /// It goes on.
-    Progress(Progress),
-    /// Something the reader should know.
-    Notice(Notice),
-}
-
-/// A model that is arriving: runnable, block by block, while [`Loading::serve`] reads on.
-pub struct Loading<F: Files, K: Keep> {
-    /// `config.json` as it is, for those who want other settings than [`Config`] has.
-    pub config_json: String,
-    /// Splits text; `None` where the model came without one.
-    pub tokenizer: Option<Tokenizer>,
-    /// Where blocks arrive.
-    pub parts: Rc<Parts>,
-    /// Bytes of all wanted tensors, as their files have them.
-    pub weights_bytes: u64,
-    arrival: Arrival<F, K>,
-}
-
-/// Reads settings, tokenizer and tensor index. `parallel` is the number of requests at a time.
-///
-/// # Errors
-/// Everything that can be known before the bulk of the bytes: `BadConfig`, `NotGpt2`, `BadTokenizer`, `NotFound`,
-/// `BadSafetensors`, `MissingTensor`, `ShapeMismatch`, `UnsupportedDtype`, `OutOfMemory`, and the network's own.
-pub async fn open<F: Files, K: Keep>(
-    files: F,
-    keep: Option<K>,
-    parallel: usize,
-    report: &impl Fn(News),
-) -> Result<Loading<F, K>> {
-    let visit = Visit::begin(files, keep).await;
-    let small = |phase, bytes: usize| {
-        let (loaded, total) = (bytes as f64, bytes as f64);
-        report(News::Progress(Progress { phase, loaded, total, cached: 0.0, memory: 0.0, blocks_ready: 0 }));
-    };
-    let config_json = visit.small("config.json").await?.ok_or_else(|| absent(&visit.files, "config.json"))?;
-    small(Phase::Config, config_json.len());
-    let config = Config::from_json(&config_json)?;
-    let wanted = wanted(&config);
-    refuse_too_large(&wanted)?;
-    let config_json = String::from_utf8(config_json).map_err(|why| ModelError::BadConfig(why.to_string()))?;
-    let (tokenizer, bytes) = read_tokenizer(&visit).await?;
-    small(Phase::Tokenizer, bytes);
-
-    let files = read_headers(&visit, &wanted).await?;
-    let headers = files.iter().map(|file| (file.source.name.clone(), file.header.clone())).collect();
-    let index = Index::new(&wanted, headers)?;
-    for file in &files {
-        within_file(file)?;
-    }
-    for notice in visit.take_notices() {
-        report(News::Notice(notice));
-    }
-    let parts = Rc::new(Parts::new(config));
-    let weights_bytes = index.wanted_bytes();
-    let sources = files.into_iter().map(|file| file.source).collect();
-    let arrival = Arrival::new(visit, index, sources, parts.clone(), parallel)?;
-    Ok(Loading { config_json, tokenizer, parts, weights_bytes, arrival })
-}
-
-impl<F: Files, K: Keep> Loading<F, K> {
-    /// Reads the blocks, and what runs ask for besides; ends when everything is here, which it is only if
-    /// everything is asked for ([`super::demand::Demand::everything`]). Those who wait for a part learn of a
-    /// failure through [`Parts`] too.
-    ///
-    /// # Errors
-    /// `CorruptDownload` for bytes that are not what they should be, and whatever reading brings up.
-    pub async fn serve(&self, report: &impl Fn(News)) -> Result<()> {
-        self.arrival.serve(report).await.inspect_err(|error| self.parts.fail(error.clone()))
-    }
-
-    /// Reads everything.
-    ///
-    /// # Errors
-    /// Those of [`Loading::serve`].
-    pub async fn finish(&self, report: &impl Fn(News)) -> Result<()> {
-        self.parts.demand.everything();
-        self.serve(report).await
-    }
-}
-
-async fn read_tokenizer<F: Files, K: Keep>(visit: &Visit<F, K>) -> Result<(Option<Tokenizer>, usize)> {
-    if let Some(json) = visit.small("tokenizer.json").await? {
-        return Ok((Some(Tokenizer::from_json(&json)?), json.len()));
-    }
-    let Some(vocab) = visit.small("vocab.json").await? else { return Ok((None, 0)) };
-    let Some(merges) = visit.small("merges.txt").await? else {
-        let why = "there is a vocab.json, but no merges.txt beside it".into();
-        return Err(ModelError::BadTokenizer { file: "merges.txt", why }.into());
-    };
-    Ok((Some(Tokenizer::from_vocab_and_merges(&vocab, &merges)?), vocab.len() + merges.len()))
-}
-
 /// A weights file whose header is read.
-struct Opened<F: Files, K: Keep> {
-    header: Header,
-    source: Source<F, K>,
+pub(super) struct Opened<F: Files, K: Keep> {
+    pub header: Header,
+    pub source: Source<F, K>,
 }
 
 /// The headers of all weights files.
-async fn read_headers<F: Files, K: Keep>(visit: &Visit<F, K>, wanted: &[Wanted]) -> Result<Vec<Opened<F, K>>> {
+pub(super) async fn read_headers<F: Files, K: Keep>(
+    visit: &Visit<F, K>,
+    wanted: &[Wanted],
+) -> Result<Vec<Opened<F, K>>> {
     let kept = visit.kept_files();
     let names = match visit.files.weight_files() {
         Some(names) => names,
@@ -174,7 +72,7 @@ async fn read_header<F: Files, K: Keep>(visit: &Visit<F, K>, name: &str) -> Resu
     }
 }
 
-fn kept_header<D: crate::weights::store::Disk>(pieces: &mut Pieces<D>) -> Option<Vec<u8>> {
+fn kept_header<D: Disk>(pieces: &mut Pieces<D>) -> Option<Vec<u8>> {
     let first: Extent = pieces.extents().into_iter().find(|extent| extent.begin == 0)?;
     let mut bytes = Vec::new();
     let intact = pieces.read(first, &mut bytes).ok()?;
@@ -223,17 +121,14 @@ async fn ask_header<F: Files, K: Keep>(
     Ok(Some(Opened { header, source }))
 }
 
-fn keep_header<D: crate::weights::store::Disk>(
-    pieces: &mut Pieces<D>,
-    bytes: &[u8],
-) -> std::result::Result<(), crate::weights::store::StoreError> {
+fn keep_header<D: Disk>(pieces: &mut Pieces<D>, bytes: &[u8]) -> std::result::Result<(), StoreError> {
     let mut writing = pieces.begin(0, bytes.len() as u64)?;
     pieces.write(&mut writing, bytes)?;
     pieces.finish(writing)
 }
 
 /// Refuses a file whose header speaks of bytes beyond its end, or not of all its bytes.
-fn within_file<F: Files, K: Keep>(file: &Opened<F, K>) -> Result<()> {
+pub(super) fn within_file<F: Files, K: Keep>(file: &Opened<F, K>) -> Result<()> {
     let (expected, found) = (file.header.file_size, file.source.identity.size.unwrap_or(file.header.file_size));
     // A length that comes with a whole file may be that of another encoding of it.
     if found == expected || file.source.whole.is_some() {
@@ -269,20 +164,4 @@ fn read_index(bytes: &[u8], wanted: &[Wanted]) -> Result<Vec<String>> {
     }
     names.sort();
     Ok(names)
-}
-
-/// An answer that has begun: the bytes that were read of it and not used yet, and the place of the first of them.
-pub(super) struct Begun<F: Files> {
-    pub answer: Answer<F::Body>,
-    pub rest: Vec<u8>,
-    pub at: u64,
-}
-
-pub(super) fn absent(files: &impl Files, name: &str) -> Error {
-    let hint = if name == ONE_FILE {
-        ", nor model.safetensors.index.json; is the model there in safetensors form?"
-    } else {
-        "."
-    };
-    Error::new(Code::NotFound, format!("{}: there is no {name}{hint}", files.place()))
 }

@@ -6,16 +6,18 @@ use std::ops::Range;
 
 use sha2::{Digest, Sha256};
 
-use super::arrive::{Arrival, Job, State};
-use super::load::{Begun, News, absent};
+use super::arrive::Arrival;
+use super::queue::{Begun, Job, State};
+use super::{News, absent};
+use crate::Result;
 use crate::protocol::NoticeKind;
 use crate::weights::files::{Asked, Body, Failure};
 use crate::weights::index::Span;
+use crate::weights::plan::Table;
 use crate::weights::retry::Patience;
 use crate::weights::runs::Runs;
 use crate::weights::store::{Extent, Keep, StoreError};
 use crate::weights::{Files, WeightsError};
-use crate::{Error, Result};
 
 /// Bytes that the shelf keeps as one, and is written and read at a time: what an interrupted visit may lose per
 /// connection. In private windows every access costs a message to another process.
@@ -24,14 +26,14 @@ const CHUNK: u64 = 2 << 20;
 const TOLD_PAUSE: f64 = 1000.0;
 
 /// Bytes under way, and what is done with them besides arriving.
-struct Course {
-    file: usize,
+pub(super) struct Course {
+    pub file: usize,
     /// The next byte.
     at: u64,
     end: u64,
     /// Whether this reads a whole file front to back.
     whole: bool,
-    hash: Option<Sha256>,
+    pub hash: Option<Sha256>,
     /// What the shelf is to keep, in order.
     chunks: VecDeque<Range<u64>>,
     /// The bytes of the first of them that are here, and how much was known to be damaged when it began.
@@ -50,7 +52,7 @@ impl<F: Files, K: Keep> Arrival<F, K> {
     /// Does one job.
     pub(super) async fn transfer(&self, job: Job, report: &impl Fn(News)) -> Result<()> {
         match job {
-            Job::Kept(file, extent) => self.from_shelf(file, extent).await,
+            Job::Kept(file, extent) => self.take_from_shelf(file, extent).await,
             Job::Fetch(span) => {
                 let chunks = self.index.files[span.file].cut(&span.bytes, CHUNK).into();
                 let hash = self.hash_of_held(span.file);
@@ -81,9 +83,7 @@ impl<F: Files, K: Keep> Arrival<F, K> {
     fn hash_of_held(&self, file: usize) -> Option<Sha256> {
         let state = self.state.borrow();
         let source = state.sources.get(file)?;
-        if source.held.is_none() {
-            return None;
-        }
+        source.held.as_ref()?;
         self.parts.checking();
         Some(Sha256::new_with_prefix(&source.head))
     }
@@ -103,7 +103,7 @@ impl<F: Files, K: Keep> Arrival<F, K> {
         missing.iter().flat_map(|run| indexed.cut(run, CHUNK)).collect()
     }
 
-    async fn from_shelf(&self, file: usize, extent: Extent) -> Result<()> {
+    async fn take_from_shelf(&self, file: usize, extent: Extent) -> Result<()> {
         {
             let mut guard = self.state.borrow_mut();
             let state = &mut *guard;
@@ -227,19 +227,6 @@ impl<F: Files, K: Keep> Arrival<F, K> {
         }
     }
 
-    /// Whether the server still speaks of the same file.
-    fn check_stamp(&self, file: usize, stamp: &crate::weights::files::Stamp) -> Asked<()> {
-        let state = self.state.borrow();
-        let source = &state.sources[file];
-        let known = crate::weights::files::Stamp { etag: source.identity.etag.clone(), size: source.identity.size };
-        // After a load from the shelf alone there may be no ETag to compare with.
-        if stamp.agrees_with(&known) {
-            Ok(())
-        } else {
-            Err(Failure::lasting(WeightsError::Changed { file: source.name.clone() }))
-        }
-    }
-
     /// Takes the next bytes of a course; returns how many.
     fn feed(&self, course: &mut Course, bytes: &[u8]) -> Result<usize> {
         let mut guard = self.state.borrow_mut();
@@ -261,53 +248,6 @@ impl<F: Files, K: Keep> Arrival<F, K> {
         Ok(taken)
     }
 
-    /// All bytes of a course are here: they are compared with the hub's hash where they are the whole file.
-    fn finish(&self, course: Course) -> Result<()> {
-        let Some(hash) = course.hash else { return self.stop_holding(course.file) };
-        let mut guard = self.state.borrow_mut();
-        let state = &mut *guard;
-        let file = course.file;
-        let found = hex(&hash.finalize());
-        let source = &mut state.sources[file];
-        let held = source.held.take();
-        let expected = source.sha256.clone().unwrap_or_default();
-        if found == expected {
-            source.fetched = false; // nothing is left to be compared
-            self.parts.checked();
-            for arrived in held.into_iter().flatten() {
-                self.offer(arrived)?;
-            }
-            return Ok(());
-        }
-        let bytes = source.head.len() as u64..self.index.files[file].header.file_size;
-        if let Some(pieces) = &mut source.pieces {
-            let _ = pieces.forget(Extent { begin: bytes.start, end: bytes.end });
-        }
-        let name = source.name.clone();
-        // Of a file that was held back nothing has been made: it is read once more.
-        if held.is_none() || !state.damaged_once.insert(format!("file {name}")) {
-            return Err(WeightsError::WrongHash { file: name, expected, found }.into());
-        }
-        self.parts.checked(); // and is checked anew
-        state.sources[file].held = Some(Vec::new());
-        state.arrivals.forget_file(file);
-        for located in &self.index.files[file].wanted {
-            if let Some(table) = crate::weights::plan::Table::of(&located.name) {
-                state.arrivals.expect_table(table)?;
-            }
-        }
-        let span = Span { file, bytes };
-        state.damaged.push(span.clone());
-        state.fetch_again(span);
-        Ok(())
-    }
-
-    /// Hands on what was held back, since nothing more can be known of it.
-    fn stop_holding(&self, file: usize) -> Result<()> {
-        let held = self.state.borrow_mut().sources[file].held.take();
-        held.into_iter().flatten().try_for_each(|arrived| self.offer(arrived))
-    }
-
     fn switch_to_whole(&self, file: usize, begun: Begun<F>) -> Result<()> {
         let mut guard = self.state.borrow_mut();
         let state = &mut *guard;
@@ -315,7 +255,7 @@ impl<F: Files, K: Keep> Arrival<F, K> {
             return Ok(());
         }
         for located in &self.index.files[file].wanted {
-            if let Some(table) = crate::weights::plan::Table::of(&located.name) {
+            if let Some(table) = Table::of(&located.name) {
                 let arrived = state.arrivals.expect_table(table)?;
                 self.hand_on(state, file, arrived)?;
             }
@@ -324,47 +264,6 @@ impl<F: Files, K: Keep> Arrival<F, K> {
         let place = self.visit.files.place();
         state.notice(NoticeKind::NoRanges, format!("{place} does not send parts of files: it is read front to back."));
         Ok(())
-    }
-
-    /// Compares a file that arrived in parts, and is on the shelf as a whole, with the hub's hash.
-    pub(super) async fn verify_kept(&self, file: usize) -> Result<()> {
-        let (mut hash, extents, expected) = {
-            let state = self.state.borrow();
-            let source = &state.sources[file];
-            let (Some(pieces), Some(expected), true) = (&source.pieces, &source.sha256, source.fetched) else {
-                return Ok(());
-            };
-            let mut at = source.head.len() as u64;
-            let extents: Vec<Extent> = pieces.extents().into_iter().filter(|extent| extent.begin >= at).collect();
-            for extent in &extents {
-                if extent.begin != at {
-                    return Ok(()); // Only parts were read: there is no hash of those.
-                }
-                at = extent.end;
-            }
-            if at != self.index.files[file].header.file_size {
-                return Ok(());
-            }
-            (Sha256::new_with_prefix(&source.head), extents, expected.clone())
-        };
-        let mut bytes = Vec::new();
-        for extent in extents {
-            {
-                let mut state = self.state.borrow_mut();
-                let source = &mut state.sources[file];
-                match source.pieces.as_mut().map(|pieces| pieces.read(extent, &mut bytes)) {
-                    Some(Ok(true)) => hash.update(&bytes),
-                    _ => return Ok(()), // The storage fails; the tensors do not depend on it.
-                }
-            }
-            self.visit.files.turn().await;
-        }
-        let found = hex(&hash.finalize());
-        if found == expected {
-            return Ok(());
-        }
-        let name = self.index.files[file].name.clone();
-        Err(Error::from(WeightsError::WrongHash { file: name, expected, found }))
     }
 }
 
@@ -388,9 +287,8 @@ fn keep<F: Files, K: Keep>(state: &mut State<F, K>, course: &mut Course, bytes: 
         if course.chunk.len() as u64 == chunk.end - chunk.start {
             // A tensor of these bytes may have proved damaged meanwhile.
             let damaged = &state.damaged[course.known_damage..];
-            let touched = |span: &Span| {
-                span.file == course.file && span.bytes.start < chunk.end && chunk.start < span.bytes.end
-            };
+            let touched =
+                |span: &Span| span.file == course.file && span.bytes.start < chunk.end && chunk.start < span.bytes.end;
             if !damaged.iter().any(touched) {
                 let mut writing = pieces.begin(chunk.start, chunk.end - chunk.start)?;
                 pieces.write(&mut writing, &course.chunk)?;
@@ -401,8 +299,4 @@ fn keep<F: Files, K: Keep>(state: &mut State<F, K>, course: &mut Course, bytes: 
         }
     }
     Ok(())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
