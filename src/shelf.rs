@@ -58,11 +58,12 @@ pub struct About {
 /// spelled alike.
 pub fn folder_name(key: &str) -> String {
     let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
-    let readable: String = key.trim_start_matches(|c: char| !c.is_ascii_alphanumeric()).chars().map(safe).take(60).collect();
+    let readable: String =
+        key.trim_start_matches(|c: char| !c.is_ascii_alphanumeric()).chars().map(safe).take(60).collect();
     // FNV-1a, 64 bits.
-    let hash = key.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let hash = key
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
     format!("{readable}-{hash:016x}")
 }
 

@@ -83,7 +83,9 @@ fn twice(files: &Memory) -> u64 {
 fn passing_faults_end_in_the_right_trace() {
     let nan = f32::NAN.to_le_bytes().to_vec();
     let end = large().files["model.safetensors"].len();
-    for base in [large as fn() -> Memory, || model(SMALL), || vouched(model(SMALL)), || Memory { ranges: false, ..large() }] {
+    for base in
+        [large as fn() -> Memory, || model(SMALL), || vouched(model(SMALL)), || Memory { ranges: false, ..large() }]
+    {
         let expected = trace(base()).unwrap();
         let size = base().files["model.safetensors"].len();
         // The first two answers are the header's; the others are pieces.
@@ -235,10 +237,18 @@ fn the_first_point_is_shown_before_the_second_block_is_asked_for() {
     let (ran, loaded) = together(run(&parts, None, start, ALL, &NoBreath, seen), loading.finish(&|_| {}));
     loaded.unwrap();
     let shown = index.into_inner();
-    assert_eq!(shown.iter().map(|(layers, _)| *layers).collect::<Vec<_>>(), [1, 2, 3], "run.rs: a partial trace per block");
+    assert_eq!(
+        shown.iter().map(|(layers, _)| *layers).collect::<Vec<_>>(),
+        [1, 2, 3],
+        "run.rs: a partial trace per block"
+    );
     assert_eq!(ran.unwrap(), trace(large()).unwrap());
     // Settings, three that are not there, the header's two, then rows of two tables and the first block.
-    let before_first = requests.borrow()[..shown[0].1].iter().filter_map(|(_, range)| range.clone()).map(|r| r.end - r.start).sum::<u64>();
+    let before_first = requests.borrow()[..shown[0].1]
+        .iter()
+        .filter_map(|(_, range)| range.clone())
+        .map(|r| r.end - r.start)
+        .sum::<u64>();
     let block = entries(LARGE).iter().filter(|e| e.name.starts_with("h.0.")).map(|e| e.bytes.len() as u64).sum::<u64>();
     assert!(before_first < block + 200_000, "arrive.rs: {before_first} bytes were asked for before the first point");
 }
@@ -259,7 +269,8 @@ fn a_second_visit_asks_for_no_weights() {
         assert_eq!(sent(&files), 0, "visit.rs: weights were fetched again");
         assert!(cached.into_inner() > 1000.0);
         // Nobody answers at all.
-        let offline = Memory { files: Default::default(), version: Version { offline: true, ..Default::default() }, ..base() };
+        let offline =
+            Memory { files: Default::default(), version: Version { offline: true, ..Default::default() }, ..base() };
         if base().version.commit.is_some() {
             assert_eq!(trace_with(offline, &shelf, ALL, &|_| {}).unwrap(), expected, "visit.rs: offline");
         }

@@ -13,7 +13,8 @@ use residual_stream::weights::runs::Runs;
 use residual_stream::weights::{Header, TensorInfo};
 
 /// GPT-2 124M, as its `config.json` says.
-const GPT2: &str = r#"{"model_type":"gpt2","vocab_size":50257,"n_positions":1024,"n_embd":768,"n_layer":12,"n_head":12}"#;
+const GPT2: &str =
+    r#"{"model_type":"gpt2","vocab_size":50257,"n_positions":1024,"n_embd":768,"n_layer":12,"n_head":12}"#;
 
 fn all_wanted(config: &str) -> Vec<Wanted> {
     wanted(&Config::from_json(config.as_bytes()).unwrap())
@@ -21,7 +22,8 @@ fn all_wanted(config: &str) -> Vec<Wanted> {
 
 /// A file with these tensors in alphabetical order, as the hub's GPT-2 has them, with or without its mask buffers.
 fn file(list: &[Wanted], masks: bool, dtype: &str) -> Header {
-    let mut tensors: Vec<(String, Vec<usize>)> = list.iter().map(|want| (want.name.clone(), want.shape.clone())).collect();
+    let mut tensors: Vec<(String, Vec<usize>)> =
+        list.iter().map(|want| (want.name.clone(), want.shape.clone())).collect();
     let positions = list.iter().find(|want| want.name == "wpe.weight").map_or(8, |want| want.shape[0]);
     let layers = list.iter().filter(|want| want.name.ends_with("ln_1.bias")).count();
     if masks {
@@ -77,7 +79,9 @@ fn gpt2_124m_arrives_within_its_budgets() {
     // A text of 64 tokens scattered over the whole table: the worst that a text of this length can do.
     let rows = (0..64u32).map(|i| (i * 7919 + 13) % 50257).collect();
     let RowPlan::Runs(tokens) = planner.rows(Table::Tokens, &rows) else { panic!("plan.rs takes the whole table") };
-    let RowPlan::Runs(positions) = planner.rows(Table::Positions, &(0..64).collect()) else { panic!("plan.rs: all of wpe") };
+    let RowPlan::Runs(positions) = planner.rows(Table::Positions, &(0..64).collect()) else {
+        panic!("plan.rs: all of wpe")
+    };
     assert_eq!(positions.len(), 1, "plan.rs: neighbouring rows are one request");
     let mut requests = tokens.len() + positions.len();
     let mut bytes = ask(&mut asked, &tokens) + ask(&mut asked, &positions);

@@ -3,7 +3,7 @@
 //! What is kept is believed only for the version that it was kept of: the same commit and the same SHA-256 where
 //! a hub tells them, else the same ETag and size. Where no server can be reached it is all there is.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 
 use super::WeightsError;
 use super::files::{Answer, Body, Failure, Files, Stamp, Version, read_whole};
@@ -19,8 +19,6 @@ pub struct Visit<F: Files, K: Keep> {
     version: Version,
     /// What the shelf says of itself, once it is known to be of this version.
     about: RefCell<About>,
-    /// Whether small files can be taken from the shelf.
-    same: Cell<bool>,
     notices: RefCell<Vec<Notice>>,
 }
 
@@ -29,7 +27,7 @@ impl<F: Files, K: Keep> Visit<F, K> {
     pub async fn begin(files: F, keep: Option<K>) -> Visit<F, K> {
         let version = files.version().await;
         let mut about = About::default();
-        let (mut same, mut notices) = (false, Vec::new());
+        let mut notices = Vec::new();
         if let Some(keep) = &keep {
             let kept = keep.about().await;
             let other = |kept: &About| {
@@ -41,18 +39,14 @@ impl<F: Files, K: Keep> Visit<F, K> {
                     keep.clear().await;
                     notices.push(changed(&files.place()));
                 }
-                Some(kept) => {
-                    same = version.offline || (version.commit.is_some() && version.commit == kept.commit);
-                    about = kept;
-                }
+                Some(kept) => about = kept,
                 None => {}
             }
         }
         if version.commit.is_some() {
             about.commit.clone_from(&version.commit);
         }
-        let (about, same, notices) = (RefCell::new(about), Cell::new(same), RefCell::new(notices));
-        Visit { files, keep, version, about, same, notices }
+        Visit { files, keep, version, about: RefCell::new(about), notices: RefCell::new(notices) }
     }
 
     /// Remarks that came up, each once.
@@ -60,31 +54,25 @@ impl<F: Files, K: Keep> Visit<F, K> {
         self.notices.take()
     }
 
-    /// A small file, whole: from the shelf where it is of this version, else from its server.
+    /// A small file, whole. Its server is asked at every visit (the browser's own cache makes that cheap), and the
+    /// shelf where nobody answers.
     ///
     /// # Errors
-    /// What the last attempt to read it ended in, where nothing is kept of it.
+    /// What the last attempt to read it ended in.
     pub async fn small(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        if let Some(keep) = self.keep.as_ref().filter(|_| self.same.get()) {
+        if let Some(keep) = self.keep.as_ref().filter(|_| self.version.offline) {
             let kept = keep.small(name).await;
             // A model that was whole once has no more files than those that are kept.
             if kept.is_some() || self.about.borrow().complete {
                 return Ok(kept);
             }
         }
-        match read_whole(&self.files, name).await {
-            Ok(bytes) => {
-                if let (Some(keep), Some(bytes)) = (&self.keep, &bytes) {
-                    // Not keeping it costs a request on the next visit, nothing more.
-                    let _ = keep.keep_small(name, bytes).await;
-                }
-                Ok(bytes)
-            }
-            Err(error) => match &self.keep {
-                Some(keep) if error.code == crate::Code::Network => keep.small(name).await.map(Some).ok_or(error),
-                _ => Err(error),
-            },
+        let bytes = read_whole(&self.files, name).await?;
+        if let (Some(keep), Some(bytes)) = (&self.keep, &bytes) {
+            // Not keeping it costs a request on the next visit, nothing more.
+            let _ = keep.keep_small(name, bytes).await;
         }
+        Ok(bytes)
     }
 
     /// Names of the weights files that earlier visits read.

@@ -77,7 +77,9 @@ pub fn try_trace(folder: &str, ids: &[u32]) -> Result<Sequence, Error> {
 /// The sequence that a model's tokenizer makes of a text.
 pub fn tokens(folder: &str, text: &str) -> Sequence {
     pollster::block_on(async {
-        let loading = open(Folder(folder.into()), None::<Nothing>, 4, &|_| {}).await.unwrap_or_else(|error| panic!("{folder}: {error}"));
+        let loading = open(Folder(folder.into()), None::<Nothing>, 4, &|_| {})
+            .await
+            .unwrap_or_else(|error| panic!("{folder}: {error}"));
         let tokenizer = loading.tokenizer.expect("a tokenizer");
         tokenize(&tokenizer, text).unwrap_or_else(|error| panic!("{folder}: {error}"))
     })

@@ -30,20 +30,30 @@ export async function openLab() {
   const hub = await new Hub().start();
   const browser = await launch();
 
+  const imported = async (page) => {
+    await page.goto(`${site.origin}/blank.html`);
+    await page.evaluate(IN_PAGE, `${site.origin}${SITE_PATH}pkg/residual-stream.js`);
+    return page;
+  };
   const lab = {
     site, hub, browser, folder,
     page: undefined,
     /** Where files written into `folder` are served. */
     modelUrl: (name) => `${site.origin}/models/${name}/`,
     fixtureUrl: (name) => `${site.origin}/fixtures/${name}/`,
-    /** A new blank page with the package imported as `window.rs`. */
-    async freshPage() {
+    /** A new blank page with the package imported as `window.rs`, in a profile of its own (and so with an empty
+     *  storage). `inWorkers`: JavaScript that the engine's workers run before anything else. */
+    async freshPage({ inWorkers = "" } = {}) {
       await lab.page?.context().close();
       lab.page = await openPage(browser);
-      await lab.page.goto(`${site.origin}/blank.html`);
-      await lab.page.evaluate(IN_PAGE, `${site.origin}${SITE_PATH}pkg/residual-stream.js`);
+      if (inWorkers) await lab.page.addInitScript(PREPEND, inWorkers);
+      await lab.reload();
       return lab.page;
     },
+    /** Leaves the page, with all its workers, and opens it again. */
+    reload: () => imported(lab.page),
+    /** Another tab of the same profile. */
+    secondPage: async () => imported(await lab.page.context().newPage()),
     run: (fn, argument) => lab.page.evaluate(
       ([source, value]) => (0, eval)(`(${source})`)(window.rs, value), [fn.toString(), argument]),
     async close() {
@@ -83,6 +93,16 @@ async function IN_PAGE(address) {
   };
   // A few lines of "a page" reading bytes that the test sent as base64.
   window.bytes = (base64) => Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+}
+
+// Runs in the page before its scripts: a worker's script is a Blob.
+function PREPEND(code) {
+  const Original = window.Blob;
+  window.Blob = class Blob extends Original {
+    constructor(parts = [], options = {}) {
+      super(/javascript/.test(options.type) ? [`${code};\n`, ...parts] : parts, options);
+    }
+  };
 }
 
 /** Asserts a rejection: its code, that it is an Error, and that its message speaks of each of `names`. */
