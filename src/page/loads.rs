@@ -110,14 +110,13 @@ impl App {
                 ready: progress.blocks_ready,
                 computed: state.running.as_ref().filter(|run| run.on_arriving).map(|run| run.computed),
                 traced: arriving.is_some_and(|arriving| arriving.traced),
-                cached: progress.cached,
             };
             if stage.ready >= stage.layers {
                 state.blocks_at.get_or_insert_with(dom::now);
             }
             stage
         };
-        self.models.set_progress(progress.loaded, progress.total, &stage);
+        self.models.set_progress((progress.loaded, progress.total, progress.cached), &stage);
     }
 
     /// The model is complete: it replaces the one in use, whose memory is given back.

@@ -279,10 +279,10 @@ impl ModelPanel {
         self.render();
     }
 
-    /// Bytes arrived, `stage.cached` of them from the browser's storage.
-    pub fn set_progress(&self, loaded: f64, total: f64, stage: &Stage) {
+    /// Bytes arrived: so many of so many, and so many of those from the browser's storage.
+    pub fn set_progress(&self, (loaded, total, cached): (f64, f64, f64), stage: &Stage) {
         let now = dom::now();
-        self.meter.borrow_mut().note(now, loaded - stage.cached);
+        self.meter.borrow_mut().note(now, loaded - cached);
         let words = stage.describe();
         // A block that begins to compute is said at once: it may be done before the next update is due.
         let begins =
@@ -291,7 +291,7 @@ impl ModelPanel {
             return;
         }
         self.updated.set(now);
-        let detail = describe_download(loaded, total, &self.meter.borrow());
+        let detail = describe_download(loaded, total, cached, &self.meter.borrow());
         if let Some(loading) = self.models.borrow_mut().loading.as_mut() {
             loading.share = (total > 0.0).then(|| (loaded / total).clamp(0.0, 1.0));
             loading.detail = detail;

@@ -105,12 +105,18 @@ impl RateMeter {
     }
 }
 
-/// "152 MB of 548 MB · 11 MB/s · 36 s left"; `total` 0 is unknown.
-pub fn describe_download(loaded: f64, total: f64, meter: &RateMeter) -> String {
-    let mut parts = vec![match total > 0.0 {
+/// "152 MB of 548 MB, 90 MB from this browser’s storage · 11 MB/s · 36 s left"; `total` 0 is unknown.
+pub fn describe_download(loaded: f64, total: f64, cached: f64, meter: &RateMeter) -> String {
+    let mut bytes = match total > 0.0 {
         true => format!("{} of {}", format_bytes(loaded.min(total)), format_bytes(total)),
         false => format!("{} so far", format_bytes(loaded)),
-    }];
+    };
+    if cached > 0.0 {
+        let all = cached >= loaded;
+        let share = if all { String::new() } else { format!("{} ", format_bytes(cached)) };
+        bytes = format!("{bytes}, {share}from this browser’s storage");
+    }
+    let mut parts = vec![bytes];
     if let Some(rate) = meter.rate() {
         parts.push(format!("{}/s", format_bytes(rate)));
     }
@@ -131,8 +137,6 @@ pub struct Stage {
     pub computed: Option<usize>,
     /// Whether a whole trace was made on it already.
     pub traced: bool,
-    /// Bytes that came from the browser's storage.
-    pub cached: f64,
 }
 
 impl Stage {
@@ -141,21 +145,15 @@ impl Stage {
         self.computed.is_some_and(|done| done < self.ready.min(self.layers))
     }
 
-    /// "Block 5 of 12 is computing · 90 MB from this browser’s storage".
+    /// "Block 5 of 12 is computing".
     pub fn describe(&self) -> String {
         let Stage { layers, ready, .. } = *self;
-        let mut text = match self.computed {
+        match self.computed {
             Some(done) if self.is_computing() => format!("Block {} of {layers} is computing", done + 1),
             _ if ready < layers => format!("Block {} of {layers} is arriving", ready + 1),
-            _ if self.traced => {
-                "The charts are complete. Still arriving: the rest of the token table, for predictions".to_owned()
-            }
+            _ if self.traced => "The charts are complete; the rest, for predictions, is arriving".to_owned(),
             _ => "All blocks are here; the rest of the token table is arriving".to_owned(),
-        };
-        if self.cached > 0.0 {
-            text = format!("{text} · {} from this browser’s storage", format_bytes(self.cached));
         }
-        text
     }
 }
 
@@ -209,11 +207,16 @@ mod tests {
     #[test]
     fn a_download_is_described_with_what_is_known() {
         let mut meter = RateMeter::default();
-        assert_eq!(describe_download(5e6, 0.0, &meter), "5 MB so far");
+        assert_eq!(describe_download(5e6, 0.0, 0.0, &meter), "5 MB so far");
         meter.note(0.0, 0.0);
         meter.note(2000.0, 22e6);
         // What was kept before counts as loaded, but not as speed.
-        assert_eq!(describe_download(152e6, 548e6, &meter), "152 MB of 548 MB · 11 MB/s · 36 s left");
+        assert_eq!(
+            describe_download(152e6, 548e6, 130e6, &meter),
+            "152 MB of 548 MB, 130 MB from this browser’s storage · 11 MB/s · 36 s left"
+        );
+        let still = RateMeter::default();
+        assert_eq!(describe_download(9e6, 548e6, 9e6, &still), "9 MB of 548 MB, from this browser’s storage");
     }
 
     #[test]
@@ -224,10 +227,7 @@ mod tests {
         assert_eq!(stage(5, Some(5)).describe(), "Block 6 of 12 is arriving");
         assert_eq!(stage(5, None).describe(), "Block 6 of 12 is arriving");
         assert_eq!(stage(12, None).describe(), "All blocks are here; the rest of the token table is arriving");
-        let traced = Stage { traced: true, cached: 90e6, ..stage(12, None) };
-        assert_eq!(
-            traced.describe(),
-            "The charts are complete. Still arriving: the rest of the token table, for predictions · 90 MB from this browser’s storage"
-        );
+        let traced = Stage { traced: true, ..stage(12, None) };
+        assert_eq!(traced.describe(), "The charts are complete; the rest, for predictions, is arriving");
     }
 }
