@@ -2,19 +2,20 @@
 // and what is damaged is fetched again, not more.
 import assert from "node:assert/strict";
 import { after, before, beforeEach, test } from "node:test";
-import { openLab } from "./support/lab.mjs";
+import { openLab, SITE, SITE_PATH } from "./support/lab.mjs";
 import { filesOf, IDS, isTrace, load, rightTrace, WEIGHTS } from "./support/loads.mjs";
 import { isMask, places } from "./support/models.mjs";
+import { serve } from "./support/site.mjs";
 import { damage, dataBytes, stored, unlocked } from "./support/opfs.mjs";
 
-const wanted = [...places(filesOf("large")[WEIGHTS])].filter(([name]) => !isMask(name)).reduce((sum, [, [from, to]]) => sum + to - from, 0);
+const wanted = [...places(filesOf("medium")[WEIGHTS])].filter(([name]) => !isMask(name)).reduce((sum, [, [from, to]]) => sum + to - from, 0);
 /** A piece, at most. */
 const PIECE = 8 << 20;
 
 let lab, number = 0, repo, file;
 before(async () => {
   lab = await openLab();
-  await rightTrace(lab, "large");
+  await rightTrace(lab, "medium");
 });
 after(() => lab?.close());
 beforeEach(() => {
@@ -22,23 +23,24 @@ beforeEach(() => {
   lab.hub.reset();
 });
 
-async function begin(options) {
-  await lab.freshPage(options);
+/** A repo of its own for every test; `page`: and a page with an empty storage. */
+async function begin({ page = true, ...options } = {}) {
+  if (page) await lab.freshPage(options);
   number += 1;
-  repo = `damage/large-${number}`;
+  repo = `damage/m-${number}`;
   file = `${repo}/${WEIGHTS}`;
-  await lab.hub.add(repo, filesOf("large"));
+  await lab.hub.add(repo, filesOf("medium"));
 }
 
 async function loads(what, options = {}) {
   const found = await load(lab, repo, IDS.large, options);
-  isTrace(what, found, await rightTrace(lab, "large"));
+  isTrace(what, found, await rightTrace(lab, "medium"));
   return found;
 }
 
 // [what, ending of the files' names, how, bytes that may be fetched again: at least, at most]
 const DAMAGES = [
-  ["a flipped bit in the data", ".data", { flip: [12_345_678] }, 1, PIECE],
+  ["a flipped bit in the data", ".data", { flip: [5_345_678] }, 1, PIECE],
   ["flipped bits at both ends of the data", ".data", { flip: [0, -1] }, 1, 2 * PIECE],
   ["the data cut in half", ".data", { cut: wanted >> 1 }, 1, wanted],
   ["the last byte of the data missing", ".data", { cut: -1 }, 1, PIECE],
@@ -62,17 +64,16 @@ const DAMAGES = [
 
 for (const [what, ending, how, least, most] of DAMAGES) {
   test(`damaged: ${what}`, async () => {
-    await begin();
+    await begin({ page: false });
     await loads("first");
     await unlocked(lab.page);
-    const spoiled = await damage(lab.page, ending, how);
+    const spoiled = await damage(lab.page, `_m-${number}_`, ending, how);
     assert.ok(spoiled > 0, `there is no ${ending} in the storage: ${JSON.stringify(await stored(lab.page))}`);
-    await lab.reload();
     const before = lab.hub.sent(file);
     await loads(`with ${what}`);
     const again = lab.hub.sent(file) - before;
+    await unlocked(lab.page);
     assert.ok(again >= least && again <= most, `${again} bytes of the weights were fetched again, ${least} to ${most} were to be expected`);
-    await lab.reload();
     lab.hub.reset();
     await loads("third visit");
     assert.equal(lab.hub.sent(file), 0, "third visit: what was mended was not kept");
@@ -110,9 +111,9 @@ const FAILURES = [
   ["files are locked by another tab", rejects("FileSystemFileHandle", "createSyncAccessHandle", "NoModificationAllowedError"), "storage-busy"],
   ["no folder can be made", rejects("FileSystemDirectoryHandle", "getDirectoryHandle", "InvalidStateError"), null],
   ["full at once", throws("write", "QuotaExceededError"), "storage-full"],
-  ["full after nine megabytes", throws("write", "QuotaExceededError", 9_000_000), "storage-full"],
-  ["half of each write is lost after nine megabytes", writesLess(9_000_000), "storage-full"],
-  ["writing fails", throws("write", "UnknownError", 5_000_000), "storage-unavailable"],
+  ["full after six megabytes", throws("write", "QuotaExceededError", 6_000_000), "storage-full"],
+  ["half of each write is lost after six megabytes", writesLess(6_000_000), "storage-full"],
+  ["writing fails", throws("write", "UnknownError", 3_000_000), "storage-unavailable"],
   ["flushing fails", throws("flush", "UnknownError"), null],
   ["truncating fails", throws("truncate", "UnknownError"), null],
   ["the size cannot be told", throws("getSize", "InvalidStateError"), null],
@@ -142,13 +143,13 @@ for (const [what, inWorkers, kind] of FAILURES) {
 test("reading what is kept fails: it is fetched again", async () => {
   await begin({ inWorkers: `if (self.name === "" && self.location) { ${throws("read", "NotReadableError", 1_000_000)} }` });
   const whole = await lab.secondPage();
-  isTrace("kept in another tab", await load(lab, repo, IDS.large, { page: whole }), await rightTrace(lab, "large"));
+  isTrace("kept in another tab", await load(lab, repo, IDS.large, { page: whole }), await rightTrace(lab, "medium"));
   await whole.close();
   await unlocked(lab.page);
   await loads("where reading fails");
 });
 
-for (const quota of [100_000, 12_000_000]) {
+for (const quota of [100_000, 6_000_000]) {
   test(`a quota of ${quota} bytes`, async () => {
     await begin();
     const session = await lab.page.context().newCDPSession(lab.page);
@@ -165,16 +166,16 @@ for (const quota of [100_000, 12_000_000]) {
   });
 }
 
-test("an opaque origin has no storage, and loads", async () => {
+test("an origin that is none has no storage, and loads", async () => {
   await begin();
-  const kinds = await lab.page.evaluate(async ({ site, hub, repo }) => {
-    // A frame without an origin may import from a Blob's address only what it was handed.
-    const worker = new URL(site).origin;
+  // To a sandboxed frame every address is another origin's.
+  const site = await serve({ mounts: { [SITE_PATH]: SITE }, cors: true });
+  const found = await lab.page.evaluate(async ({ address, hub, repo }) => {
     const frame = document.createElement("iframe");
     frame.sandbox = "allow-scripts";
     frame.srcdoc = `<script type="module">
       try {
-        const rs = await import(${JSON.stringify(site)});
+        const rs = await import(${JSON.stringify(address)});
         const kinds = [];
         const model = await rs.loadModel(${JSON.stringify(repo)}, { hub: ${JSON.stringify(hub)}, onNotice: ({ kind }) => kinds.push(kind) });
         const trace = await model.traceTokens([[1, 2]], { predictions: false });
@@ -183,9 +184,11 @@ test("an opaque origin has no storage, and loads", async () => {
     </script>`;
     const answer = new Promise((done) => addEventListener("message", ({ data }) => done(data)));
     document.body.append(frame);
-    return { worker, ...(await answer) };
-  }, { site: `${lab.site.origin}/some/where/pkg/residual-stream.js`, hub: lab.hub.origin, repo });
-  assert.equal(kinds.failed, undefined, `in a sandboxed frame: ${kinds.failed}`);
-  assert.ok(kinds.kinds.includes("storage-unavailable"), `notices: ${kinds.kinds}`);
-  assert.ok(kinds.norms.every((norm) => norm > 0));
+    return answer;
+  }, { address: `${site.origin}${SITE_PATH}pkg/residual-stream.js`, hub: lab.hub.origin, repo });
+  await lab.page.close();
+  await site.close();
+  assert.equal(found.failed, undefined, `in a sandboxed frame: ${found.failed}`);
+  assert.ok(found.kinds.includes("storage-unavailable"), `notices: ${found.kinds}`);
+  assert.ok(found.norms.every((norm) => norm > 0), `norms: ${found.norms}`);
 });

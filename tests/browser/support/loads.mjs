@@ -3,14 +3,14 @@ import assert from "node:assert/strict";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { largeModel, shardedModel, smallModel } from "./models.mjs";
+import { largeModel, mediumModel, shardedModel, smallModel } from "./models.mjs";
 
 export const WEIGHTS = "model.safetensors";
 /** What is traced: some neighbours, some far apart, the first and the last row of the table. */
 export const IDS = { small: [[1, 2, 3, 5, 319], [7]], large: [[0, 1, 2, 11999], [6000, 40, 41]] };
 
 const MODELS = {
-  small: () => smallModel(), large: () => largeModel(), shards: () => shardedModel(),
+  small: () => smallModel(), medium: () => mediumModel(), large: () => largeModel(), shards: () => shardedModel(),
   /** Without mask buffers, so that every byte of it is read. */
   bare: () => largeModel({ masks: false }),
 };

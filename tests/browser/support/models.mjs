@@ -95,9 +95,12 @@ const once = (name, make) => {
   return made.get(name);
 };
 
-/** The tensors of a large model in the order of OpenAI's own files: by name, mask buffers among them. */
-function largeTensors({ masks = true, seed = 1 } = {}) {
-  const config = { ...CONFIG, ...LARGE_CONFIG };
+/** A model that is just large enough to be read in pieces: 11 MB, most of it the token table. */
+export const MEDIUM_CONFIG = { n_embd: 128, n_layer: 2, n_head: 4, n_positions: 128, vocab_size: 18000 };
+
+/** The tensors of a model in the order of OpenAI's own files: by name, mask buffers among them. */
+function inFileOrder(settings, { masks = true, seed = 1 } = {}) {
+  const config = { ...CONFIG, ...settings };
   const named = tensors(config, seed);
   for (let i = 0; masks && i < config.n_layer; i += 1) {
     const size = config.n_positions;
@@ -107,7 +110,7 @@ function largeTensors({ masks = true, seed = 1 } = {}) {
   return new Map([...named].sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
-const largeConfig = () => Buffer.from(JSON.stringify({ ...CONFIG, ...LARGE_CONFIG }));
+const configFile = (settings) => Buffer.from(JSON.stringify({ ...CONFIG, ...settings }));
 
 /** The small model as { name: Buffer }; made once per seed. */
 export function smallModel({ seed = 1 } = {}) {
@@ -117,8 +120,16 @@ export function smallModel({ seed = 1 } = {}) {
 /** The large model as { name: Buffer }: one file; made once per variant. */
 export function largeModel({ masks = true, seed = 1 } = {}) {
   return once(`large ${masks} ${seed}`, () => ({
-    "config.json": largeConfig(),
-    "model.safetensors": safetensors(largeTensors({ masks, seed })),
+    "config.json": configFile(LARGE_CONFIG),
+    "model.safetensors": safetensors(inFileOrder(LARGE_CONFIG, { masks, seed })),
+  }));
+}
+
+/** The medium model as { name: Buffer }; made once. */
+export function mediumModel() {
+  return once("medium", () => ({
+    "config.json": configFile(MEDIUM_CONFIG),
+    "model.safetensors": safetensors(inFileOrder(MEDIUM_CONFIG)),
   }));
 }
 
@@ -127,8 +138,8 @@ export function shardedModel() {
   return once("sharded", () => {
     const shardOf = (name) => (/^h\.[01]\./.test(name) ? 1 : /^(h\.|ln_f)/.test(name) ? 2 : 3);
     const fileName = (shard) => `model-0000${shard}-of-00003.safetensors`;
-    const all = [...largeTensors()];
-    const files = { "config.json": largeConfig() };
+    const all = [...inFileOrder(LARGE_CONFIG)];
+    const files = { "config.json": configFile(LARGE_CONFIG) };
     for (const shard of [1, 2, 3]) files[fileName(shard)] = safetensors(new Map(all.filter(([name]) => shardOf(name) === shard)));
     const weight_map = Object.fromEntries(all.map(([name]) => [name, fileName(shardOf(name))]));
     files["model.safetensors.index.json"] = Buffer.from(JSON.stringify({ metadata: {}, weight_map }));

@@ -53,11 +53,11 @@ export function unlocked(page) {
   }, ROOT));
 }
 
-/** Damages every file whose path ends with `ending`:
+/** Damages every file of the folder whose name holds `model`, if the file's name ends with `ending`:
  *  { flip: [places] } flips a bit at each (from the end, where negative); { cut: size } (from the end, where negative);
  *  { append: bytes } of noise; { text } instead of it; { remove: true }. Resolves to the number of files. */
-export function damage(page, ending, how) {
-  return page.evaluate(async ({ root, ending, how }) => {
+export function damage(page, model, ending, how) {
+  return page.evaluate(async ({ root, model, ending, how }) => {
     let count = 0;
     const spoil = async (folder, name, handle) => {
       if (how.remove) return folder.removeEntry(name);
@@ -73,16 +73,16 @@ export function damage(page, ending, how) {
       if (how.text !== undefined) await writable.write(how.text);
       return writable.close();
     };
-    const walk = async (folder) => {
-      for await (const [name, handle] of [...await Array.fromAsync(folder.entries())]) {
-        if (handle.kind === "directory") await walk(handle);
-        else if (name.endsWith(ending)) {
-          await spoil(folder, name, handle);
-          count += 1;
-        }
+    const top = await (await navigator.storage.getDirectory()).getDirectoryHandle(root);
+    for await (const [name, folder] of top.entries()) {
+      if (!name.includes(model)) continue;
+      const files = [];
+      for await (const entry of folder.entries()) files.push(entry);
+      for (const [file, handle] of files.filter(([file]) => file.endsWith(ending))) {
+        await spoil(folder, file, handle);
+        count += 1;
       }
-    };
-    await walk(await (await navigator.storage.getDirectory()).getDirectoryHandle(root));
+    }
     return count;
-  }, { root: ROOT, ending, how });
+  }, { root: ROOT, model, ending, how });
 }

@@ -9,13 +9,15 @@ const TYPES = {
   ".json": "application/json", ".wasm": "application/wasm", ".svg": "image/svg+xml", ".txt": "text/plain; charset=utf-8",
 };
 
-/** `mounts`: { "/some/path/": folder }; the longest that fits serves a request. `pages`: { "/x.html": text }. */
-export async function serve({ mounts, pages = {} }) {
+/** `mounts`: { "/some/path/": folder }; the longest that fits serves a request. `pages`: { "/x.html": text }.
+ *  `cors`: other origins may read all of it, as on some hosts. */
+export async function serve({ mounts, pages = {}, cors = false }) {
   const requests = [];
   const roots = Object.keys(mounts).sort((a, b) => b.length - a.length);
   const server = http.createServer(async (request, response) => {
     const path = decodeURIComponent(new URL(request.url, "http://site").pathname);
     requests.push(path);
+    if (cors) response.setHeader("Access-Control-Allow-Origin", "*");
     const page = pages[path];
     if (page !== undefined) return response.writeHead(200, { "Content-Type": TYPES[".html"] }).end(page);
     const root = roots.find((mount) => path.startsWith(mount));
