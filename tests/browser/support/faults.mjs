@@ -75,7 +75,7 @@ export class Faults {
       if (!sends && !BEFORE.some((key) => key in fault)) continue;
       if (fault.within && !(fault.within[0] < asked.end && asked.start < fault.within[1])) continue;
       if (places(fault).some((place) => place >= end)) continue;
-      if (fault.corrupt && !fault.corrupt.some(({ offset }) => offset >= start && offset < end)) continue;
+      if (fault.corrupt && !fault.corrupt.some(({ offset, bytes }) => offset + (bytes?.length ?? 1) > start && offset < end)) continue;
       if (fault.after > 0) {
         fault.after -= 1;
         continue;

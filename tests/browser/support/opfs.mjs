@@ -37,7 +37,7 @@ export function unlocked(page) {
           if (!(await free(handle))) return false;
         } else {
           try {
-            await (await handle.createWritable({ keepExistingData: true })).abort();
+            await (await handle.createWritable()).abort();
           } catch {
             return false;
           }
