@@ -13,7 +13,7 @@ use residual_stream::trace::Sequence;
 use residual_stream::weights::files::Version;
 use residual_stream::{Code, Error};
 use sha2::{Digest, Sha256};
-use support::memory::{Entry, Fault, Memory, MemoryShelf, entries, opened, opened_with, safetensors, together};
+use support::memory::{Entry, Fault, Memory, MemoryShelf, entries, opened, opened_with, others_turn, safetensors, together};
 
 /// Large enough for pieces: 12 MB, most of it the table of tokens.
 const LARGE: &str =
@@ -254,8 +254,29 @@ fn the_first_point_is_shown_before_the_second_block_is_asked_for() {
 }
 
 #[test]
+fn a_text_that_comes_late_waits_for_its_own_rows_only() {
+    let expected = trace(large()).unwrap();
+    for turns in [0, 3, 10, 30, 60, 100, 150, 400] {
+        let files = Memory { slow: true, ..large() };
+        let loading = pollster::block_on(opened(files.clone())).unwrap();
+        let parts = loading.parts.clone();
+        let late = async {
+            for _ in 0..turns {
+                others_turn().await;
+            }
+            run(&parts, None, vec![from_ids(None, IDS.to_vec())], ALL, &NoBreath, |_| {}).await
+        };
+        let (ran, loaded) = together(late, loading.finish(&|_| {}));
+        loaded.unwrap();
+        assert_eq!(ran.unwrap(), expected, "arrive.rs: a text after {turns} turns");
+        assert_eq!(twice(&files), 0, "arrive.rs: rows were fetched twice for a text after {turns} turns");
+    }
+}
+
+#[test]
 fn a_second_visit_asks_for_no_weights() {
-    for base in [large as fn() -> Memory, || vouched(large()), || vouched(model(SMALL)), || model(SMALL)] {
+    let whole: fn() -> Memory = || Memory { ranges: false, ..large() };
+    for base in [large as fn() -> Memory, || vouched(large()), || vouched(model(SMALL)), || model(SMALL), whole] {
         let shelf = MemoryShelf::default();
         let expected = trace_with(base(), &shelf, ALL, &|_| {}).unwrap();
         assert!(shelf.inside().about.as_ref().is_some_and(|about| about.complete), "arrive.rs: it is all there");

@@ -3,6 +3,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
 use std::rc::Rc;
 
 use candle_core::{Device, Tensor};
@@ -52,6 +53,8 @@ pub struct Arrivals {
     rows: BTreeMap<(usize, u64), Rows>,
     /// Tables that are taken in as a whole.
     whole: HashSet<Table>,
+    /// Rows that are waited for, also of those.
+    awaited: HashSet<(Table, u32)>,
     received: u64,
 }
 
@@ -64,6 +67,7 @@ impl Arrivals {
             done: HashSet::new(),
             rows: BTreeMap::new(),
             whole: HashSet::new(),
+            awaited: HashSet::new(),
             received: 0,
         }
     }
@@ -75,8 +79,12 @@ impl Arrivals {
     pub fn expect_rows(&mut self, table: Table, span: &Span) -> Result<()> {
         let Some((file, located)) = self.index.find(table.tensor()) else { return Ok(()) };
         let Some(dtype) = located.info.dtype() else { return Ok(()) };
-        if file != span.file || self.whole.contains(&table) {
+        if file != span.file || self.whole.contains(&table) || span.bytes.is_empty() {
             return Ok(());
+        }
+        let before = self.rows.range(..=(span.file, span.bytes.start)).next_back();
+        if before.is_some_and(|((file, _), rows)| *file == span.file && span.bytes.end <= rows.span.bytes.end) {
+            return Ok(()); // expected already
         }
         let count = (span.bytes.end - span.bytes.start) as usize / dtype.size();
         let first = ((span.bytes.start - located.info.begin) / located.grain()) as u32;
@@ -104,7 +112,40 @@ impl Arrivals {
             }
         }
         self.fills.insert((file, number), fill);
-        Ok(self.completed(file, number)?.into_iter().collect())
+        let mut arrived = self.awaited_here(table, 0..u64::MAX);
+        arrived.extend(self.completed(file, number)?);
+        Ok(arrived)
+    }
+
+    /// Says that a text waits for rows of a table, also of one that is taken in as a whole: those that are here
+    /// come at once, the others as they arrive.
+    pub fn await_rows(&mut self, table: Table, rows: impl IntoIterator<Item = u32>) -> Vec<Arrived> {
+        self.awaited.extend(rows.into_iter().map(|row| (table, row)));
+        self.awaited_here(table, 0..u64::MAX)
+    }
+
+    /// The awaited rows of a table that are whole and touch these bytes of it.
+    fn awaited_here(&mut self, table: Table, bytes: Range<u64>) -> Vec<Arrived> {
+        let index = self.index.clone();
+        let Some((file, located)) = index.find(table.tensor()) else { return Vec::new() };
+        let number = index.files[file].position(located.info.begin);
+        let Some(fill) = self.fills.get(&(file, number)) else { return Vec::new() };
+        let grain = located.grain();
+        let mut arrived = Vec::new();
+        self.awaited.retain(|&(of, row)| {
+            let place = u64::from(row) * grain..(u64::from(row) + 1) * grain;
+            if of != table || place.end <= bytes.start || bytes.end <= place.start {
+                return true;
+            }
+            match fill.read(place) {
+                Some(values) => {
+                    arrived.push(Arrived::Rows(table, row, Rc::new(values.to_vec())));
+                    false
+                }
+                None => true,
+            }
+        });
+        arrived
     }
 
     /// Takes bytes of a file from position `at` on; returns how many were taken (all but those of an element that
@@ -178,7 +219,12 @@ impl Arrivals {
         };
         let (taken, new) = fill.write(here - located.info.begin, &bytes[..left]);
         self.received += new;
-        if here + taken as u64 >= located.info.end || fill.is_full() {
+        let whole = here + taken as u64 >= located.info.end || fill.is_full();
+        if let Some(table) = Table::of(&located.name).filter(|_| !self.awaited.is_empty()) {
+            let at = here - located.info.begin;
+            arrived.extend(self.awaited_here(table, at..at + taken as u64));
+        }
+        if whole {
             arrived.extend(self.completed(key.0, key.1)?);
         }
         Ok(taken)
@@ -198,6 +244,8 @@ impl Arrivals {
         let values = Rc::new(fill.into_values());
         rows.state = RowState::Whole(values.clone());
         let (table, first, place) = (rows.table, rows.first, rows.span.bytes.start - located.info.begin);
+        let beyond = first + ((rows.span.bytes.end - rows.span.bytes.start) / located.grain()) as u32;
+        self.awaited.retain(|&(of, row)| of != table || row < first || row >= beyond);
         let key = (at.0, self.index.files[at.0].position(located.info.begin));
         if let Some(whole) = self.fills.get_mut(&key) {
             whole.copy_from(place, &values);

@@ -67,10 +67,14 @@ impl Files for Remote {
         let direct = self.direct.borrow().get(name).cloned().filter(|_| bytes.is_some());
         let mut answer = None;
         if let Some(direct) = direct {
-            // A signed address that has expired, or a host that has gone: the hub knows another.
-            match self.request(&direct, bytes.as_ref()).await {
-                Ok((exchange, response)) if response.ok() => answer = Some((exchange, response)),
-                _ => drop(self.direct.borrow_mut().remove(name)),
+            let asked = self.request(&direct, bytes.as_ref()).await;
+            let expired = asked.as_ref().is_ok_and(|(_, response)| matches!(response.status(), 401 | 403 | 404 | 410));
+            if expired || asked.is_err() {
+                // A signed address that has expired, or a host that has gone: the hub knows another.
+                self.direct.borrow_mut().remove(name);
+            }
+            if !expired {
+                answer = Some(asked?);
             }
         }
         let (exchange, response) = match answer {

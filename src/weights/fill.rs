@@ -64,6 +64,13 @@ impl Fill {
         (taken, new)
     }
 
+    /// The elements of a run of bytes, if all of them are there.
+    pub fn read(&self, bytes: Range<u64>) -> Option<&[f32]> {
+        let size = self.dtype.size();
+        self.have.covers(&bytes).then_some(())?;
+        self.values.get(usize::try_from(bytes.start).ok()? / size..usize::try_from(bytes.end).ok()? / size)
+    }
+
     /// Copies elements in from another run of the same tensor, which begins at byte `at` of this one.
     pub fn copy_from(&mut self, at: u64, values: &[f32]) {
         let first = at as usize / self.dtype.size();

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::index::{Index, IndexedFile, Located, Span};
+use super::index::{Index, Located, Span};
 use super::runs::Runs;
 
 /// Bytes of one range request, at most: some seconds of a slow connection, so that little is lost with it.
@@ -149,6 +149,28 @@ impl Planner {
         }
     }
 
+    /// Takes a claim back: these bytes were planned, and are not asked for yet.
+    pub fn release(&mut self, span: &Span) {
+        if let Some(claimed) = self.claimed.get_mut(span.file) {
+            claimed.remove(span.bytes.clone());
+        }
+    }
+
+    /// What of a span is wanted and not claimed.
+    pub fn rest_of(&mut self, span: &Span) -> Vec<Span> {
+        let runs = self.wanted_of(span);
+        self.claim(span.file, runs)
+    }
+
+    fn wanted_of(&self, span: &Span) -> Vec<Range<u64>> {
+        let Some(file) = self.index.files.get(span.file) else { return Vec::new() };
+        let within = |located: &Located| {
+            let run = located.info.begin.max(span.bytes.start)..located.info.end.min(span.bytes.end);
+            (!run.is_empty()).then_some(run)
+        };
+        file.wanted.iter().filter_map(within).collect()
+    }
+
     /// Whether bytes are claimed.
     pub fn is_claimed(&self, span: &Span) -> bool {
         self.claimed.get(span.file).is_some_and(|claimed| claimed.covers(&span.bytes))
@@ -156,14 +178,9 @@ impl Planner {
 
     /// Plans bytes again that turned out not to be here.
     pub fn again(&mut self, span: &Span) -> Vec<Span> {
-        let Some(file) = self.index.files.get(span.file) else { return Vec::new() };
-        let wanted = |located: &Located| {
-            let run = located.info.begin.max(span.bytes.start)..located.info.end.min(span.bytes.end);
-            (!run.is_empty()).then_some(run)
-        };
-        let runs: Vec<_> = file.wanted.iter().filter_map(wanted).collect();
-        for run in &runs {
-            self.claimed[span.file].remove(run.clone());
+        let runs = self.wanted_of(span);
+        if let Some(claimed) = self.claimed.get_mut(span.file) {
+            runs.iter().for_each(|run| claimed.remove(run.clone()));
         }
         self.claim(span.file, runs)
     }
@@ -171,14 +188,15 @@ impl Planner {
     /// What of these runs (lowest first) is not claimed, joined where they touch and cut into pieces; all of it is
     /// claimed now.
     fn claim(&mut self, number: usize, runs: Vec<Range<u64>>) -> Vec<Span> {
-        let claimed = &mut self.claimed[number];
+        let (Some(claimed), Some(file)) = (self.claimed.get_mut(number), self.index.files.get(number)) else {
+            return Vec::new();
+        };
         let mut missing = Runs::default();
         for run in runs {
             for gap in claimed.missing(&run) {
                 missing.add(gap);
             }
         }
-        let file: &IndexedFile = &self.index.files[number];
         let mut spans = Vec::new();
         for run in missing.iter() {
             claimed.add(run.clone());

@@ -20,7 +20,7 @@ use crate::engine::parts::Parts;
 use crate::model::checkpoint::Part;
 use crate::protocol::{NoticeKind, Phase, Progress};
 use crate::weights::arrivals::{Arrivals, Arrived};
-use crate::weights::index::{Index, Span};
+use crate::weights::index::Index;
 use crate::weights::plan::{Planner, RowPlan, Table};
 use crate::weights::store::{Extent, Keep, Pieces};
 use crate::weights::visit::Visit;
@@ -114,14 +114,13 @@ impl<F: Files, K: Keep> Arrival<F, K> {
         for (table, rows) in [(Table::Tokens, wishes.tokens), (Table::Positions, positions)] {
             let Some((file, located)) = self.index.find(table.tensor()) else { continue };
             let (begin, grain) = (located.info.begin, located.grain());
-            let place = |row: &u32| begin + u64::from(*row) * grain;
-            let kept = state.take_kept(Stage::Rows, file, |extent| {
-                rows.iter().any(|row| (extent.begin..extent.end).contains(&place(row)))
-            });
-            for span in kept {
-                let bytes = span.bytes.start.max(begin)..span.bytes.end.min(located.info.end);
-                state.arrivals.expect_rows(table, &Span { file, bytes })?;
-            }
+            let within = |bytes: std::ops::Range<u64>| {
+                rows.iter().any(|row| bytes.contains(&(begin + u64::from(*row) * grain)))
+            };
+            state.take_kept(Stage::Rows, file, |extent| within(extent.begin..extent.end));
+            let taken_back = state.bring_forward(|span| span.file == file && within(span.bytes.clone()));
+            let arrived = state.arrivals.await_rows(table, rows.iter().copied());
+            self.hand_on(state, file, arrived)?;
             match state.planner.rows(table, &rows) {
                 RowPlan::Runs(spans) => {
                     for span in &spans {
@@ -130,6 +129,10 @@ impl<F: Files, K: Keep> Arrival<F, K> {
                     state.push_all(Stage::Rows, spans);
                 }
                 RowPlan::Whole => self.plan_tables(state, Stage::Rows, &[table])?,
+            }
+            for (stage, span) in taken_back {
+                let spans = state.planner.rest_of(&span);
+                state.push_all(stage, spans);
             }
         }
         if wishes.everything && !state.rest_planned {

@@ -120,18 +120,38 @@ impl<F: Files, K: Keep> State<F, K> {
     }
 
     /// Queues extents on the shelf that hold something of use.
-    pub fn take_kept(&mut self, stage: Stage, file: usize, useful: impl Fn(&Extent) -> bool) -> Vec<Span> {
-        let Some(source) = self.sources.get_mut(file) else { return Vec::new() };
+    pub fn take_kept(&mut self, stage: Stage, file: usize, useful: impl Fn(&Extent) -> bool) {
+        let Some(source) = self.sources.get_mut(file) else { return };
         let (taken, left): (Vec<_>, Vec<_>) = source.kept.drain(..).partition(useful);
         source.kept = left;
-        let mut spans = Vec::new();
         for extent in taken {
             let span = Span { file, bytes: extent.begin..extent.end };
             self.planner.note(&span);
             self.push(stage, Job::Kept(file, extent));
-            spans.push(span);
         }
-        spans
+    }
+
+    /// Brings forward what is queued for later and holds rows that a text waits for: extents on the shelf as they are;
+    /// of planned requests only the rows, so the requests are taken back and given to be planned anew.
+    pub fn bring_forward(&mut self, holds: impl Fn(&Span) -> bool) -> Vec<(Stage, Span)> {
+        let later: Vec<_> = self.queue.keys().filter(|(stage, _)| *stage > Stage::Rows).copied().collect();
+        let mut taken_back = Vec::new();
+        for key in later {
+            let held = match self.queue.get(&key) {
+                Some(Job::Kept(file, extent)) => holds(&Span { file: *file, bytes: extent.begin..extent.end }),
+                Some(Job::Fetch(span)) => holds(span),
+                _ => false,
+            };
+            match if held { self.queue.remove(&key) } else { None } {
+                Some(Job::Fetch(span)) => {
+                    self.planner.release(&span);
+                    taken_back.push((key.0, span));
+                }
+                Some(job) => self.push(Stage::Rows, job),
+                None => {}
+            }
+        }
+        taken_back
     }
 
     /// Plans bytes again that turned out to be no good.

@@ -114,6 +114,14 @@ impl<F: Files, K: Keep> Arrival<F, K> {
             };
             match read {
                 Ok(true) => {
+                    // An extent may hold rows of a table besides what it was taken for: none of it comes again.
+                    for table in [Table::Tokens, Table::Positions] {
+                        let Some((_, located)) = self.index.find(table.tensor()).filter(|(of, _)| *of == file) else {
+                            continue;
+                        };
+                        let bytes = extent.begin.max(located.info.begin)..extent.end.min(located.info.end);
+                        state.arrivals.expect_rows(table, &Span { file, bytes })?;
+                    }
                     let (_, arrived) = state.arrivals.write(file, extent.begin, &bytes)?;
                     state.cached += extent.end - extent.begin;
                     state.buffer = bytes;
