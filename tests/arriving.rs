@@ -13,7 +13,9 @@ use residual_stream::trace::Sequence;
 use residual_stream::weights::files::Version;
 use residual_stream::{Code, Error};
 use sha2::{Digest, Sha256};
-use support::memory::{Entry, Fault, Memory, MemoryShelf, entries, opened, opened_with, others_turn, safetensors, together};
+use support::memory::{
+    Entry, Fault, Memory, MemoryShelf, entries, opened, opened_with, others_turn, safetensors, together,
+};
 
 /// Large enough for pieces: 12 MB, most of it the table of tokens.
 const LARGE: &str =

@@ -66,7 +66,8 @@ impl Index {
     /// Finds every wanted tensor in the files. One that several shards hold is taken from the first.
     ///
     /// # Errors
-    /// `MissingTensor`, and for each file what [`check`] says.
+    /// `MissingTensor`; for each file `ShapeMismatch`, `UnsupportedDtype`, `NotGpt2` for a tensor that GPT-2 does not
+    /// have, `BadSafetensors` for one that is there twice.
     pub fn new(wanted: &[Wanted], files: Vec<(String, Header)>) -> Result<Index, Error> {
         let by_name: HashMap<&str, &Wanted> = wanted.iter().map(|want| (want.name.as_str(), want)).collect();
         let mut found = HashSet::new();

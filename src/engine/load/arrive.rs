@@ -114,9 +114,8 @@ impl<F: Files, K: Keep> Arrival<F, K> {
         for (table, rows) in [(Table::Tokens, wishes.tokens), (Table::Positions, positions)] {
             let Some((file, located)) = self.index.find(table.tensor()) else { continue };
             let (begin, grain) = (located.info.begin, located.grain());
-            let within = |bytes: std::ops::Range<u64>| {
-                rows.iter().any(|row| bytes.contains(&(begin + u64::from(*row) * grain)))
-            };
+            let within =
+                |bytes: std::ops::Range<u64>| rows.iter().any(|row| bytes.contains(&(begin + u64::from(*row) * grain)));
             state.take_kept(Stage::Rows, file, |extent| within(extent.begin..extent.end));
             let taken_back = state.bring_forward(|span| span.file == file && within(span.bytes.clone()));
             let arrived = state.arrivals.await_rows(table, rows.iter().copied());
