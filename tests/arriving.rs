@@ -149,8 +149,11 @@ fn a_value_that_is_no_number_is_named_with_its_place() {
     let files = large();
     let at = files.files["model.safetensors"].len() - 400;
     let files = Memory { always: Some(Fault::Damage(at, f32::INFINITY.to_le_bytes().to_vec())), ..files };
-    let error = trace(files).unwrap_err();
+    let shelf = MemoryShelf::default();
+    let error = trace_with(files, &shelf, ALL, &|_| {}).unwrap_err();
     assert_eq!(error.code, Code::CorruptDownload);
+    let after = trace_with(large(), &shelf, ALL, &|_| {}).unwrap();
+    assert_eq!(after, trace(large()).unwrap(), "arrive.rs: damaged bytes were kept for the next visit");
     for part in ["wte.weight", &at.to_string(), "model.safetensors"] {
         assert!(error.message.contains(part), "error.rs, Damaged: no {part} in {}", error.message);
     }

@@ -13,7 +13,7 @@ use crate::error::{Code, Error};
 use crate::trace::Trace;
 
 /// Said after a run on a model whose token table is not all there.
-const REST: &str = "The charts are complete; the rest of the model, for predictions, is still arriving.";
+const REST: &str = "The charts are complete; predictions wait for the rest.";
 const STALE: &str = "What is shown below belongs to the text that ran last.";
 
 impl App {
@@ -145,13 +145,13 @@ impl App {
             true => format!("{} after the last block", format_milliseconds(ended - blocks_at)),
             false => format_milliseconds(ended - started),
         };
-        let status =
-            format!("{} · {} · {} · {}", count(tokens, "token"), time, count(model.workers(), "core"), model.simd());
+        let brief = format!("{} · {time}", count(tokens, "token"));
+        let status = format!("{brief} · {} · {}", count(model.workers(), "core"), model.simd());
         let trace = Rc::new(trace);
         self.set_stale("");
         self.report(self.show(&trace));
         match arriving {
-            true => self.text.set_status(&format!("{status}. {REST}")),
+            true => self.text.set_status(&format!("{brief}. {REST}")),
             false => self.text.set_status(&status),
         }
         self.state.borrow_mut().good = Some((trace, status));

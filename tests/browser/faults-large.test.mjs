@@ -42,7 +42,12 @@ cases("pieces", () => lab, large([
   { name: "429 in the middle", faults: cdn(once({ ...block(1), status: 429, retryAfter: 1 })), expect: "trace", notice: "retrying" },
   { name: "a reset in the middle", faults: cdn({ ...block(1), reset: true, times: 2 }), expect: "trace" },
   { name: "signed addresses that are good for three answers", faults: cdn({ expireAfter: 3 }), expect: "trace" },
-  { name: "all signed addresses expire at once", faults: cdn(once({ ...block(2), call: () => lab.hub.expire(), dropAfter: 0 })), expect: "trace" },
+  {
+    name: "all signed addresses expire at once", expect: "trace",
+    prepare(hub, repo) {
+      hub.fault(`${repo}/${WEIGHTS}`, { at: "cdn", ...block(2), times: 1, call: () => hub.expire(`${repo}/${WEIGHTS}`), dropAfter: 0 });
+    },
+  },
   { name: "a NaN in a block, once", faults: cdn(once({ corrupt: [{ offset: inside("h.2.mlp.c_fc.weight"), bytes: NAN }] })), expect: "trace" },
   { name: "a NaN in a row of the text, once", faults: cdn(once({ corrupt: [{ offset: table + 6000 * 1024, bytes: NAN }] })), expect: "trace" },
   { name: "a NaN in a bias and infinity in the next tensor, once", faults: cdn(once({ corrupt: [{ offset: inside("h.1.mlp.c_fc.bias"), bytes: NAN }, { offset: inside("h.1.mlp.c_fc.weight"), bytes: INFINITE }] })), expect: "trace" },
@@ -56,7 +61,7 @@ cases("pieces", () => lab, large([
   { name: "no ranges, and a NaN", folder: true, faults: cdn({ noRange: true, corrupt: [{ offset: inside("h.3.attn.c_proj.weight"), bytes: NAN }] }), expect: "corrupt-download", words: [/h\.3\.attn\.c_proj\.weight/] },
   { name: "500 from block 2 on", faults: cdn({ ...block(2), status: 500 }), expect: "network", words: [/500/] },
   { name: "block 2 never comes whole", faults: cdn({ ...block(2), dropAt: inside("h.2.mlp.c_fc.weight") }), expect: "network", words: [/model\.safetensors/] },
-  { name: "a piece for which the server asks to wait an hour", faults: cdn({ ...block(1), status: 429, retryAfter: new Date(Date.now() + 3_600_000) }), expect: "rate-limited" },
+  { name: "a piece for which the server asks to wait an hour", faults: cdn({ ...block(1), status: 429, retryAfter: () => new Date(Date.now() + 3_600_000) }), expect: "rate-limited" },
   { name: "404 in the middle", faults: cdn({ ...block(3), status: 404 }), expect: "not-found", words: [/model\.safetensors/] },
   { name: "a file that is cut off behind block 2", faults: cdn({ truncateAt: where.get("h.2.mlp.c_proj.weight")[0] }), expect: "corrupt-download", words: [/model\.safetensors/] },
   { name: "another ETag in the middle", faults: cdn({ ...block(2), etag: '"other"' }), expect: ["trace", "corrupt-download"] },
@@ -76,13 +81,13 @@ const pushed = (options) => ({
       at: "cdn", ...block(1), times: 1,
       call: async () => {
         await hub.replace(repo, { ...filesOf("large"), [WEIGHTS]: other }, options);
-        hub.expire();
+        hub.expire(`${repo}/${WEIGHTS}`);
       },
     });
   },
   async check({ hub, repo }) {
     await hub.replace(repo, filesOf("large"), options);
-    hub.expire();
+    hub.expire(`${repo}/${WEIGHTS}`);
   },
 });
 

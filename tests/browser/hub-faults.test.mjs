@@ -107,7 +107,7 @@ test("connections that are reset, stall, or lead nowhere", async () => {
 test("signed addresses expire: all at once, or each after so many answers", async () => {
   const { url } = await part(0, 8);
   assert.equal((await part(0, 8, url)).status, 206);
-  hub.expire();
+  hub.expire(`${repo}/model.safetensors`);
   const refused = await part(0, 8, url);
   assert.equal(refused.status, 403);
   assert.match(await refused.text(), /AccessDenied/);

@@ -92,9 +92,11 @@ export class Hub {
     this.#faults.heal(path);
   }
 
-  /** No signed address that was given so far is good any more. */
-  expire() {
-    this.#signatures.clear();
+  /** Signed addresses of files whose path ends so are no good any more, once they have answered. */
+  expire(path) {
+    for (const [number, { file, uses }] of this.#signatures) {
+      if (uses > 0 && file.path.endsWith(path)) this.#signatures.delete(number);
+    }
   }
 
   /** Forgets faults and counts. */
@@ -149,7 +151,7 @@ export class Hub {
 
   /** What a fault does before an answer; true where that was all. */
   async #instead(request, response, fault) {
-    fault.call?.(request);
+    await fault.call?.(request);
     if (fault.delay) await sleep(fault.delay);
     await fault.hold;
     if (fault.noCors) response.removeHeader("Access-Control-Allow-Origin");

@@ -226,8 +226,8 @@ test("blocks are named while they arrive, and the charts keep their places", asy
   seen(stages, /^Block \d of 6 is (computing|arriving)/);
   seen(stages, /^The charts are complete; the rest, for predictions, is arriving$/);
   seen(statuses, /^Block \d of 6 computed; the charts still lack/);
-  seen(statuses, /The charts are complete; the rest of the model, for predictions, is still arriving\.$/);
-  assert.ok(!/still arriving/.test(await page.locator("#run-status").textContent()), "the status goes on about the rest");
+  seen(statuses, /The charts are complete; predictions wait for the rest\.$/);
+  assert.ok(!/wait for the rest/.test(await page.locator("#run-status").textContent()), "the status goes on about the rest");
   for (const moved of seenPlaces) assert.deepEqual(JSON.parse(moved), before, "a plot moved while the model arrived");
 });
 

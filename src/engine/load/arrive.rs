@@ -296,12 +296,12 @@ impl<F: Files, K: Keep> Arrival<F, K> {
             match arrived {
                 Arrived::Damaged { span, tensor, at } => {
                     let name = state.sources.get(file).map(|source| source.name.clone()).unwrap_or_default();
-                    if !state.damaged_once.insert(tensor.clone()) {
-                        return Err(WeightsError::Damaged { file: name, tensor, at }.into());
-                    }
                     if let Some(pieces) = state.sources.get_mut(file).and_then(|source| source.pieces.as_mut()) {
                         // What cannot be forgotten is found damaged again on the next visit.
                         let _ = pieces.forget(Extent { begin: span.bytes.start, end: span.bytes.end });
+                    }
+                    if !state.damaged_once.insert(tensor.clone()) {
+                        return Err(WeightsError::Damaged { file: name, tensor, at }.into());
                     }
                     state.damaged.push(span.clone());
                     state.plan_again(&span);

@@ -13,7 +13,7 @@
 // Before an answer:
 //   call        a function that is called with the request
 //   delay, hold milliseconds to wait; a promise to wait for
-//   status      refuse with this; `retryAfter`: seconds, a Date, or a text as it is
+//   status      refuse with this; `retryAfter`: seconds, a Date, a text as it is, or a function of one
 //   stall       the headers never come
 //   reset       the connection is reset instead
 //   redirect    "loop" (to itself), "dead" (where nobody listens), or an address
@@ -93,7 +93,8 @@ function places(fault) {
 }
 
 /** `Retry-After` as a header. */
-export function retryAfterText(value) {
+export function retryAfterText(given) {
+  const value = typeof given === "function" ? given() : given;
   return value instanceof Date ? value.toUTCString() : String(value);
 }
 
