@@ -170,7 +170,9 @@ fn refusal(
         // The hub answers 401 for repos that do not exist, since they might be private.
         401 | 403 => {
             let why = format!("status {status}: there is no such model, or it is not public");
-            Err(Failure::lasting(WeightsError::NotFound { url: url.into(), why }))
+            let error = WeightsError::NotFound { url: url.into(), why };
+            // Where the hub redirects to, that may be an address that has just expired: it knows another.
+            Err(if response.redirected() { Failure::passing(error) } else { Failure::lasting(error) })
         }
         416 => {
             let found =
