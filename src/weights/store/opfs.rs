@@ -60,6 +60,9 @@ impl Shelf {
         options.set_create(true);
         let folder = self.folder().await?;
         let file: FileSystemFileHandle = wait(folder.get_file_handle_with_options(name, &options)).await?;
+        if !Reflect::has(&file, &"createSyncAccessHandle".into()).unwrap_or(false) {
+            return Err(StoreError::Broken("this browser has no access handles".into()));
+        }
         Ok(OpfsDisk(wait(file.create_sync_access_handle()).await?))
     }
 }

@@ -232,7 +232,12 @@ fn replay(journal: &[u8], data_size: u64) -> (BTreeMap<u64, Record>, u64) {
         }
         let within = record.place.checked_add(record.length).is_some_and(|end| end <= data_size);
         let sane = record.length > 0 && record.begin.checked_add(record.length).is_some();
-        if within && sane && !overlaps(&records, record.begin, record.length) {
+        if within && sane {
+            // The later record is right: pieces are never kept twice, unless the earlier one's bytes were lost.
+            let end = record.begin + record.length;
+            records.retain(|_, earlier: &mut Record| {
+                earlier.begin >= end || earlier.begin + earlier.length <= record.begin
+            });
             records.insert(record.begin, record);
         }
     }

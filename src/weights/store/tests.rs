@@ -77,6 +77,24 @@ fn a_full_disk_says_so_and_keeps_what_it_had() {
 }
 
 #[test]
+fn pieces_whose_bytes_were_lost_stay_lost_and_are_mended_once() {
+    let (data, journal) = (MemoryDisk::default(), MemoryDisk::default());
+    let mut pieces = Pieces::open(data.clone(), journal.clone(), &identity("one")).unwrap();
+    for begin in [0, 50, 100] {
+        keep(&mut pieces, begin, begin + 40).unwrap();
+    }
+    data.truncate(60).unwrap();
+    let mut pieces = Pieces::open(data.clone(), journal.clone(), &identity("one")).unwrap();
+    assert_eq!(pieces.extents(), [Extent { begin: 0, end: 40 }]);
+    // The data grows again, over the places that the lost records name.
+    for begin in [50, 100] {
+        keep(&mut pieces, begin, begin + 40).unwrap();
+    }
+    let mut pieces = Pieces::open(data, journal, &identity("one")).unwrap();
+    assert_eq!((pieces.extents().len(), check(&mut pieces)), (3, 3), "pieces.rs: a lost piece hides its successor");
+}
+
+#[test]
 fn a_journal_torn_anywhere_gives_no_wrong_bytes() {
     let (data, journal) = (MemoryDisk::default(), MemoryDisk::default());
     let mut pieces = Pieces::open(data.clone(), journal.clone(), &identity("one")).unwrap();
