@@ -54,6 +54,7 @@ impl<F: Files, K: Keep> Arrival<F, K> {
             damaged: Vec::new(),
             cached: 0,
             buffer: Vec::new(),
+            releasing: false,
             rest_planned: false,
             wrote_about: false,
             notices: Vec::new(),
@@ -105,11 +106,13 @@ impl<F: Files, K: Keep> Arrival<F, K> {
     /// Plans what runs have asked for.
     fn plan_wishes(&self) -> Result<()> {
         let wishes = self.parts.demand.take();
-        if self.parts.demand.lowest_layer().is_some() {
-            self.release_held()?;
-        }
         let mut guard = self.state.borrow_mut();
         let state = &mut *guard;
+        let held = state.sources.iter().any(|source| source.held.is_some());
+        if held && !state.releasing && self.parts.demand.lowest_layer().is_some() {
+            state.releasing = true;
+            state.push(Stage::Rows, Job::Release);
+        }
         let positions = (0..wishes.positions.min(self.parts.config.n_positions as u32)).collect();
         for (table, rows) in [(Table::Tokens, wishes.tokens), (Table::Positions, positions)] {
             let Some((file, located)) = self.index.find(table.tensor()) else { continue };
@@ -143,8 +146,9 @@ impl<F: Files, K: Keep> Arrival<F, K> {
     }
 
     /// Hands on what was held back: a run waits for it. Its result will not be final before the file proves right.
-    fn release_held(&self) -> Result<()> {
+    pub fn release_held(&self) -> Result<()> {
         let mut state = self.state.borrow_mut();
+        state.releasing = false;
         let held: Vec<Arrived> = state.sources.iter_mut().filter_map(|source| source.held.take()).flatten().collect();
         held.into_iter().try_for_each(|arrived| self.offer(arrived))
     }
@@ -187,7 +191,7 @@ impl<F: Files, K: Keep> Arrival<F, K> {
                 running.push(self.transfer(job, report));
             }
             self.say(report);
-            if running.is_empty() && self.state.borrow().arrivals.has_all() {
+            if self.is_complete(running.len()) {
                 break;
             }
             let change = pin!(changes.changed());
@@ -205,6 +209,13 @@ impl<F: Files, K: Keep> Arrival<F, K> {
         }
         drop(running);
         self.complete(report).await
+    }
+
+    /// Whether everything is here, with nothing but a needless [`Job::Release`] under way.
+    fn is_complete(&self, running: usize) -> bool {
+        let state = self.state.borrow();
+        let held = state.sources.iter().any(|source| source.held.is_some());
+        running == usize::from(state.releasing) && !held && state.arrivals.has_all()
     }
 
     /// Gives up keeping before it begins where there is no room for all of it.

@@ -32,6 +32,8 @@ pub(super) enum Job {
     Kept(usize, Extent),
     /// Read a whole file front to back, since its server does not send parts.
     Whole(usize),
+    /// Hand on what is held back, if it has not proved right in a moment.
+    Release,
 }
 
 /// A weights file while it arrives.
@@ -90,6 +92,8 @@ pub(super) struct State<F: Files, K: Keep> {
     pub cached: u64,
     /// For what is read from the shelf, piece after piece.
     pub buffer: Vec<u8>,
+    /// Whether what is held back is about to be handed on.
+    pub releasing: bool,
     pub rest_planned: bool,
     pub wrote_about: bool,
     pub notices: Vec<Notice>,

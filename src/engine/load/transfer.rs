@@ -22,6 +22,8 @@ use crate::weights::{Files, WeightsError};
 /// Bytes that the shelf keeps as one, and is written and read at a time: what an interrupted visit may lose per
 /// connection. In private windows every access costs a message to another process.
 const CHUNK: u64 = 2 << 20;
+/// Milliseconds that a run waits for a small file to prove right, before it is shown what has come.
+const HELD: f64 = 400.0;
 /// Pauses from this many milliseconds on are told.
 const TOLD_PAUSE: f64 = 1000.0;
 
@@ -52,6 +54,11 @@ impl<F: Files, K: Keep> Arrival<F, K> {
     /// Does one job.
     pub(super) async fn transfer(&self, job: Job, report: &impl Fn(News)) -> Result<()> {
         match job {
+            Job::Release => {
+                // Most small files are whole before this, and can then still be read again.
+                self.visit.files.wait(HELD).await;
+                self.release_held()
+            }
             Job::Kept(file, extent) => self.take_from_shelf(file, extent).await,
             Job::Fetch(span) => {
                 let chunks = self.index.files[span.file].cut(&span.bytes, CHUNK).into();
