@@ -322,6 +322,30 @@ def new_model(vocab_size: int, end: int, dropout: float) -> GPT2LMHeadModel:
     return GPT2LMHeadModel(config)
 
 
+def in_model_order(path):
+    """Rewrite a safetensors file so that its tensors stand in the order in which the model needs them: embeddings,
+    block after block, the final layer norm. Read front to back, it can then be computed as it arrives."""
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    metadata = header.pop("__metadata__", None)
+
+    def place(name):
+        plain = name.removeprefix("transformer.")
+        layer = int(plain.split(".")[1]) if plain.startswith("h.") else -1
+        return (("wte", "wpe", "h", "ln_f").index(plain.split(".")[0]), layer, header[name]["data_offsets"][0])
+
+    ordered, body = {"__metadata__": metadata} if metadata else {}, b""
+    for name in sorted(header, key=place):
+        begin, end = header[name]["data_offsets"]
+        tensor = data[8 + length + begin : 8 + length + end]
+        ordered[name] = {**header[name], "data_offsets": [len(body), len(body) + len(tensor)]}
+        body += tensor
+    text = json.dumps(ordered, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + body)
+
+
 def export(model: GPT2LMHeadModel, tokenizer: Tokenizer, out: Path) -> GPT2LMHeadModel:
     """Write config.json, model.safetensors (float16) and tokenizer.json; return the rounded model in float32."""
     out.mkdir(parents=True, exist_ok=True)
@@ -331,6 +355,7 @@ def export(model: GPT2LMHeadModel, tokenizer: Tokenizer, out: Path) -> GPT2LMHea
     rounded.load_state_dict(model.state_dict())
     rounded.half().save_pretrained(out)
     (out / "generation_config.json").unlink(missing_ok=True)
+    in_model_order(out / "model.safetensors")
     (out / "model.safetensors").chmod(0o644)  # written readable by its owner alone, yet a web server serves it
     tokenizer.save(str(out / "tokenizer.json"))
     return rounded.float().eval()
