@@ -336,6 +336,20 @@ fn an_interrupted_visit_is_taken_up_where_it_stopped() {
 }
 
 #[test]
+fn a_tab_that_cannot_write_leaves_the_shelf_as_it_is() {
+    let shelf = MemoryShelf::default();
+    let expected = trace_with(large(), &shelf, ALL, &|_| {}).unwrap();
+    shelf.inside().busy = true;
+    let before = shelf.inside().about.clone();
+    assert_eq!(trace_with(large(), &shelf, ALL, &|_| {}).unwrap(), expected);
+    assert_eq!(shelf.inside().about, before, "visit.rs: a tab without pieces described another's");
+    shelf.inside().busy = false;
+    let files = large();
+    trace_with(files.clone(), &shelf, ALL, &|_| {}).unwrap();
+    assert_eq!(sent(&files), 0);
+}
+
+#[test]
 fn what_changed_on_the_server_is_read_afresh() {
     let mut list = entries(LARGE);
     list.iter_mut().filter(|entry| entry.name == "ln_f.weight").for_each(|entry| entry.bytes.fill(0x3f));

@@ -3,7 +3,7 @@
 //! What is kept is believed only for the version that it was kept of: the same commit and the same SHA-256 where
 //! a hub tells them, else the same ETag and size. Where no server can be reached it is all there is.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use super::WeightsError;
 use super::files::{Answer, Body, Failure, Files, Stamp, Version, read_whole};
@@ -20,6 +20,8 @@ pub struct Visit<F: Files, K: Keep> {
     /// What the shelf says of itself, once it is known to be of this version.
     about: RefCell<About>,
     notices: RefCell<Vec<Notice>>,
+    /// Whether this visit has pieces open. If not, another tab's may have, and the shelf is its to describe.
+    keeping: Cell<bool>,
 }
 
 impl<F: Files, K: Keep> Visit<F, K> {
@@ -46,7 +48,8 @@ impl<F: Files, K: Keep> Visit<F, K> {
         if version.commit.is_some() {
             about.commit.clone_from(&version.commit);
         }
-        Visit { files, keep, version, about: RefCell::new(about), notices: RefCell::new(notices) }
+        let (about, notices) = (RefCell::new(about), RefCell::new(notices));
+        Visit { files, keep, version, about, notices, keeping: Cell::new(false) }
     }
 
     /// Remarks that came up, each once.
@@ -131,6 +134,7 @@ impl<F: Files, K: Keep> Visit<F, K> {
                 if pieces.was_stale() {
                     self.notices.borrow_mut().push(changed(&self.files.place()));
                 }
+                self.keeping.set(true);
                 self.about.borrow_mut().files.insert(name.to_string(), identity.clone());
                 Some(pieces)
             }
@@ -143,7 +147,7 @@ impl<F: Files, K: Keep> Visit<F, K> {
 
     /// Writes down how far the shelf has come; silent where that fails, since it is only of use to later visits.
     pub async fn write_about(&self, weights_bytes: u64, complete: bool) {
-        let Some(keep) = &self.keep else { return };
+        let Some(keep) = self.keep.as_ref().filter(|_| self.keeping.get()) else { return };
         let about = {
             let mut about = self.about.borrow_mut();
             about.weights_bytes = weights_bytes;
