@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build package test test-native test-browser test-site check format lint docs types bench setup setup-test clean
+.PHONY: help run build package test test-once test-native test-browser test-site check format lint docs types bench setup setup-test clean
 
 # PROFILE=quick leaves link-time optimisation and wasm-opt out: minutes become seconds.
 PROFILE ?= release
@@ -33,6 +33,13 @@ package: setup ## the JavaScript package under pkg/, standing alone with the dem
 	cd pkg && npm pack --dry-run --loglevel=error
 
 test: test-native test-browser ## all tests, native and in Chromium
+	@mkdir -p target && bash tools/tree.sh > target/tested
+
+# The tests of exactly this tree may have passed a moment ago: then they are not run again.
+test-once:
+	@if tree=$$(bash tools/tree.sh) && [ -n "$$tree" ] && [ "$$tree" = "$$(cat target/tested 2>/dev/null)" ]; \
+	then echo "tests: passed on this very tree (make test runs them again)"; \
+	else $(MAKE) --no-print-directory test; fi
 
 test-native: setup
 	$(WITH) cargo test --all-features --locked
@@ -45,7 +52,7 @@ test-site: setup-test
 test-browser: test-site ## the tests in Chromium (TESTS=tests/browser/loading.test.mjs for one file)
 	SITE=$${SITE:-$(TEST_DIST)} PACKAGE=$${PACKAGE:-$(TEST_PKG)} node --test --test-concurrency=1 --test-timeout=300000 $(TESTS)
 
-check: format lint docs types test ## everything a change must pass; CI runs this
+check: format lint docs types test-once ## everything a change must pass; CI runs this
 
 format: setup ## formatting, checked
 	$(WITH) cargo fmt --check
