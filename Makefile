@@ -50,7 +50,7 @@ test-site: setup-test
 	$(WITH) node tools/package.mjs --out $(TEST_PKG) --profile quick
 
 test-browser: test-site ## the tests in Chromium (TESTS=tests/browser/loading.test.mjs for one file)
-	SITE=$${SITE:-$(TEST_DIST)} PACKAGE=$${PACKAGE:-$(TEST_PKG)} node --test --test-concurrency=1 --test-timeout=300000 $(TESTS)
+	SITE=$${SITE:-$(TEST_DIST)} PACKAGE=$${PACKAGE:-$(TEST_PKG)} node --test --test-concurrency=1 --test-timeout=1200000 $(TESTS)
 
 check: format lint docs types test-once ## everything a change must pass; CI runs this
 
