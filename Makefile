@@ -69,7 +69,8 @@ docs: setup ## rustdoc; warnings are errors
 types: setup ## the package's TypeScript types, by a program that uses all of them
 	$(WITH) tsc -p tests/browser/types
 
-bench: setup-test ## speed and size of a release build: median, spread, and peers where they are wired in
+bench: setup-test ## speed and size of a release build: median, spread, and ONNX Runtime Web beside it
+	@[ -d bench/node_modules/onnxruntime-web ] || npm ci --prefix bench --ignore-scripts --no-audit --no-fund
 	$(MAKE) --no-print-directory build
 	SITE=dist node bench/run.mjs
 

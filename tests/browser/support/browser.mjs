@@ -8,10 +8,18 @@ const FLAGS = [
   "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ];
 
-export async function launch(extraFlags = []) {
+function executable() {
   const finder = fileURLToPath(new URL("../../../tools/chromium.sh", import.meta.url));
-  const executablePath = execFileSync("bash", [finder], { encoding: "utf8" }).trim();
-  return chromium.launch({ executablePath, headless: true, args: [...FLAGS, ...extraFlags] });
+  return execFileSync("bash", [finder], { encoding: "utf8" }).trim();
+}
+
+export async function launch(extraFlags = []) {
+  return chromium.launch({ executablePath: executable(), headless: true, args: [...FLAGS, ...extraFlags] });
+}
+
+/** A browser with its profile in a folder, as readers have one; `launch` gives private windows. */
+export async function launchPersistent(folder) {
+  return chromium.launchPersistentContext(folder, { executablePath: executable(), headless: true, args: FLAGS });
 }
 
 /** Opens a page that remembers what went wrong in it: `page.problems` fills with console errors, uncaught

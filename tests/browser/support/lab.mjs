@@ -50,6 +50,8 @@ export async function openLab() {
       await lab.reload();
       return lab.page;
     },
+    /** Opens the blank page, with the package imported, in a page of another browser. */
+    bring: (page) => imported(page),
     /** Leaves the page, with all its workers, and opens it again. */
     reload: () => imported(lab.page),
     /** Another tab of the same profile. */
