@@ -16,7 +16,7 @@ TRUNK := $(WITH) env CARGO_TARGET_DIR=target/page RESIDUAL_STREAM_PROFILE=$(PROF
 TRUNK_PROFILE := $(if $(filter release,$(PROFILE)),--release,--cargo-profile $(PROFILE))
 WASM := --target wasm32-unknown-unknown --no-default-features
 PAGE_CARGO := $(WITH) env CARGO_TARGET_DIR=target/page cargo
-ENGINE_CARGO := $(WITH) env CARGO_TARGET_DIR=target/engine RUSTFLAGS='--cfg getrandom_backend="wasm_js" -C target-feature=+simd128' cargo
+ENGINE_CARGO := $(WITH) env CARGO_TARGET_DIR=target/engine RUSTFLAGS='--cfg getrandom_backend="wasm_js" -C llvm-args=-pre-RA-sched=linearize -C target-feature=+simd128' cargo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile

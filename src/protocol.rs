@@ -22,6 +22,8 @@ pub enum ToEngine {
         cache: bool,
         /// Range requests at a time.
         parallel: usize,
+        /// Workers to compute with; none to choose.
+        workers: Option<usize>,
     },
     /// Read everything, also what no trace has needed so far.
     WantAll,
@@ -179,10 +181,12 @@ pub struct RunOptions {
     pub lens: usize,
     /// Log-probabilities of the text's tokens and candidates for the next. Without, no unembedding is touched.
     pub predictions: bool,
+    /// Where the time went, beside the trace.
+    pub profile: bool,
 }
 
 impl Default for RunOptions {
     fn default() -> Self {
-        RunOptions { heads: false, lens: 0, predictions: true }
+        RunOptions { heads: false, lens: 0, predictions: true, profile: false }
     }
 }

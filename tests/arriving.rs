@@ -22,8 +22,8 @@ const LARGE: &str =
     r#"{"model_type":"gpt2","vocab_size":40000,"n_positions":64,"n_embd":64,"n_layer":3,"n_head":2,"n_inner":1500}"#;
 const SMALL: &str =
     r#"{"model_type":"gpt2","vocab_size":50,"n_positions":16,"n_embd":8,"n_layer":2,"n_head":2,"n_inner":8}"#;
-const PLAIN: RunOptions = RunOptions { heads: false, lens: 0, predictions: false };
-const ALL: RunOptions = RunOptions { heads: true, lens: 1, predictions: true };
+const PLAIN: RunOptions = RunOptions { heads: false, lens: 0, predictions: false, profile: false };
+const ALL: RunOptions = RunOptions { heads: true, lens: 1, predictions: true, profile: false };
 const IDS: [u32; 5] = [3, 1, 41, 5, 9];
 
 /// As the hub's GPT-2 has them: in alphabetical order, with mask buffers.

@@ -34,7 +34,7 @@ struct Collector(HashMap<Point, Tensor>, Vec<Point>);
 impl Probe for Collector {
     fn see(&mut self, point: Point, value: &Tensor) -> Result<()> {
         self.1.push(point);
-        self.0.insert(point, value.clone());
+        self.0.insert(point, value.copy()?);
         Ok(())
     }
 }
@@ -131,7 +131,7 @@ fn attention_weights_are_causal_and_those_of_the_reference() {
             assert_eq!(pattern.len(), model.config.n_head * t * t, "{what}: pattern of block {l} is not [H, T, T]");
             for (index, row) in pattern.chunks(t).enumerate() {
                 let (head, query) = (index / t, index % t);
-                let at = format!("softmax.rs: {what}, block {l}, head {head}, query {query}");
+                let at = format!("attention: {what}, block {l}, head {head}, query {query}");
                 let sum: f32 = row.iter().sum();
                 assert!((sum - 1.0).abs() <= ROW_SUM, "{at}: weights sum to {sum}");
                 assert!(row.iter().all(|weight| (0.0..=1.0).contains(weight)), "{at}: a weight outside 0..1: {row:?}");

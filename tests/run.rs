@@ -11,11 +11,12 @@ use residual_stream::engine::run::{Breath, NoBreath, RunOptions, from_ids, run};
 use residual_stream::trace::Sequence;
 use residual_stream::{Code, Error, Result};
 use support::memory::{Entry, Memory, entries, opened, others_turn, safetensors, together};
+use support::same::assert_same;
 use support::trace_ids;
 
 const TINY: &str = "tests/fixtures/tiny-gpt2";
-const ALL: RunOptions = RunOptions { heads: true, lens: 1, predictions: true };
-const PLAIN: RunOptions = RunOptions { heads: false, lens: 0, predictions: false };
+const ALL: RunOptions = RunOptions { heads: true, lens: 1, predictions: true, profile: false };
+const PLAIN: RunOptions = RunOptions { heads: false, lens: 0, predictions: false, profile: false };
 const IDS: [u32; 6] = [3, 1, 4, 1, 5, 9];
 
 const CONFIG: &str =
@@ -135,7 +136,7 @@ fn a_run_stops_at_whichever_breath_says_so() {
     let counted = Count::until(usize::MAX);
     pollster::block_on(run(&parts, None, start(), ALL, &counted, |_| {})).unwrap();
     let breaths = counted.taken.get();
-    assert!(breaths >= 2 * (4 + 5 + 1), "run.rs: only {breaths} breaths in two sequences, four blocks, five lens rows");
+    assert!(breaths >= 2 * 4 + 5 + 1, "run.rs: only {breaths} breaths in four blocks of two steps, five lens rows");
     for last in 1..=breaths {
         let breath = Count::until(last);
         let error = pollster::block_on(run(&parts, None, start(), ALL, &breath, |_| {})).unwrap_err();
@@ -202,8 +203,10 @@ fn sequences_together_equal_sequences_alone() {
     let together = go(&parts, &lists, ALL).unwrap();
     assert_eq!(together.len(), lists.len(), "run.rs: as many come out as went in");
     for (ids, found) in lists.iter().zip(&together) {
-        let alone = go(&parts, &[ids], ALL).unwrap().remove(0);
-        assert_eq!(*found, alone, "run.rs: {ids:?} beside others");
+        // Another model, which remembers nothing of the run before.
+        let alone = go(&there(), &[ids], ALL).unwrap();
+        // Matrices of other sizes may be added up in another order.
+        assert_same(&format!("run.rs: {ids:?} beside others"), std::slice::from_ref(found), &alone, 1e-5);
     }
 }
 

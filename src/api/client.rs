@@ -32,13 +32,23 @@ pub struct LoadOptions {
     pub cache: bool,
     /// Range requests at a time.
     pub parallel: usize,
+    /// Workers to compute with; none to let the engine choose.
+    pub workers: Option<usize>,
     /// Told what the reader should know while loading goes on.
     pub on_notice: Option<Rc<dyn Fn(Notice)>>,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        LoadOptions { on_progress: None, signal: None, hub: None, cache: true, parallel: 4, on_notice: None }
+        LoadOptions {
+            on_progress: None,
+            signal: None,
+            hub: None,
+            cache: true,
+            parallel: 4,
+            workers: None,
+            on_notice: None,
+        }
     }
 }
 
@@ -151,8 +161,15 @@ impl Model {
             };
             model.inner.abort.replace(Some(AbortListener::new(signal, on_abort)));
         }
-        let (hub, cache, parallel) = (options.hub, options.cache, options.parallel);
-        model.inner.send_load(&source, |address, source| ToEngine::Load { address, source, hub, cache, parallel })?;
+        let LoadOptions { hub, cache, parallel, workers, .. } = options;
+        model.inner.send_load(&source, |address, source| ToEngine::Load {
+            address,
+            source,
+            hub,
+            cache,
+            parallel,
+            workers,
+        })?;
         JsFuture::from(model.inner.opening.promise.clone()).await.map_err(|why| errors::from_js(&why))?;
         Ok(model)
     }
@@ -213,7 +230,8 @@ impl Model {
     /// # Errors
     /// Every code of tracing; `Aborted` when the signal fires or the model is closed.
     pub async fn trace(&self, texts: Vec<String>, options: TraceOptions) -> Result<Trace> {
-        let run = RunOptions { heads: options.heads, lens: options.lens, predictions: options.predictions };
+        let run =
+            RunOptions { heads: options.heads, lens: options.lens, predictions: options.predictions, profile: false };
         let on_partial = options.on_partial.map(|call| {
             Rc::new(move |trace: JsValue| {
                 if let Ok(trace) = js::from_js(&trace) {

@@ -10,7 +10,7 @@ use web_sys::{AbortSignal, HtmlCanvasElement};
 
 use super::client::{Input, LoadOptions, Model};
 use super::errors::to_js;
-use super::launch::{Locations, configure};
+use super::launch::{EngineFiles, Locations, configure};
 use super::shelves;
 use super::source::Source;
 use crate::charts::{ChartOptions, Figure, Theme, canvas};
@@ -19,11 +19,14 @@ use crate::trace::js::from_js;
 use crate::trace::summary;
 use crate::{Code, Error, Result};
 
-/// Says where this copy of the package keeps its files: `{ engineScript, engineModule, demo }`, absolute URLs.
+/// Says where this copy of the package keeps its files: `{ engineScript, engineModule, relaxedScript, relaxedModule,
+/// demo }`, absolute URLs.
 #[wasm_bindgen(js_name = configure)]
 pub fn configure_js(locations: &JsValue) {
-    let url = |name| get(locations, name).as_string().unwrap_or_default();
-    configure(Locations { engine_script: url("engineScript"), engine_module: url("engineModule"), demo: url("demo") });
+    let url = |name: &str| get(locations, name).as_string().unwrap_or_default();
+    let files =
+        |kind: &str| EngineFiles { script: url(&format!("{kind}Script")), module: url(&format!("{kind}Module")) };
+    configure(Locations { engine: files("engine"), relaxed: files("relaxed"), demo: url("demo") });
 }
 
 /// Loads a model into a worker of its own.
@@ -31,20 +34,23 @@ pub fn configure_js(locations: &JsValue) {
 pub async fn load_model(source: JsValue, options: JsValue) -> Result<ModelJs, JsValue> {
     let load = async {
         let source = Source::from_js(&source)?;
-        let parallel = match get(&options, "parallel") {
-            value if value.is_undefined() || value.is_null() => LoadOptions::default().parallel,
-            value => whole(&value)
-                .filter(|n| (1..=16).contains(n))
-                .ok_or_else(|| bad("parallel: expected a whole number from 1 to 16, requests at a time"))?
-                as usize,
+        let number = |name: &str, most: u32, of: &str| match get(&options, name) {
+            value if value.is_undefined() || value.is_null() => Ok(None),
+            value => match whole(&value).filter(|n| (1..=most).contains(n)) {
+                Some(n) => Ok(Some(n as usize)),
+                None => Err(bad(&format!("{name}: expected a whole number from 1 to {most}, {of}"))),
+            },
         };
+        let parallel = number("parallel", 16, "requests at a time")?;
+        let workers = number("workers", 64, "workers to compute with")?;
         let options = LoadOptions {
             on_progress: callback(&options, "onProgress")?.map(listener::<Progress>),
             on_notice: callback(&options, "onNotice")?.map(listener::<Notice>),
             signal: signal(&options)?,
             hub: get(&options, "hub").as_string(),
             cache: !get(&options, "cache").is_falsy() || get(&options, "cache").is_undefined(),
-            parallel,
+            parallel: parallel.unwrap_or(LoadOptions::default().parallel),
+            workers,
         };
         Model::load(source, options).await
     };
@@ -135,6 +141,7 @@ impl ModelJs {
             heads: get(options, "heads").is_truthy(),
             lens: lens as usize,
             predictions: !get(options, "predictions").is_falsy() || get(options, "predictions").is_undefined(),
+            profile: get(options, "profile").is_truthy(),
         };
         let on_partial = callback(options, "onPartial")?.map(|call| {
             Rc::new(move |trace: JsValue| {

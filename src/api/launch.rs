@@ -1,5 +1,8 @@
 //! Starting an engine worker: from a blob URL, with the wasm module compiled once per page.
 //!
+//! There are two engines: one with relaxed SIMD, and one for browsers that would refuse it as a whole for that. Which
+//! this browser takes is found by asking it about a few bytes of wasm, never by its name.
+//!
 //! Blob workers work from any origin, under any sub-path, in sandboxed frames and from `file://`.
 
 use std::cell::RefCell;
@@ -14,19 +17,51 @@ use crate::{Code, Error, Result};
 /// Appended to wasm-bindgen's glue.
 const BOOT: &str = include_str!("boot.js");
 
-/// A function that returns a v128: valid only where fixed-width SIMD is.
-const SIMD128: [u8; 30] =
-    [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98];
+/// The beginning of a module with one function that returns a v128.
+const FUNCTION: [u8; 20] = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10];
+
+/// Kinds of SIMD instructions, with the code of a function that is valid only where they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Simd {
+    Fixed,
+    Relaxed,
+}
+
+impl Simd {
+    fn code(self) -> &'static [u8] {
+        match self {
+            // i8x16.popcnt of a splat
+            Simd::Fixed => &[10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11],
+            // i8x16.relaxed_swizzle of two splats
+            Simd::Relaxed => &[15, 1, 13, 0, 65, 1, 253, 15, 65, 2, 253, 15, 253, 128, 2, 11],
+        }
+    }
+
+    /// Whether this browser has them.
+    fn is_here(self) -> bool {
+        let module = [&FUNCTION, self.code()].concat();
+        WebAssembly::validate(&Uint8Array::from(module.as_slice())).unwrap_or(false)
+    }
+}
 
 /// Where this copy keeps its files; absolute URLs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Locations {
-    /// wasm-bindgen's glue for the engine.
-    pub engine_script: String,
-    /// The engine's wasm.
-    pub engine_module: String,
+    /// The engine that every browser with SIMD takes.
+    pub engine: EngineFiles,
+    /// The engine with relaxed SIMD.
+    pub relaxed: EngineFiles,
     /// Folder of the demo model.
     pub demo: String,
+}
+
+/// An engine's two files.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EngineFiles {
+    /// wasm-bindgen's glue.
+    pub script: String,
+    /// The wasm.
+    pub module: String,
 }
 
 thread_local! {
@@ -47,7 +82,6 @@ pub(super) fn demo_address() -> String {
 
 /// A fresh engine worker, booted.
 pub(super) async fn launch() -> Result<Worker> {
-    check_browser()?;
     let (script, module) = engine().await?;
     let worker = Worker::new(&script).map_err(|why| unsupported(&format!("a worker cannot be started ({why:?})")))?;
     let message = Object::new();
@@ -56,13 +90,6 @@ pub(super) async fn launch() -> Result<Worker> {
         .post_message(&message)
         .map_err(|why| unsupported(&format!("a worker cannot be handed a module ({why:?})")))?;
     Ok(worker)
-}
-
-fn check_browser() -> Result<()> {
-    let mut probe = SIMD128.to_vec();
-    probe.push(11); // end of the function
-    let valid = WebAssembly::validate(&Uint8Array::from(probe.as_slice())).unwrap_or(false);
-    if valid { Ok(()) } else { Err(unsupported("WebAssembly SIMD is missing")) }
 }
 
 fn unsupported(what: &str) -> Error {
@@ -74,10 +101,14 @@ async fn engine() -> Result<(String, JsValue)> {
     if let Some(engine) = ENGINE.with_borrow(Clone::clone) {
         return Ok(engine);
     }
+    if !Simd::Fixed.is_here() {
+        return Err(unsupported("WebAssembly SIMD is missing"));
+    }
     let locations = LOCATIONS.with_borrow(Clone::clone);
-    let script = fetch(&locations.engine_script).await?;
-    let glue = wait(script.text(), &locations.engine_script).await?;
-    let module = compile(&locations.engine_module).await?;
+    let files = if Simd::Relaxed.is_here() { locations.relaxed } else { locations.engine };
+    let script = fetch(&files.script).await?;
+    let glue = wait(script.text(), &files.script).await?;
+    let module = compile(&files.module).await?;
 
     let parts = Array::of2(&glue, &format!("\n{BOOT}").into());
     let bag = BlobPropertyBag::new();

@@ -14,7 +14,7 @@ mod shelves;
 mod source;
 
 pub use client::{LoadOptions, Model, TraceOptions};
-pub use launch::{Locations, configure};
+pub use launch::{EngineFiles, Locations, configure};
 pub use shelves::{CachedModel, ask_to_persist, cached_models, remove_cached_model, remove_folder, storage_room};
 pub use source::{ModelFiles, Source};
 

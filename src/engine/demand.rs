@@ -32,11 +32,11 @@ impl Default for Demand {
 }
 
 impl Demand {
-    /// Asks for the rows of these token ids, and of as many positions.
-    pub fn rows(&self, ids: &[u32]) {
+    /// Asks for the rows of these token ids, and of all positions below `positions`.
+    pub fn rows(&self, ids: &[u32], positions: usize) {
         let mut wishes = self.wishes.borrow_mut();
         wishes.tokens.extend(ids);
-        wishes.positions = wishes.positions.max(ids.len() as u32);
+        wishes.positions = wishes.positions.max(positions as u32);
         drop(wishes);
         self.changed();
     }

@@ -6,10 +6,14 @@
 //! hands rows and blocks out as they arrive; [`run`] takes sequences
 //! through them under the eye of `trace::probe`; `worker` is the message loop around both.
 
+pub mod batch;
 pub mod demand;
 pub mod load;
 pub mod memory;
 pub mod parts;
+mod pass;
+pub mod pool;
+pub mod recall;
 pub mod run;
 
 #[cfg(target_arch = "wasm32")]

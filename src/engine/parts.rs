@@ -8,9 +8,14 @@ use candle_core::{Device, Tensor};
 use tokio::sync::watch;
 
 use super::demand::Demand;
+use super::pool::Crew;
+use super::pool::shares::Piece;
+use super::recall::Recall;
 
 use crate::model::checkpoint::{Part, wanted};
 use crate::model::gpt2::Tensors;
+use crate::model::linear::{Linear, PACKS, Weight};
+use crate::model::values::with_values;
 use crate::model::{Block, Config, Embedding, ModelError, Unembedding};
 use crate::weights::plan::Table;
 use crate::{Error, Result};
@@ -21,13 +26,17 @@ pub struct Parts {
     pub config: Config,
     /// What runs want next, for the loader.
     pub demand: Demand,
+    /// Who computes.
+    pub team: Rc<Crew>,
+    /// The texts that were traced last.
+    pub recall: RefCell<Recall>,
     arrived: RefCell<Arrived>,
     /// Ticks at every part that arrives, and at failure.
     tick: watch::Sender<usize>,
 }
 
 struct Arrived {
-    waiting: HashMap<String, Tensor>,
+    waiting: Waiting,
     part_of: HashMap<String, Part>,
     missing: HashMap<Part, usize>,
     /// Rows of the two tables that came before the tables: by first row, several rows to each entry.
@@ -45,11 +54,62 @@ impl Tensors for HashMap<String, Tensor> {
     fn take(&mut self, name: &str) -> Result<Tensor, ModelError> {
         self.remove(name).ok_or_else(|| ModelError::MissingTensor { name: name.into() })
     }
+
+    fn linear(&mut self, name: &str) -> Result<Linear, ModelError> {
+        Ok(Linear::new(Weight::Plain(self.take(&format!("{name}.weight"))?), self.take(&format!("{name}.bias"))?))
+    }
+}
+
+/// Tensors of parts that are not complete.
+#[derive(Default)]
+struct Waiting {
+    tensors: HashMap<String, Tensor>,
+    /// Weights of linear layers, packed if this build packs.
+    weights: HashMap<String, Weight>,
+}
+
+impl Waiting {
+    /// Takes a tensor; those of linear layers are handed out to the crew, whose first member's part stays here.
+    fn add(&mut self, crew: &Crew, config: &Config, (name, part): (String, Part), tensor: Tensor) -> Result<()> {
+        let within = name.splitn(3, '.').nth(2).unwrap_or_default();
+        let piece = match part {
+            Part::Block(layer) if PACKS || crew.has_helpers() => {
+                with_values(&tensor, |values| Ok(crew.hand_out(config, (layer, within), values)))??
+            }
+            _ => None,
+        };
+        match piece {
+            Some(Piece::Weight(panels)) => {
+                self.weights.insert(name, Weight::Packed(panels));
+            }
+            Some(Piece::Bias(bias)) => {
+                let count = bias.len();
+                self.tensors.insert(name, Tensor::from_vec(bias, count, &Device::Cpu)?);
+            }
+            None => {
+                self.tensors.insert(name, tensor);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Tensors for Waiting {
+    fn take(&mut self, name: &str) -> Result<Tensor, ModelError> {
+        self.tensors.take(name)
+    }
+
+    fn linear(&mut self, name: &str) -> Result<Linear, ModelError> {
+        match self.weights.remove(&format!("{name}.weight")) {
+            Some(weight) => Ok(Linear::new(weight, self.take(&format!("{name}.bias"))?)),
+            None => self.tensors.linear(name),
+        }
+    }
 }
 
 impl Parts {
-    /// Of a model of which nothing has arrived yet.
-    pub fn new(config: Config) -> Parts {
+    /// Of a model of which nothing has arrived yet, and which this crew will run.
+    pub fn new(config: Config, crew: Crew) -> Parts {
         let mut part_of = HashMap::new();
         let mut missing = HashMap::new();
         for want in wanted(&config) {
@@ -57,7 +117,7 @@ impl Parts {
             part_of.insert(want.name, want.part);
         }
         let arrived = Arrived {
-            waiting: HashMap::new(),
+            waiting: Waiting::default(),
             part_of,
             missing,
             rows: HashMap::new(),
@@ -68,7 +128,14 @@ impl Parts {
             unchecked: 0,
             failure: None,
         };
-        Parts { config, demand: Demand::default(), arrived: RefCell::new(arrived), tick: watch::Sender::new(0) }
+        Parts {
+            config,
+            demand: Demand::default(),
+            team: Rc::new(crew),
+            recall: RefCell::default(),
+            arrived: RefCell::new(arrived),
+            tick: watch::Sender::new(0),
+        }
     }
 
     /// Takes a tensor whose shape has been checked; builds the part that it completes. A tensor that
@@ -84,7 +151,7 @@ impl Parts {
             arrived.rows.remove(&table);
             arrived.tables.insert(table, tensor.clone());
         }
-        arrived.waiting.insert(name, tensor);
+        arrived.waiting.add(&self.team, &self.config, (name, part), tensor)?;
         if let Some(count) = arrived.missing.get_mut(&part) {
             *count -= 1;
         }
@@ -166,13 +233,13 @@ impl Parts {
         self.arrived.borrow().part_of.keys().min().cloned()
     }
 
-    /// Waits for the rows that these ids need: of the token table and of the position table, `[T, D]` each. They must
-    /// have been checked, and asked for ([`Demand::rows`]).
+    /// Waits for the rows that these ids, the first of them at position `first`, need: of the token table and of the
+    /// position table, `[T, D]` each. They must have been checked, and asked for ([`Demand::rows`]).
     ///
     /// # Errors
     /// Whatever ended the loading.
-    pub async fn rows(&self, ids: &[u32]) -> Result<(Tensor, Tensor)> {
-        let positions: Vec<u32> = (0..ids.len() as u32).collect();
+    pub async fn rows(&self, ids: &[u32], first: usize) -> Result<(Tensor, Tensor)> {
+        let positions: Vec<u32> = (first as u32..(first + ids.len()) as u32).collect();
         let width = self.config.n_embd;
         let tokens = self.wait(|arrived| arrived.select(Table::Tokens, ids, width)).await??;
         let positions = self.wait(|arrived| arrived.select(Table::Positions, &positions, width)).await??;

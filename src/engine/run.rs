@@ -1,16 +1,17 @@
-//! Running a model over sequences: all of them through block 0, then block 1, and on, so that a model
-//! that is still arriving can show every sequence as far as it has come.
+//! Running a model over sequences: what is new of them goes through block 0, then block 1, and on ([`Pass`]), so that
+//! a model that is still arriving can show every sequence as far as it has come; then to the predictions.
 
 use candle_core::Tensor;
 
 use super::parts::Parts;
+use super::pass::Pass;
 use crate::Result;
-use crate::model::gpt2::{check_ids, embed};
+use crate::model::gpt2::check_ids;
+use crate::model::team::Team;
 use crate::model::{ModelError, Tokenizer, Unembedding};
 pub use crate::protocol::RunOptions;
-use crate::trace::lens::{lens_rows, prediction_rows, rows_at_a_time};
-use crate::trace::probe::Recorder;
-use crate::trace::{Lens, Sequence};
+use crate::trace::Sequence;
+use crate::trace::lens::{Prediction, prediction_rows, rows_at_a_time};
 
 /// Candidates for the next token that a trace lists.
 const NEXT: usize = 5;
@@ -58,7 +59,8 @@ fn token_text(tokenizer: Option<&Tokenizer>, id: u32) -> String {
 /// for, recorded as far as that block.
 ///
 /// # Errors
-/// `EmptyInput`, `TooLong`, `TokenOutOfRange` before anything is computed; whatever ended the loading; `Aborted`.
+/// `EmptyInput`, `TooLong`, `TokenOutOfRange` before anything is computed; whatever ended the loading; `Aborted`;
+/// `EngineCrashed` or `OutOfMemory` where a helper is gone.
 pub async fn run(
     parts: &Parts,
     tokenizer: Option<&Tokenizer>,
@@ -73,84 +75,101 @@ pub async fn run(
     for sequence in &sequences {
         check_ids(&parts.config, &sequence.ids)?;
     }
-    let wants_unembedding = options.predictions || options.lens > 0;
-    if wants_unembedding {
+    if options.predictions || options.lens > 0 {
         parts.demand.everything();
     }
+    let done = compute(parts, tokenizer, sequences, options, breath, on_block).await;
+    // What a helper died of says more than what failed for it.
+    done.map_err(|error| parts.team.failure().unwrap_or(error))
+}
+
+async fn compute(
+    parts: &Parts,
+    tokenizer: Option<&Tokenizer>,
+    sequences: Vec<Sequence>,
+    options: RunOptions,
+    breath: &impl Breath,
+    on_block: impl Fn(Vec<Sequence>),
+) -> Result<Vec<Sequence>> {
+    let wants_unembedding = options.predictions || options.lens > 0;
+    let (starts, forgotten) = parts.recall.borrow_mut().begin(&parts.config, &sequences, options);
+    let layers = parts.config.n_layer;
+    parts.team.forget(0..layers, &forgotten);
     let mark = parts.demand.begin();
-    for sequence in &sequences {
-        parts.demand.rows(&sequence.ids);
-    }
-    let mut runs = Vec::new();
-    for sequence in sequences {
-        let (tokens, positions) = parts.rows(&sequence.ids).await?;
-        let mut recorder = Recorder::new(sequence, options.heads, options.lens > 0);
-        let x = embed(&tokens, &positions, &mut recorder)?;
-        runs.push((x, recorder));
-    }
-    for layer in 0..parts.config.n_layer {
-        let arriving = parts.blocks_ready() < parts.config.n_layer || (wants_unembedding && !parts.has_unembedding());
+    let mut pass = Pass::begin(parts, sequences, starts, options).await?;
+    for layer in 0..layers {
+        let arriving = parts.blocks_ready() < layers || (wants_unembedding && !parts.has_unembedding());
         let block = parts.block(layer).await?;
-        for (x, recorder) in &mut runs {
-            *x = block.forward(x, recorder)?;
-            breath.breathe().await?;
-        }
+        pass.go_through(block, breath).await?;
         if arriving {
-            on_block(runs.iter().map(|(_, recorder)| recorder.sequence.clone()).collect());
+            pass.catch_up(breath).await?;
+            on_block(pass.recorded(layer + 1));
         }
         mark.reached(layer + 1);
     }
-    let mut done = Vec::new();
-    for (x, recorder) in runs {
-        let Recorder { mut sequence, streams, .. } = recorder;
-        if wants_unembedding {
-            let unembedding = parts.unembedding().await?;
-            if options.lens > 0 {
-                sequence.lens = Some(lens(&unembedding, &streams, options.lens, breath).await?);
-            }
-            if options.predictions {
-                predict(&unembedding, &x, tokenizer, &mut sequence, breath).await?;
-            }
-        }
-        done.push(sequence);
+    pass.catch_up(breath).await?;
+    if options.lens > 0 {
+        pass.add_lens(&*parts.unembedding().await?, options.lens, breath).await?;
+    }
+    let streams = pass.streams()?;
+    let mut done = pass.recorded(layers);
+    let starts = pass.into_starts();
+    if options.predictions {
+        let known: Vec<_> =
+            starts.iter().map(|start| (start.keep, start.known.as_ref().map(|known| &known.sequence))).collect();
+        predict(&*parts.unembedding().await?, &streams, (&known, &mut done), tokenizer, breath).await?;
     }
     parts.all_checked().await?;
+    for ((start, sequence), stream) in starts.iter().zip(&done).zip(streams) {
+        parts.recall.borrow_mut().finish(start, sequence.clone(), stream);
+    }
     Ok(done)
 }
 
-async fn lens(unembedding: &Unembedding, streams: &[Tensor], k: usize, breath: &impl Breath) -> Result<Lens> {
-    let mut lens = Lens::default();
-    for stream in streams {
-        for (_, rows) in chunks(unembedding, stream)? {
-            lens_rows(unembedding, &rows, k, &mut lens)?;
-            breath.breathe().await?;
-        }
-    }
-    Ok(lens)
-}
-
+/// Adds the model's own predictions to sequences that may go on from known ones, of which so many tokens were kept.
 async fn predict(
     unembedding: &Unembedding,
-    stream: &Tensor,
+    streams: &[Tensor],
+    (known, sequences): (&[(usize, Option<&Sequence>)], &mut [Sequence]),
     tokenizer: Option<&Tokenizer>,
-    sequence: &mut Sequence,
     breath: &impl Breath,
 ) -> Result<()> {
-    let mut token_logprob = Vec::new();
-    for (first, rows) in chunks(unembedding, stream)? {
-        let next = prediction_rows(unembedding, &rows, (first, &sequence.ids, NEXT), &mut token_logprob)?;
-        if let Some(mut next) = next {
-            next.tokens = next.ids.iter().map(|&id| token_text(tokenizer, id)).collect();
-            sequence.next = Some(next);
-        }
+    let mut rows = Vec::new();
+    let mut followers: Vec<Option<u32>> = Vec::new();
+    let mut counts = Vec::new();
+    for ((stream, sequence), (keep, known)) in streams.iter().zip(sequences.iter_mut()).zip(known) {
+        // What follows the last token that was kept is another one now.
+        let known = known.and_then(|known| known.token_logprob.as_deref()).unwrap_or_default();
+        let first = known.len().min(keep.saturating_sub(1));
+        sequence.token_logprob = Some(known[..first].to_vec());
+        let t = sequence.ids.len();
+        rows.push(stream.narrow(0, first, t - first)?);
+        followers.extend(sequence.ids[first + 1..].iter().map(|id| Some(*id)).chain([None]));
+        counts.push(t - first);
+    }
+    let rows = Tensor::cat(&rows, 0)?;
+    let mut predictions = Vec::new();
+    for (first, rows) in chunks(unembedding, &rows)? {
+        prediction_rows(unembedding, &rows, (&followers[first..], NEXT), &mut predictions)?;
         breath.breathe().await?;
     }
-    sequence.token_logprob = Some(token_logprob);
+    let mut predictions = predictions.into_iter();
+    for (sequence, count) in sequences.iter_mut().zip(counts) {
+        for prediction in predictions.by_ref().take(count) {
+            match prediction {
+                Prediction::Follower(log_prob) => sequence.token_logprob.get_or_insert_default().push(log_prob),
+                Prediction::Next(mut next) => {
+                    next.tokens = next.ids.iter().map(|&id| token_text(tokenizer, id)).collect();
+                    sequence.next = Some(next);
+                }
+            }
+        }
+    }
     Ok(())
 }
 
 /// A stream `[T, D]` in pieces of as many rows as logits are held for, each with its first row's number.
-fn chunks(unembedding: &Unembedding, stream: &Tensor) -> candle_core::Result<Vec<(usize, Tensor)>> {
+pub(super) fn chunks(unembedding: &Unembedding, stream: &Tensor) -> candle_core::Result<Vec<(usize, Tensor)>> {
     let (rows, at_a_time) = (stream.dim(0)?, rows_at_a_time(unembedding));
     (0..rows)
         .step_by(at_a_time)

@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use futures_util::future::{AbortHandle, abortable};
 use js_sys::{Array, Reflect};
 use tokio::sync::{Mutex, watch};
 use wasm_bindgen::prelude::*;
@@ -15,10 +16,13 @@ use web_sys::{Blob, DedicatedWorkerGlobalScope, MessageEvent};
 
 use super::load::{Loading, News, open};
 use super::parts::Parts;
+use super::pool::workers;
 use super::run::{Breath, from_ids, run, tokenize};
-use crate::model::Tokenizer;
 use crate::model::checkpoint::wanted;
-use crate::protocol::{FromEngine, Opened, Progress, RunOptions, ToEngine};
+use crate::model::stopwatch;
+use crate::model::team::Team;
+use crate::model::{Config, Tokenizer};
+use crate::protocol::{FromEngine, Notice, NoticeKind, Opened, Progress, RunOptions, ToEngine};
 use crate::trace::{ModelInfo, Sequence, Trace, js};
 use crate::weights::fetch::Remote;
 use crate::weights::picked::Picked;
@@ -35,26 +39,54 @@ pub fn refused_bytes() -> f64 {
     super::memory::refused_bytes() as f64
 }
 
-/// Starts listening.
+/// Starts listening: for the page, or as a helper for the worker that started this one.
 pub fn start() {
     std::panic::set_hook(Box::new(|panic| {
         let message = format!("the engine stopped because of a fault in this program: {panic}");
-        post(&FromEngine::Crashed { error: Error::new(Code::EngineCrashed, message) }, None);
+        post_crash(Error::new(Code::EngineCrashed, message));
     }));
+    if workers::is_helper() {
+        return workers::serve();
+    }
     let engine = Rc::new(Engine {
         session: watch::Sender::new(None),
         stops: RefCell::new(HashMap::new()),
         turn: Mutex::new(()),
+        loading: RefCell::new(None),
+        losses: Cell::new(0),
+        told: Cell::default(),
+        wants_all: Cell::new(false),
     });
     let listen = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| engine.clone().hear(&event.data()));
     scope().set_onmessage(Some(listen.as_ref().unchecked_ref()));
     listen.forget(); // listens as long as the worker lives
 }
 
+/// Helpers that are lost before the engine goes on alone.
+const MOST_LOSSES: u32 = 3;
+
+/// Which of the two builds this is.
+const SIMD: &str = if cfg!(target_feature = "relaxed-simd") { "relaxed" } else { "simd128" };
+
 /// The name of the model that comes with the site.
 const DEMO: &str = "demo";
 
+/// Says that this worker cannot go on.
+pub(super) fn post_crash(error: Error) {
+    post(&FromEngine::Crashed { error }, None);
+}
+
+/// What to load, and how.
+#[derive(Clone)]
+struct Wanted {
+    from: From,
+    source: String,
+    parallel: usize,
+    workers: Option<usize>,
+}
+
 /// Where a model is loaded from.
+#[derive(Clone)]
 enum From {
     Address { address: String, hub: Option<String>, cache: bool },
     Files(Vec<(String, Blob)>),
@@ -86,6 +118,14 @@ struct Engine {
     stops: RefCell<HashMap<u32, Rc<Cell<bool>>>>,
     /// Held by the request that is computing.
     turn: Mutex<()>,
+    /// What is being loaded, or was, and the way to end that.
+    loading: RefCell<Option<(Wanted, AbortHandle)>>,
+    /// How often a helper was lost.
+    losses: Cell<u32>,
+    /// What the page knows: whether the model is open, and whether it is here as a whole.
+    told: Cell<(bool, bool)>,
+    /// Whether everything was asked for.
+    wants_all: Cell<bool>,
 }
 
 impl Engine {
@@ -99,14 +139,15 @@ impl Engine {
             }
         };
         match message {
-            ToEngine::Load { address, source, hub, cache, parallel } => {
+            ToEngine::Load { address, source, hub, cache, parallel, workers } => {
                 let from = match address {
                     Some(address) => From::Address { address, hub, cache },
                     None => From::Files(picked(data)),
                 };
-                spawn_local(async move { self.load(from, source, parallel).await });
+                self.begin_load(Wanted { from, source, parallel, workers });
             }
             ToEngine::WantAll => spawn_local(async move {
+                self.wants_all.set(true);
                 if let Ok(session) = self.session().await {
                     session.parts.demand.everything();
                 }
@@ -120,9 +161,9 @@ impl Engine {
                             post(&FromEngine::Partial { request }, Some(js::to_js(&trace)));
                         }
                     };
-                    match self.trace((texts, ids), options, &Pause { stop, since: Cell::new(now()) }, on_partial).await
-                    {
-                        Ok(trace) => post(&FromEngine::Done { request }, Some(js::to_js(&trace))),
+                    let pause = Pause { stop, since: Cell::new(now()) };
+                    match self.trace((texts, ids), options, &pause, on_partial).await {
+                        Ok(trace) => post(&FromEngine::Done { request }, Some(trace)),
                         Err(error) => post(&FromEngine::Failed { request, error }, None),
                     }
                     self.stops.borrow_mut().remove(&request);
@@ -136,21 +177,54 @@ impl Engine {
         }
     }
 
-    async fn load(&self, from: From, source: String, parallel: usize) {
+    fn begin_load(self: Rc<Self>, wanted: Wanted) {
+        let engine = self.clone();
+        let load = wanted.clone();
+        let (task, handle) = abortable(async move { engine.load(load).await });
+        self.loading.replace(Some((wanted, handle)));
+        spawn_local(async move {
+            let _ = task.await;
+        });
+    }
+
+    /// A helper is gone, and its share of the weights with it: the model is loaded anew, from the browser's storage if
+    /// it is there. The page is not told again what it knows.
+    fn load_again(self: Rc<Self>) {
+        let Some((mut wanted, handle)) = self.loading.take() else { return };
+        handle.abort();
+        self.losses.set(self.losses.get() + 1);
+        if self.losses.get() > MOST_LOSSES {
+            wanted.workers = Some(1);
+        }
+        let message =
+            "A worker that computes a share of the model was lost; its share is being loaded anew.".to_string();
+        post(&FromEngine::Notice { notice: Notice { kind: NoticeKind::Retrying, message } }, None);
+        self.session.send_replace(None);
+        self.begin_load(wanted);
+    }
+
+    async fn load(&self, wanted: Wanted) {
+        let Wanted { from, source, parallel, workers } = wanted;
+        let numbers = (parallel, workers);
         let loaded = match from {
-            From::Files(files) => self.load_files(Picked(files), None::<Shelf>, source, parallel).await,
+            From::Files(files) => self.load_files(Picked(files), None::<Shelf>, source, numbers).await,
             From::Address { address, hub, cache } => match Address::parse(&address) {
                 Ok(address) => {
                     let location = address.locate(hub.as_deref());
                     // The site's own demo model is as near as the storage is.
                     let keep = if cache && source != DEMO { shelf(&location, &source).await } else { None };
-                    self.load_files(Remote::new(location), keep, source, parallel).await
+                    self.load_files(Remote::new(location), keep, source, numbers).await
                 }
                 Err(error) => Err(error.into()),
             },
         };
+        let (opened, ready) = self.told.get();
         match loaded {
-            Ok(()) => post(&FromEngine::Ready, None),
+            Ok(()) if ready => {}
+            Ok(()) => {
+                self.told.set((opened, true));
+                post(&FromEngine::Ready, None);
+            }
             Err(error) => {
                 self.session.send_if_modified(|session| {
                     let unopened = session.is_none();
@@ -159,7 +233,9 @@ impl Engine {
                     }
                     unopened
                 });
-                post(&FromEngine::LoadFailed { error }, None);
+                if !ready {
+                    post(&FromEngine::LoadFailed { error }, None);
+                }
             }
         }
     }
@@ -169,11 +245,13 @@ impl Engine {
         files: impl Files,
         keep: Option<impl Keep>,
         source: String,
-        parallel: usize,
+        (parallel, workers): (usize, Option<usize>),
     ) -> Result<()> {
+        let (opened, ready) = self.told.get();
         let last = Cell::new((f64::NEG_INFINITY, None));
         let report = |news: News| {
             let progress: Progress = match news {
+                News::Progress(_) if ready => return,
                 News::Progress(progress) => progress,
                 News::Notice(notice) => return post(&FromEngine::Notice { notice }, None),
             };
@@ -186,7 +264,10 @@ impl Engine {
                 post(&FromEngine::Progress(progress), None);
             }
         };
-        let mut loading: Loading<_, _> = open(files, keep, parallel, &report).await?;
+        let hire = |config: &Config, json: &str| {
+            workers::hire(config, json, workers.unwrap_or_else(|| workers::best_count(config)))
+        };
+        let mut loading: Loading<_, _> = open(files, keep, parallel, hire, &report).await?;
         let config = &loading.parts.config;
         let info = ModelInfo {
             source,
@@ -198,28 +279,34 @@ impl Engine {
         };
         let parameters = wanted(config).iter().map(|want| want.shape.iter().product::<usize>() as f64).sum();
         let tokenizer = loading.tokenizer.take();
-        let opened = Opened {
+        let known = Opened {
             model: info.clone(),
             config_json: loading.config_json.clone(),
             parameters,
             has_tokenizer: tokenizer.is_some(),
-            workers: 1,
-            simd: "simd128".into(),
+            workers: loading.parts.team.size(),
+            simd: SIMD.into(),
             weights_bytes: loading.weights_bytes as f64,
         };
         let session = Session { info, tokenizer, parts: loading.parts.clone() };
+        if self.wants_all.get() {
+            loading.parts.demand.everything();
+        }
         self.session.send_replace(Some(Ok(Rc::new(session))));
-        post(&FromEngine::Opened(opened), None);
+        if !opened {
+            self.told.set((true, ready));
+            post(&FromEngine::Opened(known), None);
+        }
         loading.serve(&report).await
     }
 
     async fn trace(
-        &self,
+        self: &Rc<Self>,
         (texts, ids): (Option<Vec<String>>, Option<Vec<Vec<u32>>>),
         options: RunOptions,
         pause: &Pause,
         on_partial: impl Fn(Trace),
-    ) -> Result<Trace> {
+    ) -> Result<JsValue> {
         let session = self.session().await?;
         let _turn = self.turn.lock().await;
         pause.breathe().await?;
@@ -235,7 +322,20 @@ impl Engine {
         };
         let trace = |sequences: Vec<Sequence>| Trace { model: session.info.clone(), sequences };
         let partial = |sequences| on_partial(trace(sequences));
-        Ok(trace(run(&session.parts, tokenizer, sequences, options, pause, partial).await?))
+        let began = now();
+        if options.profile {
+            stopwatch::start(now);
+        }
+        let ran = run(&session.parts, tokenizer, sequences, options, pause, partial).await;
+        let spent = stopwatch::stop();
+        if session.parts.team.failure().is_some() {
+            self.clone().load_again();
+        }
+        let trace = js::to_js(&trace(ran?));
+        if options.profile {
+            let _ = Reflect::set(&trace, &"profile".into(), &profile(now() - began, spent));
+        }
+        Ok(trace)
     }
 
     async fn session(&self) -> Result<Rc<Session>> {
@@ -243,6 +343,17 @@ impl Engine {
         let opened = opening.wait_for(Option::is_some).await.ok().and_then(|opening| opening.clone());
         opened.unwrap_or_else(|| Err(Error::new(Code::BadArgument, "no model has been asked for")))
     }
+}
+
+/// Milliseconds in all, and on each kind of work.
+fn profile(total: f64, spent: [f64; 4]) -> JsValue {
+    let object = js_sys::Object::new();
+    let rest = total - spent.iter().sum::<f64>();
+    let names = ["linear", "attention", "norms", "exchange", "other", "total"];
+    for (name, time) in names.into_iter().zip(spent.into_iter().chain([rest, total])) {
+        let _ = Reflect::set(&object, &name.into(), &time.into());
+    }
+    object.into()
 }
 
 /// Lets messages in between blocks.

@@ -1,6 +1,10 @@
 //! The MLP's activation functions, under the names of Hugging Face's `ACT2FN`.
 
-use candle_core::{Result, Tensor};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+
+use super::lanes::F32x4;
+use super::linear::contiguous;
+use super::spare;
 
 /// An activation function, by what it computes; several names of `config.json` may mean the same one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,27 +64,59 @@ impl Activation {
         })
     }
 
+    /// The function of each of four numbers.
+    #[inline(always)]
+    pub fn lanes(self, x: F32x4) -> F32x4 {
+        let all = F32x4::splat;
+        match self {
+            Activation::Linear => x,
+            // x (1 + tanh u) / 2 is x sigmoid(2 u), which loses no digits where tanh is near -1.
+            Activation::GeluTanh => {
+                let cubed = (x * x * x).mul_add(all(0.044_715), x);
+                x * (cubed * all(2.0 * std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2)).sigmoid()
+            }
+            Activation::GeluErf => x.map(gelu_erf),
+            Activation::Gelu10 => x.map(gelu_erf).max(all(-10.0)).min(all(10.0)),
+            Activation::QuickGelu => x * (x * all(1.702)).sigmoid(),
+            Activation::Relu => x.max(all(0.0)),
+            Activation::Relu2 => x.max(all(0.0)) * x.max(all(0.0)),
+            Activation::Relu6 => x.max(all(0.0)).min(all(6.0)),
+            Activation::LeakyRelu => x.max(x * all(0.01)),
+            Activation::Silu => x * x.sigmoid(),
+            // ln(1 + eˣ) written so that a large x does not overflow: max(x, 0) + ln(1 + e^-|x|).
+            Activation::Mish => x.map(|x| x * (x.max(0.0) + (-x.abs()).exp().ln_1p()).tanh()),
+            Activation::Tanh => x.map(f32::tanh),
+            Activation::Sigmoid => x.sigmoid(),
+        }
+    }
+
     /// Applies the function to every element.
     pub fn forward(self, x: &Tensor) -> Result<Tensor> {
-        match self {
-            Activation::GeluErf => x.gelu_erf(),
-            Activation::GeluTanh => x.gelu(),
-            Activation::Gelu10 => x.gelu_erf()?.clamp(-10f32, 10f32),
-            Activation::QuickGelu => x * candle_nn::ops::sigmoid(&(x * 1.702)?)?,
-            Activation::Relu => x.relu(),
-            Activation::Relu2 => x.relu()?.sqr(),
-            Activation::Relu6 => x.clamp(0f32, 6f32),
-            Activation::LeakyRelu => x.maximum(&(x * 0.01)?),
-            Activation::Silu => x.silu(),
-            // ln(1 + eˣ) written so that a large x does not overflow: max(x, 0) + ln(1 + e^-|x|).
-            Activation::Mish => {
-                let softplus = (x.relu()? + (x.abs()?.neg()?.exp()? + 1.0)?.log()?)?;
-                x * softplus.tanh()?
-            }
-            Activation::Tanh => x.tanh(),
-            Activation::Sigmoid => candle_nn::ops::sigmoid(x),
-            Activation::Linear => Ok(x.clone()),
+        if self == Activation::Linear { Ok(x.clone()) } else { x.apply_op1_no_bwd(&self) }
+    }
+}
+
+fn gelu_erf(x: f32) -> f32 {
+    x * 0.5 * (1.0 + candle_core::cpu::erf::erf_f32(x * std::f32::consts::FRAC_1_SQRT_2))
+}
+
+impl CustomOp1 for Activation {
+    fn name(&self) -> &'static str {
+        "activation"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = contiguous(self.name(), x, layout)?;
+        let mut out = spare::take(x.len());
+        let (fours, rest) = x.as_chunks::<4>();
+        let (to, to_rest) = out.as_chunks_mut::<4>();
+        for (to, x) in to.iter_mut().zip(fours) {
+            *to = self.lanes(F32x4::from(*x)).to_array();
         }
+        for (to, x) in to_rest.iter_mut().zip(rest) {
+            [*to, ..] = self.lanes(F32x4::splat(*x)).to_array();
+        }
+        Ok((CpuStorage::F32(out), layout.shape().clone()))
     }
 }
 

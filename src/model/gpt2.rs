@@ -9,13 +9,23 @@
 //! The residual stream `x` `[T, D]` runs through every block, and each sub-layer *adds* to it.
 //! [`Block::forward`] is those two additions; what is added is what a [`Probe`] sees as
 //! [`Point::AttnOut`] and [`Point::MlpOut`].
+//!
+//! Rows of several sequences may go through a block side by side, and a sequence may come in pieces: which rows are
+//! whose is said by [`Segment`]s. Who computes a sub-layer, this thread alone or a pool of workers, is a
+//! [`Team`]'s business.
+
+use std::cell::RefCell;
 
 use candle_core::{Device, Tensor};
+use futures_util::FutureExt;
 
 use super::activation::Activation;
-use super::linear::Linear;
+use super::attention::{Contexts, Heads, Segment, attend};
+use super::linear::{Linear, times_transposed};
 use super::norm::LayerNorm;
-use super::softmax::causal_softmax;
+use super::spare::recycle;
+use super::team::{Alone, Attended, Team, Waiting, Wishes};
+use super::values::add;
 use super::{Config, ModelError};
 
 /// candle's error, unless another is named.
@@ -28,7 +38,8 @@ pub enum Point {
     Embed,
     /// The stream before a block. `[T, D]`
     ResidPre(usize),
-    /// Attention weights: for each head, from each query to each key. `[H, T, T]`
+    /// Attention weights: for each head, from each query to each key. `[H, T, T]`; where a sequence comes in
+    /// pieces `[H, T, past + T]` for each.
     Pattern(usize),
     /// Each head's part of attn_out: its values through its own rows of the output projection, without bias. `[H, T, D]`
     HeadOut(usize),
@@ -46,9 +57,10 @@ pub enum Point {
     Logits,
 }
 
-/// What the forward pass calls at each capture point. It only looks: the pass goes on with its own value.
+/// What the forward pass calls at each capture point. It only looks, and only during the call: the pass goes on with
+/// the value and uses its memory again. A probe that keeps a value keeps a [`Tensor::copy`].
 pub trait Probe {
-    /// Whether to be shown a point that costs something to compute. Only [`Point::HeadOut`] asks.
+    /// Whether to be shown a point that costs something to compute: [`Point::Pattern`] and [`Point::HeadOut`] ask.
     fn wants(&self, _point: Point) -> bool {
         true
     }
@@ -81,6 +93,12 @@ pub trait Tensors {
     /// # Errors
     /// `MissingTensor` where there is none of this name.
     fn take(&mut self, name: &str) -> Result<Tensor, ModelError>;
+
+    /// Hands a linear layer over: `name.weight` and `name.bias`, in the form in which this build multiplies.
+    ///
+    /// # Errors
+    /// `MissingTensor`.
+    fn linear(&mut self, name: &str) -> Result<Linear, ModelError>;
 }
 
 /// Token and position embedding.
@@ -115,49 +133,43 @@ pub fn embed(tokens: &Tensor, positions: &Tensor, probe: &mut impl Probe) -> Res
     Ok(x)
 }
 
-/// Causal self-attention of one block.
+/// Causal self-attention of one block, or some of its heads.
 #[derive(Clone, Debug)]
 struct Attention {
     c_attn: Linear, // [D, 3D]: queries, keys, values side by side
     c_proj: Linear, // [D, D]
-    n_head: usize,
-    score_scale: f64,
+    heads: Heads,
 }
 
 impl Attention {
     fn load(tensors: &mut impl Tensors, config: &Config, layer: usize) -> Result<Attention, ModelError> {
-        Ok(Attention {
-            c_attn: linear(tensors, &format!("h.{layer}.attn.c_attn"))?,
-            c_proj: linear(tensors, &format!("h.{layer}.attn.c_proj"))?,
-            n_head: config.n_head,
-            score_scale: config.score_scale(layer),
-        })
+        let c_attn = tensors.linear(&format!("h.{layer}.attn.c_attn"))?;
+        let (width, scale) = (config.head_width(), config.score_scale(layer));
+        let heads = Heads { layer, count: c_attn.outputs() / 3 / width, width, scale };
+        Ok(Attention { c_attn, c_proj: tensors.linear(&format!("h.{layer}.attn.c_proj"))?, heads })
     }
 
-    /// Normed stream `[T, D]` to attn_out `[T, D]`.
-    fn forward(&self, x: &Tensor, layer: usize, probe: &mut impl Probe) -> Result<Tensor> {
-        let (t, d) = x.dims2()?;
-        let qkv = self
-            .c_attn
-            .forward(x)? // (T, 3D)
-            .reshape((t, 3, self.n_head, d / self.n_head))? // (T, 3, H, D/H)
-            .permute((1, 2, 0, 3))? // (3, H, T, D/H)
-            .contiguous()?;
-        let (q, k, v) = (qkv.get(0)?, qkv.get(1)?, qkv.get(2)?); // (H, T, D/H) each
-
-        let scores = q.matmul(&k.t()?)?; // (H, T, T)
-        let pattern = causal_softmax(&scores, self.score_scale)?; // (H, T, T)
-        probe.see(Point::Pattern(layer), &pattern)?;
-        let z = pattern.matmul(&v)?; // (H, T, D/H)
-        if probe.wants(Point::HeadOut(layer)) {
-            probe.see(Point::HeadOut(layer), &self.c_proj.forward_by_group(&z)?)?; // (H, T, D)
-        }
-        let z = z.transpose(0, 1)?.contiguous()?.reshape((t, d))?; // (T, H, D/H) -> (T, D)
-        self.c_proj.forward(&z) // (T, D)
+    /// Normed stream `[T, D]` to attn_out `[T, D]`, with H of [`Attended`] the heads that are here.
+    fn forward(
+        &self,
+        x: &Tensor,
+        contexts: &RefCell<Contexts>,
+        segments: &[Segment],
+        wishes: Wishes,
+    ) -> Result<Attended> {
+        let mut patterns = Vec::new();
+        let seen = wishes.patterns.then_some(&mut patterns);
+        let qkv = self.c_attn.forward(x)?; // (T, 3 H D/H)
+        let z = attend(&qkv, contexts, &self.heads, segments, seen)?; // (T, H D/H)
+        recycle(qkv)?;
+        let by_head = if wishes.heads { Some(self.c_proj.forward_by_group(&z, self.heads.count)?) } else { None };
+        let out = self.c_proj.forward(&z)?; // (T, D)
+        recycle(z)?;
+        Ok(Attended { out, by_head, patterns })
     }
 }
 
-/// The two-layer perceptron of one block.
+/// The two-layer perceptron of one block, or some of its columns.
 #[derive(Clone, Debug)]
 struct Mlp {
     c_fc: Linear,   // [D, n_inner]
@@ -168,16 +180,57 @@ struct Mlp {
 impl Mlp {
     fn load(tensors: &mut impl Tensors, config: &Config, layer: usize) -> Result<Mlp, ModelError> {
         Ok(Mlp {
-            c_fc: linear(tensors, &format!("h.{layer}.mlp.c_fc"))?,
-            c_proj: linear(tensors, &format!("h.{layer}.mlp.c_proj"))?,
+            c_fc: tensors.linear(&format!("h.{layer}.mlp.c_fc"))?,
+            c_proj: tensors.linear(&format!("h.{layer}.mlp.c_proj"))?,
             activation: config.activation,
         })
     }
 
     /// Normed stream `[T, D]` to mlp_out `[T, D]`.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let hidden = self.activation.forward(&self.c_fc.forward(x)?)?; // (T, n_inner)
-        self.c_proj.forward(&hidden) // (T, D)
+        let hidden = self.c_fc.forward_then(x, self.activation)?; // (T, n_inner)
+        let out = self.c_proj.forward(&hidden)?; // (T, D)
+        recycle(hidden)?;
+        Ok(out)
+    }
+}
+
+/// The two sub-layers of one block, or one worker's share of them.
+#[derive(Clone, Debug)]
+pub struct SubLayers {
+    attn: Attention,
+    mlp: Mlp,
+}
+
+impl SubLayers {
+    /// Takes the eight tensors of block `layer` that are not layer norms.
+    ///
+    /// # Errors
+    /// `MissingTensor`.
+    pub fn load(tensors: &mut impl Tensors, config: &Config, layer: usize) -> Result<SubLayers, ModelError> {
+        Ok(SubLayers { attn: Attention::load(tensors, config, layer)?, mlp: Mlp::load(tensors, config, layer)? })
+    }
+
+    /// A normed stream `[T, D]` to attn_out, or what the heads here add to it.
+    ///
+    /// # Errors
+    /// candle's; a segment that does not follow on what `contexts` has.
+    pub fn attention(
+        &self,
+        normed: &Tensor,
+        contexts: &RefCell<Contexts>,
+        segments: &[Segment],
+        wishes: Wishes,
+    ) -> Result<Attended> {
+        self.attn.forward(normed, contexts, segments, wishes)
+    }
+
+    /// A normed stream `[T, D]` to mlp_out, or what the columns here add to it.
+    ///
+    /// # Errors
+    /// candle's.
+    pub fn mlp(&self, normed: &Tensor) -> Result<Tensor> {
+        self.mlp.forward(normed)
     }
 }
 
@@ -186,9 +239,8 @@ impl Mlp {
 pub struct Block {
     layer: usize,
     ln_1: LayerNorm,
-    attn: Attention,
     ln_2: LayerNorm,
-    mlp: Mlp,
+    sub_layers: SubLayers,
 }
 
 impl Block {
@@ -200,32 +252,103 @@ impl Block {
         Ok(Block {
             layer,
             ln_1: layer_norm(tensors, &format!("h.{layer}.ln_1"), config)?,
-            attn: Attention::load(tensors, config, layer)?,
             ln_2: layer_norm(tensors, &format!("h.{layer}.ln_2"), config)?,
-            mlp: Mlp::load(tensors, config, layer)?,
+            sub_layers: SubLayers::load(tensors, config, layer)?,
         })
     }
 
-    /// The stream before the block to the stream after it, `[T, D]` both.
-    pub fn forward(&self, x: &Tensor, probe: &mut impl Probe) -> Result<Tensor> {
-        let layer = self.layer;
-        probe.see(Point::ResidPre(layer), x)?;
+    /// Moves the stream `x` `[T, D]` from before the block to after it.
+    ///
+    /// # Errors
+    /// Whatever the team or the probe returns.
+    pub async fn forward(
+        &self,
+        x: &Tensor,
+        segments: &[Segment],
+        team: &impl Team,
+        probe: &mut impl Probe,
+    ) -> Result<()> {
+        let attention = self.begin_attention(x, segments, team, probe)?;
+        self.end_attention(x, attention, probe).await?;
+        let mlp = self.begin_mlp(x, team)?;
+        self.end_mlp(x, mlp, probe).await
+    }
 
-        let attn_out = self.attn.forward(&self.ln_1.forward(x)?, layer, probe)?;
-        probe.see(Point::AttnOut(layer), &attn_out)?;
-        let x = (x + attn_out)?;
-        probe.see(Point::ResidMid(layer), &x)?;
+    /// The first half of [`Block::forward`]'s first step: what is waited for may be computed elsewhere.
+    ///
+    /// # Errors
+    /// As `forward`.
+    pub fn begin_attention(
+        &self,
+        x: &Tensor,
+        segments: &[Segment],
+        team: &impl Team,
+        probe: &mut impl Probe,
+    ) -> Result<Waiting<Attended>> {
+        probe.see(Point::ResidPre(self.layer), x)?;
+        let patterns = probe.wants(Point::Pattern(self.layer));
+        let wishes = Wishes { patterns, heads: probe.wants(Point::HeadOut(self.layer)) };
+        let normed = self.ln_1.forward(x)?;
+        let waiting = team.attention(self, &normed, segments, wishes)?;
+        recycle(normed)?;
+        Ok(waiting)
+    }
 
-        let mlp_out = self.mlp.forward(&self.ln_2.forward(&x)?)?;
-        probe.see(Point::MlpOut(layer), &mlp_out)?;
-        let x = (x + mlp_out)?;
-        probe.see(Point::ResidPost(layer), &x)?;
-        Ok(x)
+    /// The second half: adds attn_out to the stream.
+    ///
+    /// # Errors
+    /// As `forward`.
+    pub async fn end_attention(&self, x: &Tensor, waiting: Waiting<Attended>, probe: &mut impl Probe) -> Result<()> {
+        let Attended { out, by_head, patterns } = waiting.await?;
+        for pattern in &patterns {
+            probe.see(Point::Pattern(self.layer), pattern)?;
+        }
+        if let Some(by_head) = by_head {
+            probe.see(Point::HeadOut(self.layer), &by_head)?;
+            recycle(by_head)?;
+        }
+        probe.see(Point::AttnOut(self.layer), &out)?;
+        add(x, &out)?;
+        recycle(out)?;
+        probe.see(Point::ResidMid(self.layer), x)
+    }
+
+    /// The first half of the second step.
+    ///
+    /// # Errors
+    /// As `forward`.
+    pub fn begin_mlp(&self, x: &Tensor, team: &impl Team) -> Result<Waiting<Tensor>> {
+        let normed = self.ln_2.forward(x)?;
+        let waiting = team.mlp(self, &normed)?;
+        recycle(normed)?;
+        Ok(waiting)
+    }
+
+    /// The second half: adds mlp_out to the stream.
+    ///
+    /// # Errors
+    /// As `forward`.
+    pub async fn end_mlp(&self, x: &Tensor, waiting: Waiting<Tensor>, probe: &mut impl Probe) -> Result<()> {
+        let out = waiting.await?;
+        probe.see(Point::MlpOut(self.layer), &out)?;
+        add(x, &out)?;
+        recycle(out)?;
+        probe.see(Point::ResidPost(self.layer), x)
+    }
+
+    /// Which block this is, from 0.
+    pub fn layer(&self) -> usize {
+        self.layer
+    }
+
+    /// What of the sub-layers is here.
+    pub fn sub_layers(&self) -> &SubLayers {
+        &self.sub_layers
     }
 
     /// The bias of attention's output projection `[D]`: with it, head_out sums to attn_out.
     pub fn attention_bias(&self) -> &Tensor {
-        self.attn.c_proj.bias()
+        self.sub_layers.attn.c_proj.bias()
     }
 }
 
@@ -253,7 +376,7 @@ impl Unembedding {
 
     /// A normed stream `[N, D]` to scores of every token id, `[N, V]`.
     pub fn logits(&self, normed: &Tensor) -> Result<Tensor> {
-        normed.matmul(&self.weight.t()?)
+        times_transposed(normed, &self.weight)
     }
 
     /// V.
@@ -293,9 +416,11 @@ impl Gpt2 {
     /// `EmptyInput`, `TooLong`, `TokenOutOfRange` for ids the model cannot read; whatever the probe returns.
     pub fn forward(&self, ids: &[u32], probe: &mut impl Probe) -> Result<Tensor, ModelError> {
         check_ids(&self.config, ids)?;
-        let mut x = self.embedding.forward(ids, probe)?; // (T, D)
+        let x = self.embedding.forward(ids, probe)?; // (T, D)
+        let (segments, team) = ([Segment { slot: 0, past: 0, rows: ids.len() }], Alone::default());
         for block in &self.blocks {
-            x = block.forward(&x, probe)?; // (T, D)
+            let done = block.forward(&x, &segments, &team, probe).now_or_never();
+            done.ok_or_else(|| candle_core::Error::Msg("one worker alone waits for nobody".into()))??;
         }
         let normed = self.unembedding.norm(&x)?; // (T, D)
         probe.see(Point::Final, &normed)?;
@@ -320,10 +445,6 @@ pub fn check_ids(config: &Config, ids: &[u32]) -> Result<(), ModelError> {
         Some(index) => Err(ModelError::TokenOutOfRange { index, id: ids[index], last: config.vocab_size - 1 }),
         None => Ok(()),
     }
-}
-
-fn linear(tensors: &mut impl Tensors, name: &str) -> Result<Linear, ModelError> {
-    Ok(Linear::new(tensors.take(&format!("{name}.weight"))?, tensors.take(&format!("{name}.bias"))?))
 }
 
 fn layer_norm(tensors: &mut impl Tensors, name: &str, config: &Config) -> Result<LayerNorm, ModelError> {

@@ -3,14 +3,19 @@
 //! Must never know: browsers, workers, where weights come from, what a probe does with what it sees.
 
 pub mod activation;
+pub mod attention;
 pub mod checkpoint;
 pub mod config;
 pub mod error;
 pub mod gpt2;
+pub mod lanes;
 pub mod linear;
 pub mod norm;
-pub mod softmax;
+pub mod spare;
+pub mod stopwatch;
+pub mod team;
 pub mod tokenizer;
+pub mod values;
 
 pub use config::Config;
 pub use error::ModelError;

@@ -5,6 +5,11 @@
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
+use super::lanes::{F32x4, sums};
+use super::linear::contiguous;
+use super::spare;
+use super::stopwatch::{self, Work};
+
 /// y = (x - mean) / sqrt(variance + epsilon) * weight + bias, over the last axis, with the biased variance.
 #[derive(Clone, Debug)]
 pub struct LayerNorm {
@@ -21,7 +26,9 @@ impl LayerNorm {
 
     /// `[T, D]` to `[T, D]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        x.apply_op3_no_bwd(&self.weight, &self.bias, &Normalise { epsilon: self.epsilon })
+        stopwatch::on(Work::Norms, || {
+            x.apply_op3_no_bwd(&self.weight, &self.bias, &Normalise { epsilon: self.epsilon })
+        })
     }
 }
 
@@ -43,31 +50,35 @@ impl CustomOp3 for Normalise {
         bias: &CpuStorage,
         bias_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let x = contiguous(x, x_layout)?;
-        let weight = contiguous(weight, weight_layout)?;
-        let bias = contiguous(bias, bias_layout)?;
+        let x = contiguous(self.name(), x, x_layout)?;
+        let weight = contiguous(self.name(), weight, weight_layout)?;
+        let bias = contiguous(self.name(), bias, bias_layout)?;
         let width = weight.len();
-        let mut out = Vec::with_capacity(x.len());
-        for row in x.chunks_exact(width) {
-            let mean = row.iter().map(|&v| f64::from(v)).sum::<f64>() / width as f64;
-            let variance = row.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / width as f64;
+        let mut out = spare::take(x.len());
+        for (row, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
+            let mean = sums::sum(row) / width as f64;
+            let variance = sums::squares_about(row, mean) / width as f64;
             let scale = 1.0 / (variance + self.epsilon).sqrt();
-            out.extend(
-                row.iter()
-                    .zip(weight.iter().zip(bias))
-                    .map(|(&v, (&w, &b))| ((f64::from(v) - mean) * scale) as f32 * w + b),
-            );
+            normalise(row, (mean, scale), (weight, bias), out);
         }
         Ok((CpuStorage::F32(out), x_layout.shape().clone()))
     }
 }
 
-/// The values of a contiguous F32 tensor in candle's storage.
-fn contiguous<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    let values = storage.as_slice::<f32>()?;
-    match layout.contiguous_offsets() {
-        Some((start, end)) => Ok(&values[start..end]),
-        None => candle_core::bail!("layer-norm: expected a contiguous tensor, got strides {:?}", layout.stride()),
+/// (v - mean) * scale * weight + bias. The mean goes in two parts: what F32 loses of it would show where the row's
+/// coordinates are large and close together.
+fn normalise(row: &[f32], (mean, scale): (f64, f64), (weight, bias): (&[f32], &[f32]), out: &mut [f32]) {
+    let high = mean as f32;
+    let low = (mean - f64::from(high)) as f32;
+    let [high, low, scale] = [high, low, scale as f32].map(F32x4::splat);
+    let one = |v: F32x4, weight, bias| (((v - high) - low) * scale).mul_add(weight, bias);
+    let ((fours, rest), (to, to_rest)) = (row.as_chunks::<4>(), out.as_chunks_mut::<4>());
+    let ((weights, weights_rest), (biases, biases_rest)) = (weight.as_chunks::<4>(), bias.as_chunks::<4>());
+    for ((to, v), (weight, bias)) in to.iter_mut().zip(fours).zip(weights.iter().zip(biases)) {
+        *to = one(F32x4::from(*v), F32x4::from(*weight), F32x4::from(*bias)).to_array();
+    }
+    for ((to, v), (weight, bias)) in to_rest.iter_mut().zip(rest).zip(weights_rest.iter().zip(biases_rest)) {
+        [*to, ..] = one(F32x4::splat(*v), F32x4::splat(*weight), F32x4::splat(*bias)).to_array();
     }
 }
 

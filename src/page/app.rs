@@ -13,7 +13,7 @@ use super::repo::KNOWN_MODELS;
 use super::text_panel::{TextEvent, TextPanel};
 use super::token_strip::TokenStrip;
 use super::wish::Wish;
-use crate::api::{self, Locations, Model};
+use crate::api::{self, EngineFiles, Locations, Model};
 use crate::charts::ChartName;
 use crate::error::{Code, Error, Result};
 use crate::trace::Trace;
@@ -38,7 +38,7 @@ pub fn start() {
     }
 }
 
-/// Tells the engine's addresses, which the build wrote into the page, to `api`.
+/// Tells the engines' addresses, which the build wrote into the page, to `api`.
 fn configure() -> Result<()> {
     let document = dom::document()?;
     let base = document.base_uri().ok().flatten().unwrap_or_default();
@@ -51,13 +51,11 @@ fn configure() -> Result<()> {
         .and_then(|meta| wasm_bindgen::JsCast::dyn_into(meta).ok())
         .ok_or_else(|| unbuilt(wasm_bindgen::JsValue::NULL))?;
     let content = meta.content();
-    let mut addresses = content.split_whitespace();
-    let (script, module) = (addresses.next().unwrap_or_default(), addresses.next().unwrap_or_default());
-    api::configure(Locations {
-        engine_script: absolute(script).map_err(unbuilt)?,
-        engine_module: absolute(module).map_err(unbuilt)?,
-        demo: absolute("models/demo/").map_err(unbuilt)?,
-    });
+    let mut addresses = content.split_whitespace().map(absolute);
+    let mut next = || addresses.next().unwrap_or_else(|| Err(wasm_bindgen::JsValue::NULL)).map_err(unbuilt);
+    let (engine, relaxed) =
+        (EngineFiles { script: next()?, module: next()? }, EngineFiles { script: next()?, module: next()? });
+    api::configure(Locations { engine, relaxed, demo: absolute("models/demo/").map_err(unbuilt)? });
     Ok(())
 }
 

@@ -3,9 +3,10 @@
 
 use candle_core::{Result, Tensor};
 
-use super::probe::with_values;
 use super::{Lens, Next};
 use crate::model::Unembedding;
+use crate::model::spare::recycle;
+use crate::model::values::with_values;
 
 /// Most logits held at a time. A whole `[T, V]` table of GPT-2 at its 1024 tokens would be 206 MB.
 const LOGITS_AT_A_TIME: usize = 1 << 21;
@@ -52,7 +53,7 @@ pub fn rows_at_a_time(unembedding: &Unembedding) -> usize {
 
 /// Top-k predictions at some rows of a stream `[N, D]`, appended to a lens.
 pub fn lens_rows(unembedding: &Unembedding, stream: &Tensor, k: usize, lens: &mut Lens) -> Result<()> {
-    each_position(unembedding, stream, |_, position| {
+    each_position(unembedding, stream, |position| {
         for (id, prob) in position.top(k) {
             lens.ids.push(id);
             lens.probs.push(prob);
@@ -60,35 +61,43 @@ pub fn lens_rows(unembedding: &Unembedding, stream: &Tensor, k: usize, lens: &mu
     })
 }
 
-/// The model's own predictions at rows `first..` of the last stream, `[N, D]` of them: appends the
-/// log-probability of the token that follows each row, and for the row of the last token gives the `k`
-/// most probable next ids.
+/// What the model predicts at a row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Prediction {
+    /// The log-probability of the token that follows.
+    Follower(f32),
+    /// The most probable tokens, where none follows.
+    Next(Next),
+}
+
+/// The model's own predictions at some rows of the last stream, `[N, D]`: each with the token that follows it, or
+/// the `k` most probable ones where none does.
 pub fn prediction_rows(
     unembedding: &Unembedding,
     stream: &Tensor,
-    (first, ids, k): (usize, &[u32], usize),
-    token_logprob: &mut Vec<f32>,
-) -> Result<Option<Next>> {
-    let mut next = None;
-    each_position(unembedding, stream, |row, position| match ids.get(first + row + 1) {
-        Some(&follower) => token_logprob.push(position.log_prob(follower)),
-        None => {
-            let (ids, probs) = position.top(k).unzip();
-            next = Some(Next { ids, probs, tokens: Vec::new() });
-        }
-    })?;
-    Ok(next)
+    (followers, k): (&[Option<u32>], usize),
+    predictions: &mut Vec<Prediction>,
+) -> Result<()> {
+    let mut followers = followers.iter();
+    each_position(unembedding, stream, |position| {
+        predictions.push(match followers.next().copied().flatten() {
+            Some(follower) => Prediction::Follower(position.log_prob(follower)),
+            None => {
+                let (ids, probs) = position.top(k).unzip();
+                Prediction::Next(Next { ids, probs, tokens: Vec::new() })
+            }
+        });
+    })
 }
 
-fn each_position(unembedding: &Unembedding, stream: &Tensor, mut see: impl FnMut(usize, Position)) -> Result<()> {
+fn each_position(unembedding: &Unembedding, stream: &Tensor, mut see: impl FnMut(Position)) -> Result<()> {
     let logits = unembedding.logits(&unembedding.norm(stream)?)?; // (N, V)
     let vocabulary = logits.dim(1)?;
     with_values(&logits, |logits| {
-        for (row, logits) in logits.chunks(vocabulary).enumerate() {
-            see(row, Position::new(logits));
-        }
+        logits.chunks(vocabulary).for_each(|logits| see(Position::new(logits)));
         Ok(())
-    })
+    })?;
+    recycle(logits)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! May depend on: nothing of this crate but `error` (the recording probe, behind `engine`, also on `model`).
 //! Must never know: browsers, canvases, workers, where weights come from.
 
+mod join;
 pub mod record;
 pub mod summary;
 
@@ -12,4 +13,5 @@ pub mod lens;
 #[cfg(feature = "engine")]
 pub mod probe;
 
+pub use join::Rows;
 pub use record::{Lens, ModelInfo, Next, Sequence, Trace};

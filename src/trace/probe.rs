@@ -3,25 +3,29 @@
 use candle_core::{Result, Tensor};
 
 use super::Sequence;
+use crate::model::lanes::sums;
+use crate::model::stopwatch::{self, Work};
+use crate::model::values::with_values;
 use crate::model::{Point, Probe};
 
-/// Records one sequence. Sums run in F64: a handful of GPT-2's coordinates dwarf all others.
+/// Records rows that go through the blocks together. Sums run in F64: a handful of GPT-2's coordinates dwarf all others.
 #[derive(Default)]
 pub struct Recorder {
-    /// What has been recorded so far.
+    /// What has been recorded so far: arrays with a column per row.
     pub sequence: Sequence,
     /// The stream at the embedding and after each block, `[T, D]` each; kept only for the logit lens.
     pub streams: Vec<Tensor>,
     keep_streams: bool,
-    /// The stream that the next contribution joins, with its norms: a cosine needs both.
+    /// The stream that the next contribution joins, with its norms: a cosine needs both. It stays as it is until the
+    /// contribution has been shown.
     joined: Option<(Tensor, Vec<f32>)>,
 }
 
 impl Recorder {
-    /// For a sequence of these ids; `heads` records head_out norms, `lens` keeps the streams.
-    pub fn new(sequence: Sequence, heads: bool, lens: bool) -> Recorder {
-        let head_norm = heads.then(Vec::new);
-        Recorder { sequence: Sequence { head_norm, ..sequence }, keep_streams: lens, ..Recorder::default() }
+    /// `heads` records head_out norms, `lens` keeps the streams.
+    pub fn new(heads: bool, lens: bool) -> Recorder {
+        let sequence = Sequence { head_norm: heads.then(Vec::new), ..Sequence::default() };
+        Recorder { sequence, keep_streams: lens, ..Recorder::default() }
     }
 
     /// Norms of a contribution `[T, D]`, and its cosines with the stream it joins.
@@ -30,22 +34,21 @@ impl Recorder {
         let Some((stream, stream_norms)) = &self.joined else {
             candle_core::bail!("a contribution was shown before the stream it joins")
         };
-        let cosines = rows(stream, value, |stream, value| {
-            stream.iter().zip(value).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>()
-        })?;
+        let dots = rows(stream, value, sums::dot)?;
         // As torch's cosine_similarity: a vector of length 0 has cosine 0 with everything.
         const SMALLEST: f64 = 1e-8;
-        let cosines = cosines
+        let cosines = dots
             .iter()
             .zip(norms.iter().zip(stream_norms))
             .map(|(dot, (&a, &b))| (dot / (f64::from(a).max(SMALLEST) * f64::from(b).max(SMALLEST))) as f32);
         Ok((norms.clone(), cosines.collect()))
     }
 
-    fn keep(&mut self, stream: &Tensor) {
+    fn keep(&mut self, stream: &Tensor) -> Result<()> {
         if self.keep_streams {
-            self.streams.push(stream.clone());
+            self.streams.push(stream.copy()?);
         }
+        Ok(())
     }
 }
 
@@ -53,15 +56,17 @@ impl Probe for Recorder {
     fn wants(&self, point: Point) -> bool {
         match point {
             Point::HeadOut(_) => self.sequence.head_norm.is_some(),
+            Point::Pattern(_) => false,
             _ => true,
         }
     }
 
     fn see(&mut self, point: Point, value: &Tensor) -> Result<()> {
+        let before = stopwatch::now();
         match point {
             Point::Embed => {
                 self.sequence.embed_norm = norms(value)?;
-                self.keep(value);
+                self.keep(value)?;
             }
             Point::ResidPre(_) => {
                 let norms = norms(value)?;
@@ -91,17 +96,18 @@ impl Probe for Recorder {
             Point::ResidPost(_) => {
                 self.sequence.resid_post_norm.extend(norms(value)?);
                 self.joined = None;
-                self.keep(value);
+                self.keep(value)?;
             }
             Point::Pattern(_) | Point::Final | Point::Logits => {}
         }
+        stopwatch::since(Work::Norms, before);
         Ok(())
     }
 }
 
 /// L2 norm over the last axis of a tensor, one per row: `[.., D]` to as many as there are rows.
 pub fn norms(x: &Tensor) -> Result<Vec<f32>> {
-    let squares = rows(x, x, |row, _| row.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>())?;
+    let squares = rows(x, x, |row, _| sums::squares(row))?;
     Ok(squares.into_iter().map(|square| square.sqrt() as f32).collect())
 }
 
@@ -111,14 +117,4 @@ fn rows(a: &Tensor, b: &Tensor, of_rows: impl Fn(&[f32], &[f32]) -> f64) -> Resu
     with_values(a, |a| {
         with_values(b, |b| Ok(a.chunks(width).zip(b.chunks(width)).map(|(a, b)| of_rows(a, b)).collect()))
     })
-}
-
-/// Runs `f` on a tensor's values without copying them where they lie in one piece.
-pub(crate) fn with_values<T>(x: &Tensor, f: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
-    let x = x.contiguous()?;
-    let (storage, layout) = x.storage_and_layout();
-    match (&*storage, layout.contiguous_offsets()) {
-        (candle_core::Storage::Cpu(storage), Some((start, end))) => f(&storage.as_slice::<f32>()?[start..end]),
-        _ => candle_core::bail!("expected an F32 tensor in this machine's memory"),
-    }
 }

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 
 use candle_core::Tensor;
 use residual_stream::engine::load::{Loading, News, open};
+use residual_stream::engine::pool::Crew;
 use residual_stream::model::checkpoint::wanted;
 use residual_stream::model::{Config, Gpt2};
 use residual_stream::weights::arrivals::{Arrivals, Arrived};
@@ -128,7 +129,7 @@ impl Memory {
 
 /// Opens a model, unheard, and keeps nothing.
 pub async fn opened(files: Memory) -> Result<Loading<Memory, MemoryShelf>, Error> {
-    open(files, None, 4, &|_| {}).await
+    open(files, None, 4, |config, _| Crew::alone(config), &|_| {}).await
 }
 
 /// Opens a model with a shelf, and notes what it says.
@@ -137,7 +138,7 @@ pub async fn opened_with(
     shelf: &MemoryShelf,
     report: &impl Fn(News),
 ) -> Result<Loading<Memory, MemoryShelf>, Error> {
-    open(files, Some(shelf.clone()), 4, report).await
+    open(files, Some(shelf.clone()), 4, |config, _| Crew::alone(config), report).await
 }
 
 impl Files for Memory {

@@ -3,11 +3,13 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests, which end a test by panicking")]
 
 pub mod memory;
+pub mod same;
 
 use std::path::Path;
 
 use residual_stream::Error;
 use residual_stream::engine::load::open;
+use residual_stream::engine::pool::Crew;
 use residual_stream::engine::run::{NoBreath, RunOptions, from_ids, run, tokenize};
 use residual_stream::trace::Sequence;
 use residual_stream::weights::folder::Folder;
@@ -65,10 +67,10 @@ pub fn trace_ids(folder: &str, ids: &[u32]) -> Sequence {
 /// The same, or the error.
 pub fn try_trace(folder: &str, ids: &[u32]) -> Result<Sequence, Error> {
     pollster::block_on(async {
-        let loading = open(Folder(folder.into()), None::<Nothing>, 4, &|_| {}).await?;
+        let loading = open(Folder(folder.into()), None::<Nothing>, 4, |config, _| Crew::alone(config), &|_| {}).await?;
         let parts = loading.parts.clone();
         loading.finish(&|_| {}).await?;
-        let options = RunOptions { heads: true, lens: 1, predictions: true };
+        let options = RunOptions { heads: true, lens: 1, predictions: true, profile: false };
         let sequences = run(&parts, None, vec![from_ids(None, ids.to_vec())], options, &NoBreath, |_| {}).await?;
         Ok(sequences.into_iter().next().expect("one sequence in, one out"))
     })
@@ -77,7 +79,7 @@ pub fn try_trace(folder: &str, ids: &[u32]) -> Result<Sequence, Error> {
 /// The sequence that a model's tokenizer makes of a text.
 pub fn tokens(folder: &str, text: &str) -> Sequence {
     pollster::block_on(async {
-        let loading = open(Folder(folder.into()), None::<Nothing>, 4, &|_| {})
+        let loading = open(Folder(folder.into()), None::<Nothing>, 4, |config, _| Crew::alone(config), &|_| {})
             .await
             .unwrap_or_else(|error| panic!("{folder}: {error}"));
         let tokenizer = loading.tokenizer.expect("a tokenizer");

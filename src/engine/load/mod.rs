@@ -16,6 +16,7 @@ use arrive::Arrival;
 use headers::{read_headers, within_file};
 
 use super::parts::Parts;
+use super::pool::Crew;
 use crate::model::checkpoint::wanted;
 use crate::model::{Config, ModelError, Tokenizer};
 use crate::protocol::{Notice, Phase, Progress};
@@ -50,7 +51,8 @@ pub struct Loading<F: Files, K: Keep> {
     arrival: Arrival<F, K>,
 }
 
-/// Reads settings, tokenizer and tensor index. `parallel` is the number of requests at a time.
+/// Reads settings, tokenizer and tensor index. `parallel` is the number of requests at a time; `hire` says who will
+/// compute a model of these settings (which it is also given as JSON).
 ///
 /// # Errors
 /// Everything that can be known before the bulk of the bytes: `BadConfig`, `NotGpt2`, `BadTokenizer`, `NotFound`,
@@ -59,6 +61,7 @@ pub async fn open<F: Files, K: Keep>(
     files: F,
     keep: Option<K>,
     parallel: usize,
+    hire: impl FnOnce(&Config, &str) -> Crew,
     report: &impl Fn(News),
 ) -> Result<Loading<F, K>> {
     let visit = Visit::begin(files, keep).await;
@@ -84,7 +87,8 @@ pub async fn open<F: Files, K: Keep>(
     for notice in visit.take_notices() {
         report(News::Notice(notice));
     }
-    let parts = Rc::new(Parts::new(config));
+    let crew = hire(&config, &config_json);
+    let parts = Rc::new(Parts::new(config, crew));
     let weights_bytes = index.wanted_bytes();
     let sources = files.into_iter().map(|file| file.source).collect();
     let arrival = Arrival::new(visit, index, sources, parts.clone(), parallel)?;

@@ -1,0 +1,201 @@
+//! What is new of some sequences, on its way through the blocks, in batches of rows.
+
+use std::rc::Rc;
+
+use candle_core::{Device, Tensor};
+
+use super::batch::{Piece, cut};
+use super::parts::Parts;
+use super::recall::Start;
+use super::run::{Breath, chunks};
+use crate::Result;
+use crate::model::attention::Segment;
+use crate::model::gpt2::embed;
+use crate::model::team::{Attended, Team, Waiting};
+use crate::model::{Block, Unembedding};
+use crate::protocol::RunOptions;
+use crate::trace::lens::lens_rows;
+use crate::trace::probe::Recorder;
+use crate::trace::{Lens, Rows, Sequence};
+
+/// Sequences on their way.
+pub struct Pass<'a> {
+    parts: &'a Parts,
+    options: RunOptions,
+    sequences: Vec<Sequence>,
+    starts: Vec<Start>,
+    batches: Vec<Batch>,
+    /// The block that all batches have begun.
+    block: Option<Rc<Block>>,
+}
+
+/// Rows that go through a block together.
+struct Batch {
+    pieces: Vec<Piece>,
+    segments: Vec<Segment>,
+    x: Tensor, // [rows, D]
+    recorder: Recorder,
+    attention: Option<Waiting<Attended>>,
+    mlp: Option<Waiting<Tensor>>,
+}
+
+impl<'a> Pass<'a> {
+    /// Waits for the rows of the tables that the new tokens need, and embeds them.
+    pub async fn begin(
+        parts: &'a Parts,
+        sequences: Vec<Sequence>,
+        starts: Vec<Start>,
+        options: RunOptions,
+    ) -> Result<Pass<'a>> {
+        for (sequence, start) in sequences.iter().zip(&starts) {
+            parts.demand.rows(&sequence.ids[start.keep..], sequence.ids.len());
+        }
+        let mut tables = Vec::new();
+        for (sequence, start) in sequences.iter().zip(&starts) {
+            tables.push(parts.rows(&sequence.ids[start.keep..], start.keep).await?);
+        }
+        let wanted: Vec<_> =
+            sequences.iter().zip(&starts).map(|(sequence, start)| start.keep..sequence.ids.len()).collect();
+        let mut batches = Vec::new();
+        for pieces in cut(&wanted, parts.team.size() > 1) {
+            let rows = |table: fn(&(Tensor, Tensor)) -> &Tensor| {
+                let rows = pieces.iter().map(|Piece { sequence, tokens }| {
+                    table(&tables[*sequence]).narrow(0, tokens.start - starts[*sequence].keep, tokens.len())
+                });
+                Tensor::cat(&rows.collect::<candle_core::Result<Vec<_>>>()?, 0)
+            };
+            let segment = |Piece { sequence, tokens }: &Piece| Segment {
+                slot: starts[*sequence].slot,
+                past: tokens.start,
+                rows: tokens.len(),
+            };
+            let mut recorder = Recorder::new(options.heads, options.lens > 0);
+            let x = embed(&rows(|table| &table.0)?, &rows(|table| &table.1)?, &mut recorder)?;
+            let segments = pieces.iter().map(segment).collect();
+            batches.push(Batch { pieces, segments, x, recorder, attention: None, mlp: None });
+        }
+        Ok(Pass { parts, options, sequences, starts, batches, block: None })
+    }
+
+    /// Takes every batch through a block. What other workers compute of the block's MLP is not waited for: the next
+    /// block, or [`Pass::catch_up`], does.
+    pub async fn go_through(&mut self, block: Rc<Block>, breath: &impl Breath) -> Result<()> {
+        let team = &self.parts.team;
+        for batch in &mut self.batches {
+            if let (Some(before), Some(mlp)) = (&self.block, batch.mlp.take()) {
+                before.end_mlp(&batch.x, mlp, &mut batch.recorder).await?;
+            }
+            batch.attention = Some(block.begin_attention(&batch.x, &batch.segments, team, &mut batch.recorder)?);
+            breath.breathe().await?;
+        }
+        for batch in &mut self.batches {
+            if let Some(attention) = batch.attention.take() {
+                block.end_attention(&batch.x, attention, &mut batch.recorder).await?;
+            }
+            batch.mlp = Some(block.begin_mlp(&batch.x, team)?);
+            breath.breathe().await?;
+        }
+        let passing: Vec<u32> = self.starts.iter().filter(|start| !start.lasting).map(|start| start.slot).collect();
+        team.forget(block.layer()..block.layer() + 1, &passing);
+        self.block = Some(block);
+        Ok(())
+    }
+
+    /// Waits for what is left of the block that was begun.
+    pub async fn catch_up(&mut self, breath: &impl Breath) -> Result<()> {
+        for batch in &mut self.batches {
+            if let (Some(block), Some(mlp)) = (&self.block, batch.mlp.take()) {
+                block.end_mlp(&batch.x, mlp, &mut batch.recorder).await?;
+                breath.breathe().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The sequences, recorded over so many layers.
+    pub fn recorded(&self, layers: usize) -> Vec<Sequence> {
+        let size = (layers, self.parts.config.n_head);
+        let record = |(number, sequence): (usize, &Sequence)| {
+            let mut sequence = sequence.clone();
+            let rows = self.rows_of(number);
+            sequence.take_rows(&rows, size);
+            if !self.options.heads {
+                sequence.head_norm = None;
+            }
+            if self.options.lens > 0 && rows.iter().all(|rows| rows.record.lens.is_some()) {
+                sequence.take_lens(&rows, layers, self.options.lens);
+            }
+            sequence
+        };
+        self.sequences.iter().enumerate().map(record).collect()
+    }
+
+    /// Where a sequence's tokens are recorded, in order.
+    fn rows_of(&self, number: usize) -> Vec<Rows<'_>> {
+        let start = &self.starts[number];
+        let known = start.known.as_ref().map(|known| {
+            let record = &known.sequence;
+            Rows { record, of: record.ids.len(), rows: 0..start.keep }
+        });
+        known.into_iter().chain(self.new_rows(number).map(|(batch, rows)| batch.record(rows))).collect()
+    }
+
+    /// The batches that hold new tokens of a sequence, each with the rows that do.
+    fn new_rows(&self, number: usize) -> impl Iterator<Item = (&Batch, std::ops::Range<usize>)> {
+        self.batches.iter().flat_map(move |batch| {
+            let mut first = 0;
+            batch.pieces.iter().filter_map(move |piece| {
+                let rows = first..first + piece.tokens.len();
+                first = rows.end;
+                (piece.sequence == number).then_some((batch, rows))
+            })
+        })
+    }
+
+    /// The stream of every sequence after the last block, `[T, D]` each.
+    pub fn streams(&self) -> Result<Vec<Tensor>> {
+        let stream = |number: usize| {
+            let start = &self.starts[number];
+            let mut pieces = Vec::new();
+            if let Some(known) = &start.known {
+                pieces.push(known.stream.narrow(0, 0, start.keep)?);
+            }
+            for (batch, rows) in self.new_rows(number) {
+                pieces.push(batch.x.narrow(0, rows.start, rows.len())?);
+            }
+            match pieces.as_slice() {
+                [] => Tensor::zeros((0, self.parts.config.n_embd), candle_core::DType::F32, &Device::Cpu),
+                // A copy, so that a short text does not keep the whole batch in memory.
+                pieces => Tensor::cat(pieces, 0)?.copy(),
+            }
+        };
+        (0..self.sequences.len()).map(|number| Ok(stream(number)?)).collect()
+    }
+
+    /// Records the logit lens of the new tokens.
+    pub async fn add_lens(&mut self, unembedding: &Unembedding, k: usize, breath: &impl Breath) -> Result<()> {
+        for batch in &mut self.batches {
+            let mut lens = Lens::default();
+            for stream in &batch.recorder.streams {
+                for (_, rows) in chunks(unembedding, stream)? {
+                    lens_rows(unembedding, &rows, k, &mut lens)?;
+                    breath.breathe().await?;
+                }
+            }
+            batch.recorder.sequence.lens = Some(lens);
+        }
+        Ok(())
+    }
+
+    /// How the sequences started.
+    pub fn into_starts(self) -> Vec<Start> {
+        self.starts
+    }
+}
+
+impl Batch {
+    fn record(&self, rows: std::ops::Range<usize>) -> Rows<'_> {
+        let of = self.pieces.iter().map(|piece| piece.tokens.len()).sum();
+        Rows { record: &self.recorder.sequence, of, rows }
+    }
+}

@@ -1,0 +1,193 @@
+//! The first worker's side: computes its share, has the others compute theirs, and adds up.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use candle_core::{Device, Result, Tensor};
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+
+use super::shares::{Piece, Share, divide};
+use super::wire::Order;
+use crate::model::attention::{Contexts, Segment};
+use crate::model::gpt2::Block;
+use crate::model::stopwatch::{self, Work};
+use crate::model::team::{Attended, Team, Waiting, Wishes};
+use crate::model::values::{add_values, with_values};
+use crate::model::{Config, spare};
+use crate::{Code, Error};
+
+/// The way to one helper.
+pub trait Line {
+    /// Sends a piece of a block's tensor.
+    fn piece(&self, layer: usize, tensor: &str, piece: Piece);
+
+    /// Sends an order with the normed stream that it needs, at once; what is returned waits for the answer.
+    fn order(&self, order: &Order, normed: &[f32]) -> LocalBoxFuture<'static, crate::Result<Vec<f32>>>;
+}
+
+/// All workers.
+pub struct Crew {
+    contexts: RefCell<Contexts>,
+    shares: Vec<Share>,
+    /// To all but the first.
+    lines: Vec<Box<dyn Line>>,
+    failure: RefCell<Option<Error>>,
+}
+
+impl Crew {
+    /// One worker alone.
+    pub fn alone(config: &Config) -> Crew {
+        Crew::new(config, Vec::new())
+    }
+
+    /// The first, and those at the end of these lines.
+    pub fn new(config: &Config, lines: Vec<Box<dyn Line>>) -> Crew {
+        let shares = divide(config, lines.len() + 1);
+        Crew { contexts: RefCell::default(), shares, lines, failure: RefCell::new(None) }
+    }
+
+    /// Gives every worker its part of a block's tensor; returns the first's own.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn hand_out(
+        &self,
+        config: &Config,
+        (layer, tensor): (usize, &str),
+        values: &[f32],
+    ) -> crate::Result<Option<Piece>> {
+        let piece = |share: &Share| {
+            let no_room = |_| {
+                let what =
+                    format!("there is no memory left for tensor \"h.{layer}.{tensor}\" ({} bytes).", 4 * values.len());
+                Error::new(Code::OutOfMemory, what)
+            };
+            share.piece(config, tensor, values).map_err(no_room)
+        };
+        for (share, line) in self.shares.iter().skip(1).zip(&self.lines) {
+            if let Some(part) = piece(share)? {
+                line.piece(layer, tensor, part);
+            }
+        }
+        self.shares.first().map_or(Ok(None), piece)
+    }
+
+    /// Why a helper failed, if one did: nothing more can be computed then.
+    pub fn failure(&self) -> Option<Error> {
+        self.failure.borrow().clone()
+    }
+
+    /// Whether there is anybody but the first.
+    pub fn has_helpers(&self) -> bool {
+        !self.lines.is_empty()
+    }
+
+    /// Sends an order to every helper that has a part in it; the answers come with the helpers' shares.
+    fn order(
+        &self,
+        order: &Order,
+        normed: &Tensor,
+        has_part: fn(&Share) -> bool,
+    ) -> Result<Vec<(Share, LocalBoxFuture<'static, crate::Result<Vec<f32>>>)>> {
+        let before = stopwatch::now();
+        let helpers = self.shares.iter().skip(1).zip(&self.lines).filter(|(share, _)| has_part(share));
+        let answers = with_values(normed, |normed| {
+            Ok(helpers.map(|(share, line)| (share.clone(), line.order(order, normed))).collect())
+        });
+        stopwatch::since(Work::Exchange, before);
+        answers
+    }
+}
+
+impl Team for std::rc::Rc<Crew> {
+    fn attention(
+        &self,
+        block: &Block,
+        normed: &Tensor,
+        segments: &[Segment],
+        wishes: Wishes,
+    ) -> Result<Waiting<Attended>> {
+        let order = Order::Attend { layer: block.layer(), segments: segments.to_vec(), wishes };
+        let answers = self.order(&order, normed, Share::has_heads)?;
+        let mut attended = block.sub_layers().attention(normed, &self.contexts, segments, wishes)?;
+        let (crew, segments) = (self.clone(), segments.to_vec());
+        let gather = async move {
+            let (t, d) = attended.out.dims2()?;
+            let mut heads = vec![attended.by_head.take()];
+            let mut patterns: Vec<Vec<Tensor>> = attended.patterns.drain(..).map(|pattern| vec![pattern]).collect();
+            for (share, answer) in answers {
+                let answer = crew.answer(answer).await?;
+                let (sum, mut rest) = answer.split_at_checked(t * d).ok_or_else(short)?;
+                add_values(&attended.out, sum)?;
+                let mut next = |shape: (usize, usize, usize)| {
+                    let (values, left) = rest.split_at_checked(shape.0 * shape.1 * shape.2).ok_or_else(short)?;
+                    rest = left;
+                    Tensor::from_slice(values, shape, &Device::Cpu)
+                };
+                if wishes.heads {
+                    heads.push(Some(next((share.heads.len(), t, d))?));
+                }
+                if wishes.patterns {
+                    for (patterns, segment) in patterns.iter_mut().zip(&segments) {
+                        patterns.push(next((share.heads.len(), segment.rows, segment.past + segment.rows))?);
+                    }
+                }
+                spare::give(answer);
+            }
+            let heads: Vec<Tensor> = heads.into_iter().flatten().collect();
+            attended.by_head = if heads.is_empty() { None } else { Some(Tensor::cat(&heads, 0)?) };
+            attended.patterns = patterns.iter().map(|parts| Tensor::cat(parts, 0)).collect::<Result<_>>()?;
+            Ok(attended)
+        };
+        Ok(gather.boxed_local())
+    }
+
+    fn mlp(&self, block: &Block, normed: &Tensor) -> Result<Waiting<Tensor>> {
+        let order = Order::Mlp { layer: block.layer(), rows: normed.dim(0)? };
+        let answers = self.order(&order, normed, Share::has_columns)?;
+        let out = block.sub_layers().mlp(normed)?;
+        let crew = self.clone();
+        let gather = async move {
+            for (_, answer) in answers {
+                let answer = crew.answer(answer).await?;
+                add_values(&out, answer.get(..out.elem_count()).ok_or_else(short)?)?;
+                spare::give(answer);
+            }
+            Ok(out)
+        };
+        Ok(gather.boxed_local())
+    }
+
+    fn forget(&self, layers: Range<usize>, slots: &[u32]) {
+        if slots.is_empty() {
+            return;
+        }
+        self.contexts.borrow_mut().forget(layers.clone(), slots);
+        let order = Order::Forget { layers, slots: slots.to_vec() };
+        for line in &self.lines {
+            drop(line.order(&order, &[]));
+        }
+    }
+
+    fn size(&self) -> usize {
+        self.shares.len()
+    }
+}
+
+impl Crew {
+    async fn answer(&self, answer: LocalBoxFuture<'static, crate::Result<Vec<f32>>>) -> Result<Vec<f32>> {
+        let before = stopwatch::now();
+        let answer = answer.await;
+        stopwatch::since(Work::Exchange, before);
+        answer.map_err(|error| {
+            let message = error.message.clone();
+            self.failure.replace(Some(error));
+            candle_core::Error::Msg(message)
+        })
+    }
+}
+
+fn short() -> candle_core::Error {
+    candle_core::Error::Msg("a helper's answer is too short".into())
+}

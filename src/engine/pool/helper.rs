@@ -1,0 +1,119 @@
+//! A helper: holds its share of every block, and computes it when told to.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use candle_core::{DType, Device, Result, Tensor};
+
+use super::shares::Piece;
+use super::wire::Order;
+use crate::model::attention::Contexts;
+use crate::model::gpt2::{SubLayers, Tensors};
+use crate::model::linear::{Linear, Weight};
+use crate::model::spare::{self, recycle};
+use crate::model::team::Attended;
+use crate::model::values::with_values;
+use crate::model::{Config, ModelError};
+
+/// Pieces that make a helper's share of a block: four weights and the biases of `c_attn` and `c_fc`.
+const PIECES: usize = 6;
+
+/// One helper.
+pub struct Helper {
+    config: Config,
+    waiting: HashMap<usize, Pieces>,
+    blocks: HashMap<usize, SubLayers>,
+    contexts: RefCell<Contexts>,
+}
+
+/// What has come of a block, by the names within it.
+#[derive(Default)]
+struct Pieces {
+    have: HashMap<String, Piece>,
+}
+
+impl Helper {
+    /// Without any weights yet.
+    pub fn new(config: Config) -> Helper {
+        Helper { config, waiting: HashMap::new(), blocks: HashMap::new(), contexts: RefCell::default() }
+    }
+
+    /// Takes a piece of a block's tensor.
+    ///
+    /// # Errors
+    /// `MissingTensor`, if the list of pieces and the model disagree, which a test rules out.
+    pub fn take(&mut self, layer: usize, tensor: String, piece: Piece) -> std::result::Result<(), ModelError> {
+        let pieces = self.waiting.entry(layer).or_default();
+        pieces.have.insert(tensor, piece);
+        if pieces.have.len() == PIECES
+            && let Some(mut pieces) = self.waiting.remove(&layer)
+        {
+            self.blocks.insert(layer, SubLayers::load(&mut pieces, &self.config, layer)?);
+        }
+        Ok(())
+    }
+
+    /// Does as told, with the normed stream `[T, D]` that came with the order: attn_out or mlp_out of this share
+    /// `[T, D]`, then what was wished for (the heads' parts, the patterns), in one row of numbers. Its memory is that of
+    /// [`crate::model::spare`], to be given back.
+    ///
+    /// # Errors
+    /// candle's; a block that has not arrived.
+    pub fn obey(&self, order: &Order, normed: Vec<f32>) -> Result<Vec<f32>> {
+        let block = |layer: &usize| {
+            let none = || candle_core::Error::Msg(format!("a helper has no share of block {layer}"));
+            self.blocks.get(layer).ok_or_else(none)
+        };
+        let shape = (order.rows(), self.config.n_embd);
+        match order {
+            Order::Attend { layer, segments, wishes } => {
+                let normed = Tensor::from_vec(normed, shape, &Device::Cpu)?;
+                let attended = block(layer)?.attention(&normed, &self.contexts, segments, *wishes)?;
+                recycle(normed)?;
+                let Attended { out, by_head, patterns } = attended;
+                answer([out].into_iter().chain(by_head).chain(patterns))
+            }
+            Order::Mlp { layer, .. } => {
+                let normed = Tensor::from_vec(normed, shape, &Device::Cpu)?;
+                let out = block(layer)?.mlp(&normed)?;
+                recycle(normed)?;
+                answer([out].into_iter())
+            }
+            Order::Forget { layers, slots } => {
+                self.contexts.borrow_mut().forget(layers.clone(), slots);
+                Ok(Vec::new())
+            }
+        }
+    }
+}
+
+/// Tensors, one after the other.
+fn answer(tensors: impl Iterator<Item = Tensor>) -> Result<Vec<f32>> {
+    let mut answer = spare::take(0);
+    for tensor in tensors {
+        with_values(&tensor, |values| {
+            answer.extend_from_slice(values);
+            Ok(())
+        })?;
+        recycle(tensor)?;
+    }
+    Ok(answer)
+}
+
+impl Tensors for Pieces {
+    fn take(&mut self, name: &str) -> std::result::Result<Tensor, ModelError> {
+        Err(ModelError::MissingTensor { name: name.into() }) // nothing but linear layers is shared
+    }
+
+    fn linear(&mut self, name: &str) -> std::result::Result<Linear, ModelError> {
+        let missing = || ModelError::MissingTensor { name: name.into() };
+        let within = name.splitn(3, '.').nth(2).ok_or_else(missing)?;
+        let Some(Piece::Weight(panels)) = self.have.remove(&format!("{within}.weight")) else { return Err(missing()) };
+        let bias = match self.have.remove(&format!("{within}.bias")) {
+            Some(Piece::Bias(bias)) => Tensor::from_vec(bias, panels.outputs(), &Device::Cpu)?,
+            // The first worker adds it.
+            _ => Tensor::zeros(panels.outputs(), DType::F32, &Device::Cpu)?,
+        };
+        Ok(Linear::new(Weight::Packed(panels), bias))
+    }
+}

@@ -1,0 +1,20 @@
+//! All cores, on any host: every block is split over W workers, by attention heads and by columns of the MLP's hidden
+//! layer. Each holds its share of the weights and of the keys and values; memory is divided, not multiplied.
+//!
+//! The engine's own worker is the first. It keeps the stream, layer norms and the probe; sends the normed stream to
+//! the others, computes its own share meanwhile, and adds up what comes back: two exchanges per block, by buffers that
+//! change hands without being copied. No shared memory, and so no special headers of the host.
+//!
+//! [`shares`] says who holds what, [`wire`] what is said, [`helper`] is the others' side, [`crew`] the first's;
+//! `workers` are nested Web Workers, and a helper in the same thread stands in for one in tests.
+
+pub mod crew;
+pub mod helper;
+pub mod shares;
+pub mod wire;
+
+#[cfg(target_arch = "wasm32")]
+pub mod workers;
+
+pub use crew::{Crew, Line};
+pub use shares::Share;

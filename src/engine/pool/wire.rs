@@ -1,0 +1,104 @@
+//! What the first worker asks of the others, as words of 32 bits: one buffer that changes hands with each order, and
+//! comes back with the answer.
+
+use crate::model::attention::Segment;
+use crate::model::team::Wishes;
+
+/// Something to compute, or to forget. What is computed comes from a normed stream of `rows`, which goes with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The heads that are there.
+    Attend {
+        /// Of which block.
+        layer: usize,
+        /// Whose rows they are.
+        segments: Vec<Segment>,
+        /// What to send besides the sum.
+        wishes: Wishes,
+    },
+    /// The MLP's columns that are there.
+    Mlp {
+        /// Of which block.
+        layer: usize,
+        /// T.
+        rows: usize,
+    },
+    /// Keys and values that are not needed any more; no answer comes.
+    Forget {
+        /// In these blocks,
+        layers: std::ops::Range<usize>,
+        /// of these sequences.
+        slots: Vec<u32>,
+    },
+}
+
+impl Order {
+    /// The order as words, with the number that its answer will have.
+    pub fn to_words(&self, number: u32) -> Vec<u32> {
+        let mut words = vec![0, number];
+        match self {
+            Order::Attend { layer, segments, wishes } => {
+                words.extend([0, *layer as u32, u32::from(wishes.patterns) | u32::from(wishes.heads) << 1]);
+                words.extend(segments.iter().flat_map(|s| [s.slot, s.past as u32, s.rows as u32]));
+            }
+            Order::Mlp { layer, rows } => words.extend([1, *layer as u32, *rows as u32]),
+            Order::Forget { layers, slots } => {
+                words.extend([2, layers.start as u32, layers.end as u32]);
+                words.extend(slots);
+            }
+        }
+        words[0] = words.len() as u32;
+        words
+    }
+
+    /// Number and order, from words of which the first says how many they are; `None` where they mean nothing.
+    pub fn from_words(words: &[u32]) -> Option<(u32, Order)> {
+        let [_, number, kind, first, second, rest @ ..] = words else { return None };
+        let (first, second) = (*first as usize, *second);
+        let order = match kind {
+            0 => {
+                let segment = |s: &[u32; 3]| Segment { slot: s[0], past: s[1] as usize, rows: s[2] as usize };
+                let (segments, []) = rest.as_chunks::<3>() else { return None };
+                let wishes = Wishes { patterns: second & 1 != 0, heads: second & 2 != 0 };
+                Order::Attend { layer: first, segments: segments.iter().map(segment).collect(), wishes }
+            }
+            1 => Order::Mlp { layer: first, rows: second as usize },
+            2 => Order::Forget { layers: first..second as usize, slots: rest.to_vec() },
+            _ => return None,
+        };
+        Some((*number, order))
+    }
+
+    /// T.
+    pub fn rows(&self) -> usize {
+        match self {
+            Order::Attend { segments, .. } => segments.iter().map(|segment| segment.rows).sum(),
+            Order::Mlp { rows, .. } => *rows,
+            Order::Forget { .. } => 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_survive_the_wire() {
+        let segments = vec![Segment { slot: 3, past: 0, rows: 5 }, Segment { slot: 9, past: 70_000, rows: 1 }];
+        let orders = [
+            Order::Attend { layer: 47, segments, wishes: Wishes { patterns: false, heads: true } },
+            Order::Attend { layer: 0, segments: Vec::new(), wishes: Wishes { patterns: true, heads: false } },
+            Order::Mlp { layer: 2, rows: 128 },
+            Order::Forget { layers: 1..12, slots: vec![4, 0] },
+        ];
+        for order in orders {
+            let words = order.to_words(77);
+            assert_eq!(words[0] as usize, words.len(), "wire.rs: the first word counts them all");
+            assert_eq!(Order::from_words(&words), Some((77, order)), "wire.rs: {words:?}");
+        }
+        for nonsense in [&[][..], &[5, 0, 9, 0, 0], &[6, 0, 0, 0, 0, 1]] {
+            assert_eq!(Order::from_words(nonsense), None, "wire.rs: {nonsense:?} means nothing");
+        }
+    }
+}

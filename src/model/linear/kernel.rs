@@ -1,0 +1,196 @@
+//! The inner loops of matrix multiplication.
+//!
+//! The kernel keeps a tile of 4 rows by 8 columns in eight vector registers and adds one product to each with every
+//! step along the inner axis: two loads of the packed weight and four of x for eight multiply-adds. A larger tile does
+//! not fit the sixteen registers of a browser's compiler on x86-64 (measured: 5 x 8 and 6 x 8 run at half the speed).
+
+use super::super::lanes::F32x4;
+use super::super::spare;
+use super::panels::WIDTH;
+
+/// Rows of a tile.
+pub const ROWS: usize = 4;
+/// Steps along the inner axis that a panel is read for before the next tile: that much of a panel (12 KB) and of a
+/// tile's rows (6 KB) stay in the first-level cache.
+const DEPTH: usize = 384;
+
+/// A tile's sums: for each row, the eight columns.
+pub type Tile<const R: usize> = [[F32x4; 2]; R];
+
+/// Adds `R` rows, interleaved, times a panel to the tile. `CHAINS` sums run side by side where a tile of few rows
+/// would leave the multipliers waiting for the last addition.
+///
+/// Never inlined, so that the browser's compiler has the registers for these sums alone: inlined into the loops around
+/// it, the same code runs at half the speed. Nor are the steps of a full tile unrolled, for the same reason.
+#[inline(never)]
+fn accumulate<const R: usize, const CHAINS: usize>(rows: &[[f32; R]], panel: &[[f32; WIDTH]], tile: &mut Tile<R>) {
+    let mut sums = *tile;
+    if CHAINS == 1 {
+        for (row, panel) in rows.iter().zip(panel) {
+            multiply_add(row, panel, &mut sums);
+        }
+        *tile = sums;
+        return;
+    }
+    let mut chains = [[[F32x4::splat(0.0); 2]; R]; CHAINS];
+    let (rows, rows_left) = rows.as_chunks::<CHAINS>();
+    let (panel, panel_left) = panel.as_chunks::<CHAINS>();
+    for (rows, panel) in rows.iter().zip(panel) {
+        for ((row, panel), chain) in rows.iter().zip(panel).zip(&mut chains) {
+            multiply_add(row, panel, chain);
+        }
+    }
+    for (row, panel) in rows_left.iter().zip(panel_left) {
+        multiply_add(row, panel, &mut sums);
+    }
+    for chain in &chains {
+        for (sums, more) in sums.iter_mut().zip(chain) {
+            *sums = [sums[0] + more[0], sums[1] + more[1]];
+        }
+    }
+    *tile = sums;
+}
+
+#[inline(always)]
+fn multiply_add<const R: usize>(row: &[f32; R], panel: &[f32; WIDTH], tile: &mut Tile<R>) {
+    let [a, b, c, d, e, f, g, h] = *panel;
+    let (left, right) = (F32x4::from([a, b, c, d]), F32x4::from([e, f, g, h]));
+    for (x, sums) in row.iter().zip(tile) {
+        let x = F32x4::splat(*x);
+        *sums = [x.mul_add(left, sums[0]), x.mul_add(right, sums[1])];
+    }
+}
+
+/// Up to [`ROWS`] rows of a matrix, interleaved: all their first numbers, then all their second.
+pub fn interleave(rows: &[f32], stride: usize, count: usize, depth: usize, to: &mut [f32]) {
+    match count {
+        4 => interleave_rows::<4>(rows, stride, depth, to),
+        3 => interleave_rows::<3>(rows, stride, depth, to),
+        2 => interleave_rows::<2>(rows, stride, depth, to),
+        _ => to[..depth].copy_from_slice(&rows[..depth]),
+    }
+}
+
+fn interleave_rows<const R: usize>(rows: &[f32], stride: usize, depth: usize, to: &mut [f32]) {
+    let rows: [&[f32]; R] = std::array::from_fn(|row| &rows[row * stride..row * stride + depth]);
+    let (to, _) = to.as_chunks_mut::<R>();
+    for (step, to) in to.iter_mut().take(depth).enumerate() {
+        *to = std::array::from_fn(|row| rows[row][step]);
+    }
+}
+
+/// The tile of `count` interleaved rows times a panel; unused rows are left as they were.
+pub fn tile(rows: &[f32], count: usize, panel: &[[f32; WIDTH]], tile: &mut Tile<ROWS>) {
+    match count {
+        4 => accumulate::<4, 1>(rows.as_chunks().0, panel, tile),
+        3 => few::<3, 1>(rows, panel, tile),
+        2 => few::<2, 2>(rows, panel, tile),
+        _ => few::<1, 4>(rows, panel, tile),
+    }
+}
+
+fn few<const R: usize, const CHAINS: usize>(rows: &[f32], panel: &[[f32; WIDTH]], tile: &mut Tile<ROWS>) {
+    let mut part: Tile<R> = std::array::from_fn(|row| tile[row]);
+    accumulate::<R, CHAINS>(rows.as_chunks().0, panel, &mut part);
+    tile[..R].copy_from_slice(&part);
+}
+
+/// A matrix of T rows, interleaved by tiles of [`ROWS`]; its memory comes from the spare buffers.
+pub struct Rows {
+    values: Vec<f32>,
+    count: usize,
+    depth: usize,
+}
+
+impl Rows {
+    /// From `count` rows of `depth` numbers each, `stride` apart.
+    pub fn new(x: &[f32], stride: usize, count: usize, depth: usize) -> Rows {
+        let mut values = spare::take(count * depth);
+        for first in (0..count).step_by(ROWS) {
+            let here = ROWS.min(count - first);
+            interleave(&x[first * stride..], stride, here, depth, &mut values[first * depth..]);
+        }
+        Rows { values, count, depth }
+    }
+
+    /// Gives the memory back.
+    pub fn recycle(self) {
+        spare::give(self.values);
+    }
+
+    /// All rows times one panel. Each tile goes to `store` with the number of its first row and of its rows.
+    #[inline(always)]
+    pub fn times(&self, panel: &[[f32; WIDTH]], start: [F32x4; 2], mut store: impl FnMut(usize, usize, Tile<ROWS>)) {
+        // Tiles wait in here between two stretches of the inner axis.
+        const TILES: usize = 32;
+        let mut tiles = [[[F32x4::splat(0.0); 2]; ROWS]; TILES];
+        for first in (0..self.count).step_by(ROWS * TILES) {
+            let beyond = self.count.min(first + ROWS * TILES);
+            tiles.fill([start; ROWS]);
+            for at in (0..self.depth).step_by(DEPTH) {
+                let end = self.depth.min(at + DEPTH);
+                for (sums, row) in tiles.iter_mut().zip((first..beyond).step_by(ROWS)) {
+                    let count = ROWS.min(beyond - row);
+                    let from = row * self.depth;
+                    tile(&self.values[from + at * count..from + end * count], count, &panel[at..end], sums);
+                }
+            }
+            for (sums, row) in tiles.iter().zip((first..beyond).step_by(ROWS)) {
+                store(row, ROWS.min(beyond - row), *sums);
+            }
+        }
+    }
+}
+
+/// Products of all rows of x `[n, depth]` with all rows of w `[m, depth]`, to `[n, m]`: x times w transposed, with w as
+/// it is.
+pub fn rows_by_rows(x: &[f32], w: &[f32], depth: usize, out: &mut [f32]) {
+    /// Rows of w that stay in the first-level cache while all of x passes by.
+    const AT_A_TIME: usize = 8;
+    let columns = w.len() / depth;
+    for (block, w) in w.chunks(AT_A_TIME * depth).enumerate() {
+        let column = block * AT_A_TIME;
+        for (group, x) in x.chunks(ROWS * depth).enumerate() {
+            let mut put = |row: usize, place: usize, value: f32| {
+                out[(group * ROWS + row) * columns + column + place] = value;
+            };
+            if x.len() == ROWS * depth && w.len() == AT_A_TIME * depth {
+                for (pair, w) in w.chunks_exact(2 * depth).enumerate() {
+                    let sums = dots::<ROWS, 2>(x, w, depth);
+                    (0..ROWS).for_each(|row| (0..2).for_each(|i| put(row, 2 * pair + i, sums[row][i])));
+                }
+            } else if w.len() == AT_A_TIME * depth {
+                for (row, x) in x.chunks_exact(depth).enumerate() {
+                    let [sums] = dots::<1, AT_A_TIME>(x, w, depth);
+                    (0..AT_A_TIME).for_each(|i| put(row, i, sums[i]));
+                }
+            } else {
+                for (row, x) in x.chunks_exact(depth).enumerate() {
+                    for (i, w) in w.chunks_exact(depth).enumerate() {
+                        let [[sum]] = dots::<1, 1>(x, w, depth);
+                        put(row, i, sum);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Products of R rows with C rows.
+#[inline(always)]
+fn dots<const R: usize, const C: usize>(x: &[f32], w: &[f32], depth: usize) -> [[f32; C]; R] {
+    let x: [(&[[f32; 4]], &[f32]); R] = std::array::from_fn(|i| x[i * depth..(i + 1) * depth].as_chunks());
+    let w: [(&[[f32; 4]], &[f32]); C] = std::array::from_fn(|i| w[i * depth..(i + 1) * depth].as_chunks());
+    let mut sums = [[F32x4::splat(0.0); C]; R];
+    for step in 0..depth / 4 {
+        let w: [F32x4; C] = std::array::from_fn(|i| F32x4::from(w[i].0[step]));
+        for (sums, x) in sums.iter_mut().zip(&x) {
+            let x = F32x4::from(x.0[step]);
+            for (sum, w) in sums.iter_mut().zip(w) {
+                *sum = x.mul_add(w, *sum);
+            }
+        }
+    }
+    let rest = |x: &[f32], w: &[f32]| x.iter().zip(w).map(|(a, b)| a * b).sum::<f32>();
+    std::array::from_fn(|i| std::array::from_fn(|j| sums[i][j].total() + rest(x[i].1, w[j].1)))
+}

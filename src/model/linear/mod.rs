@@ -1,0 +1,219 @@
+//! The linear layer, and the unembedding's product. Speed belongs in here, so that `gpt2.rs` stays readable.
+//!
+//! In the browser, weights are packed ([`panels`]) and multiplied by our own [`kernel`]; natively, and where the
+//! feature `candle-matmul` asks for it, they stay as they are and candle multiplies.
+
+pub mod kernel;
+pub mod panels;
+#[cfg(test)]
+mod tests;
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
+
+use super::activation::Activation;
+use super::lanes::F32x4;
+use super::spare;
+use super::stopwatch::{self, Work};
+use kernel::Rows;
+use panels::{Panels, WIDTH};
+
+/// Whether this build packs the weights of its linear layers.
+pub const PACKS: bool = cfg!(all(target_arch = "wasm32", not(feature = "candle-matmul")));
+
+/// y = f(x W + b), with W `[in, out]` as GPT-2's checkpoints have it (they call it Conv1D).
+#[derive(Clone, Debug)]
+pub struct Linear {
+    weight: Weight,
+    bias: Tensor,
+}
+
+/// W, in one of its forms.
+#[derive(Clone, Debug)]
+pub enum Weight {
+    /// `[in, out]`, multiplied by candle.
+    Plain(Tensor),
+    /// In panels, multiplied by the kernel.
+    Packed(Panels),
+}
+
+impl Linear {
+    /// From a weight and a bias `[out]`.
+    pub fn new(weight: Weight, bias: Tensor) -> Linear {
+        Linear { weight, bias }
+    }
+
+    /// out.
+    pub fn outputs(&self) -> usize {
+        match &self.weight {
+            Weight::Plain(weight) => weight.dims().last().copied().unwrap_or(0),
+            Weight::Packed(panels) => panels.outputs(),
+        }
+    }
+
+    /// `[T, in]` to `[T, out]`.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.forward_then(x, Activation::Linear)
+    }
+
+    /// `[T, in]` to `[T, out]`, through an activation function.
+    pub fn forward_then(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
+        stopwatch::on(Work::Linear, || match &self.weight {
+            Weight::Plain(weight) => activation.forward(&x.matmul(weight)?.broadcast_add(&self.bias)?),
+            Weight::Packed(panels) => x.apply_op2_no_bwd(&self.bias, &Multiply { panels, activation }),
+        })
+    }
+
+    /// Each group of consecutive inputs through its own rows of W, without the bias: `[T, in]` to `[G, T, out]`.
+    /// The sum over G, plus the bias, is `forward`.
+    pub fn forward_by_group(&self, x: &Tensor, groups: usize) -> Result<Tensor> {
+        let (t, inputs) = x.dims2()?;
+        match &self.weight {
+            Weight::Plain(weight) => {
+                let x = x.reshape((t, groups, inputs / groups))?.transpose(0, 1)?.contiguous()?; // (G, T, in / G)
+                x.matmul(&weight.reshape((groups, inputs / groups, weight.dim(1)?))?)
+            }
+            Weight::Packed(panels) => x.apply_op1_no_bwd(&MultiplyByGroup { panels, groups }),
+        }
+    }
+
+    /// The bias `[out]`.
+    pub fn bias(&self) -> &Tensor {
+        &self.bias
+    }
+}
+
+/// x `[N, D]` times w `[V, D]` transposed: `[N, V]`.
+pub fn times_transposed(x: &Tensor, w: &Tensor) -> Result<Tensor> {
+    if PACKS { x.apply_op2_no_bwd(w, &MultiplyRows) } else { x.matmul(&w.t()?) }
+}
+
+/// The values of a contiguous F32 tensor in candle's storage.
+pub(super) fn contiguous<'a>(what: &str, storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    let values = storage.as_slice::<f32>()?;
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&values[start..end]),
+        None => candle_core::bail!("{what}: expected a contiguous tensor, got strides {:?}", layout.stride()),
+    }
+}
+
+/// f(x W + b) in one go.
+struct Multiply<'a> {
+    panels: &'a Panels,
+    activation: Activation,
+}
+
+impl CustomOp2 for Multiply<'_> {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, bias: &CpuStorage, bl: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (x, bias) = (contiguous("linear", x, xl)?, contiguous("linear", bias, bl)?);
+        let (t, inputs) = xl.shape().dims2()?;
+        let outputs = self.panels.outputs();
+        if inputs != self.panels.inputs() || bias.len() != outputs {
+            candle_core::bail!(
+                "linear: {:?} by [{}, {outputs}] plus [{}]",
+                xl.shape(),
+                self.panels.inputs(),
+                bias.len()
+            )
+        }
+        let mut out = spare::take(t * outputs);
+        let rows = Rows::new(x, inputs, t, inputs);
+        let function = self.activation;
+        for (number, panel) in self.panels.iter().enumerate() {
+            let place = Columns { out: &mut out, stride: outputs, first: number * WIDTH };
+            place.fill(&rows, panel, eight(bias, number * WIDTH), |sum| function.lanes(sum));
+        }
+        rows.recycle();
+        Ok((CpuStorage::F32(out), Shape::from((t, outputs))))
+    }
+}
+
+/// Each group of inputs by itself.
+struct MultiplyByGroup<'a> {
+    panels: &'a Panels,
+    groups: usize,
+}
+
+impl CustomOp1 for MultiplyByGroup<'_> {
+    fn name(&self) -> &'static str {
+        "linear-by-group"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = contiguous("linear-by-group", x, layout)?;
+        let (t, inputs) = layout.shape().dims2()?;
+        let outputs = self.panels.outputs();
+        if inputs != self.panels.inputs() || !inputs.is_multiple_of(self.groups.max(1)) {
+            candle_core::bail!("linear-by-group: {:?} in {} groups", layout.shape(), self.groups)
+        }
+        let depth = inputs / self.groups;
+        let mut out = spare::take(self.groups * t * outputs);
+        for (group, out) in out.chunks_exact_mut((t * outputs).max(1)).enumerate() {
+            let rows = Rows::new(&x[group * depth..], inputs, t, depth);
+            for (number, panel) in self.panels.iter().enumerate() {
+                let panel = &panel[group * depth..(group + 1) * depth];
+                let place = Columns { out, stride: outputs, first: number * WIDTH };
+                place.fill(&rows, panel, [F32x4::splat(0.0); 2], |sum| sum);
+            }
+            rows.recycle();
+        }
+        Ok((CpuStorage::F32(out), Shape::from((self.groups, t, outputs))))
+    }
+}
+
+/// x times w transposed.
+struct MultiplyRows;
+
+impl CustomOp2 for MultiplyRows {
+    fn name(&self) -> &'static str {
+        "times-transposed"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, w: &CpuStorage, wl: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (x, w) = (contiguous(self.name(), x, xl)?, contiguous(self.name(), w, wl)?);
+        let ((n, depth), (v, width)) = (xl.shape().dims2()?, wl.shape().dims2()?);
+        if depth != width || depth == 0 {
+            candle_core::bail!("times-transposed: {:?} by {:?}", xl.shape(), wl.shape())
+        }
+        let mut out = spare::take(n * v);
+        kernel::rows_by_rows(x, w, depth, &mut out);
+        Ok((CpuStorage::F32(out), Shape::from((n, v))))
+    }
+}
+
+/// Where a panel's columns go in a matrix with `stride` columns.
+struct Columns<'a> {
+    out: &'a mut [f32],
+    stride: usize,
+    first: usize,
+}
+
+impl Columns<'_> {
+    /// Multiplies all rows by the panel and puts what `finish` makes of the sums in place.
+    #[inline(always)]
+    fn fill(self, rows: &Rows, panel: &[[f32; WIDTH]], start: [F32x4; 2], finish: impl Fn(F32x4) -> F32x4) {
+        let Columns { out, stride, first } = self;
+        let width = WIDTH.min(stride - first);
+        rows.times(panel, start, |row, count, tile| {
+            for (row, sums) in (row..).zip(&tile[..count]) {
+                let [left, right] = sums.map(|sum| finish(sum).to_array());
+                let to = &mut out[row * stride + first..][..width];
+                if width == WIDTH {
+                    to[..4].copy_from_slice(&left);
+                    to[4..].copy_from_slice(&right);
+                } else {
+                    to.iter_mut().zip(left.iter().chain(&right)).for_each(|(to, sum)| *to = *sum);
+                }
+            }
+        });
+    }
+}
+
+/// The eight numbers from this column on, with zeros after the last.
+fn eight(values: &[f32], first: usize) -> [F32x4; 2] {
+    let at = |place| values.get(place).copied().unwrap_or(0.0);
+    [first, first + 4].map(|first| F32x4::from(std::array::from_fn(|i| at(first + i))))
+}

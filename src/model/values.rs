@@ -1,0 +1,50 @@
+//! A tensor's values, looked at and added to in place.
+
+use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Tensor};
+
+/// x += y, for two contiguous tensors of one shape.
+///
+/// # Errors
+/// candle's, for others.
+pub fn add(x: &Tensor, y: &Tensor) -> Result<()> {
+    with_values(y, |y| add_values(x, y))
+}
+
+/// x += y, for as many numbers as x has.
+///
+/// # Errors
+/// candle's, for others.
+pub fn add_values(x: &Tensor, y: &[f32]) -> Result<()> {
+    x.inplace_op1(&Add(y))
+}
+
+struct Add<'a>(&'a [f32]);
+
+impl InplaceOp1 for Add<'_> {
+    fn name(&self) -> &'static str {
+        "add"
+    }
+
+    fn cpu_fwd(&self, x: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        match (x, layout.contiguous_offsets()) {
+            (CpuStorage::F32(x), Some((start, end))) if end - start == self.0.len() => {
+                x[start..end].iter_mut().zip(self.0).for_each(|(x, y)| *x += y);
+                Ok(())
+            }
+            _ => candle_core::bail!("add: {} numbers to {:?}", self.0.len(), layout.shape()),
+        }
+    }
+}
+
+/// Runs `f` on a tensor's values without copying them where they lie in one piece.
+///
+/// # Errors
+/// candle's, for a tensor that is not F32 or not in this machine's memory; whatever `f` returns.
+pub fn with_values<T>(x: &Tensor, f: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
+    let x = x.contiguous()?;
+    let (storage, layout) = x.storage_and_layout();
+    match (&*storage, layout.contiguous_offsets()) {
+        (candle_core::Storage::Cpu(storage), Some((start, end))) => f(&storage.as_slice::<f32>()?[start..end]),
+        _ => candle_core::bail!("expected an F32 tensor in this machine's memory"),
+    }
+}
