@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build package test test-once test-native test-browser test-site check format lint docs types bench setup setup-test clean
+.PHONY: help run build package test test-once test-native test-browser test-site check format lint docs types bench bench-baseline setup setup-test clean
 
 # PROFILE=quick leaves link-time optimisation and wasm-opt out: minutes become seconds.
 PROFILE ?= release
@@ -69,10 +69,13 @@ docs: setup ## rustdoc; warnings are errors
 types: setup ## the package's TypeScript types, by a program that uses all of them
 	$(WITH) tsc -p tests/browser/types
 
-bench: setup-test ## speed and size of a release build: median, spread, and ONNX Runtime Web beside it
+bench: setup-test ## speed and size of a release build beside ONNX Runtime Web: median, spread, targets
 	@[ -d bench/node_modules/onnxruntime-web ] || npm ci --prefix bench --ignore-scripts --no-audit --no-fund
 	$(MAKE) --no-print-directory build
-	SITE=dist node bench/run.mjs
+	SITE=dist node bench/run.mjs $(BENCH)
+
+bench-baseline: setup ## the engine with candle's own matmul, which make bench then measures as well
+	RESIDUAL_STREAM_ENGINE_FEATURES=engine,candle-matmul $(WITH) node tools/package.mjs --out target/baseline-pkg --profile $(PROFILE)
 
 setup: ## install what building needs (once)
 	@bash tools/setup.sh

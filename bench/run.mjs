@@ -1,44 +1,28 @@
-// make bench: the engine with a random-weight GPT-2 124M in Chromium, the page's start, sizes on the wire.
-// Prints median and spread (smallest to largest), and ONNX Runtime Web on the same weights beside it.
+// make bench: what the site costs and how fast it is, beside ONNX Runtime Web on the same weights in the same browser.
+// Prints median and spread (smallest to largest), and how far the project's targets are reached.
+//   node bench/run.mjs [--only page,loading,compute] [--runs 7]
 import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { cpus } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { gzipSync } from "node:zlib";
+import { parseArgs } from "node:util";
 import { openLab, SITE } from "../tests/browser/support/lab.mjs";
-import { openSite } from "../tests/browser/support/site-page.mjs";
+import { compute } from "./compute.mjs";
 import { loading } from "./loading.mjs";
 import { peakMemory } from "./memory.mjs";
+import { page } from "./page.mjs";
 import { onnxRuntime } from "./peers.mjs";
-import { megabytes, row, summary } from "./summary.mjs";
+import { median, row, summary } from "./summary.mjs";
+import { targets } from "./targets.mjs";
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
 const MODEL = join(ROOT, "target/bench/gpt2");
-const LENGTHS = [16, 64, 128];
-const RUNS = 5;
-
-function sizes() {
-  console.log("\nSizes of the site's code");
-  for (const folder of [SITE, join(SITE, "pkg/internal")]) {
-    for (const name of readdirSync(folder).filter((name) => name.endsWith(".wasm")).sort()) {
-      const bytes = readFileSync(join(folder, name));
-      const plain = name.replace(/-[0-9a-f]{16}/, "");
-      row(folder === SITE ? plain : `pkg/${plain}`, `${megabytes(bytes.length)}, gzip ${megabytes(gzipSync(bytes, { level: 9 }).length)}`);
-    }
-  }
-}
-
-async function startUp(lab) {
-  console.log("\nThe page, from navigation to its first charts (demo model, empty cache)");
-  const times = [];
-  for (let i = 0; i < RUNS; i += 1) {
-    const page = await openSite(lab.browser, lab.site.origin);
-    times.push(await page.evaluate(() => performance.now()));
-    await page.context().close();
-  }
-  row("first charts", summary(times, "ms"));
-}
+const REPO = "openai-community/gpt2";
+const { values } = parseArgs({ options: {
+  only: { type: "string", default: "page,loading,compute" }, runs: { type: "string", default: "7" },
+} });
+const parts = values.only.split(","), runs = Number(values.runs);
 
 function model() {
   if (!existsSync(join(MODEL, "model.safetensors"))) {
@@ -48,44 +32,36 @@ function model() {
   return MODEL;
 }
 
-/** Resolves to { times, norms }, by number of tokens. */
-async function engine(lab) {
-  console.log("\nTraces by our engine, norms only (its linear layers are candle's own matmul, one worker)");
-  await lab.run(async (rs, hub) => {
-    window.gpt2 = await rs.loadModel("openai-community/gpt2", { hub });
-    await window.gpt2.ready;
-  }, lab.hub.origin);
-  const ours = { times: {}, norms: {} };
-  for (const T of LENGTHS) {
-    const { times, norms } = await lab.run(async (rs, { T, runs }) => {
-      const ids = [Array.from({ length: T }, (_, i) => (i * 7919 + 13) % 50257)];
-      let trace = await window.gpt2.traceTokens(ids, { predictions: false });
-      const times = [];
-      for (let i = 0; i < runs; i += 1) {
-        const start = performance.now();
-        trace = await window.gpt2.traceTokens(ids, { predictions: false });
-        times.push(performance.now() - start);
-      }
-      return { times, norms: Array.from(trace.sequences[0].attn_norm) };
-    }, { T, runs: RUNS });
-    Object.assign(ours.times, { [T]: times });
-    Object.assign(ours.norms, { [T]: norms });
-    row(`${T} tokens`, summary(times, "ms"));
+/** The peer's counterpart of a load: creating a session from bytes that are in memory, in a fresh page each time. */
+async function sessions(browser) {
+  const peer = await onnxRuntime({ root: ROOT, browser, model: MODEL, threads: 1 });
+  try {
+    const created = [];
+    for (let i = 0; i < Math.min(runs, 5); i += 1) created.push(await peer.create());
+    row("ONNX Runtime Web's session creation", summary(created, "ms"));
+    return median(created);
+  } finally {
+    await peer.close();
   }
-  row("peak memory of the renderer", await peakMemory(lab.browser));
-  await lab.run(() => window.gpt2.close());
-  return ours;
 }
 
 console.log(`residual-stream benchmark: ${cpus().length} x ${cpus()[0].model}, ${new Date().toISOString().slice(0, 10)}`);
 const lab = await openLab();
-console.log(`Chromium ${lab.browser.version()}, ${SITE}`);
+console.log(`Chromium ${lab.browser.version()}`);
+const found = {};
 try {
-  sizes();
-  await startUp(lab);
-  const warm = await loading(lab, model(), RUNS);
-  const ours = { ...(await engine(lab)), warm };
-  await onnxRuntime({ root: ROOT, browser: lab.browser, model: MODEL, lengths: LENGTHS, runs: RUNS, ours });
+  if (parts.includes("page")) Object.assign(found, await page(lab, runs));
+  if (parts.includes("loading")) {
+    found.warm = await loading(lab, model(), Math.min(runs, 5));
+    row("peak memory of the renderer", await peakMemory(lab.browser));
+    found.created = await sessions(lab.browser);
+  } else {
+    await lab.hub.add(REPO, model());
+  }
+  if (parts.includes("compute")) {
+    found.computed = await compute({ root: ROOT, browser: lab.browser, hub: lab.hub.origin, site: SITE, model: MODEL, runs });
+  }
 } finally {
   await lab.close();
 }
+targets(found);

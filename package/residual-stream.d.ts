@@ -58,7 +58,8 @@ export interface LoadOptions {
   parallel?: number;
   /** Remarks that do not end the loading. */
   onNotice?(notice: Notice): void;
-  /** How many workers may compute. Not implemented yet: always one. */
+  /** How many workers compute, 1 to 64. Each holds its own share of the model. By default as many as the machine's cores
+   *  and the model's size make worthwhile; small models run in one. */
   workers?: number;
 }
 
@@ -113,7 +114,9 @@ export interface CachedModel {
 export interface Model {
   /** `config.json` as it is. */
   readonly config: object;
+  /** How many workers compute. */
   readonly workers: number;
+  /** Which of the two engines runs: the one with relaxed SIMD where the browser has that. */
   readonly simd: "relaxed" | "simd128";
   /** Settles with the last byte of the weights. Reading this property asks for every byte: without it, a model reads
    *  its blocks and what its traces need, which leaves out most of the token table if none wants predictions. */
@@ -134,6 +137,8 @@ export interface TraceOptions {
   signal?: AbortSignal;
   /** Default true; false touches no unembedding: no `token_logprob`, no `next`. */
   predictions?: boolean;
+  /** Say where the time went: see `Trace.profile`. */
+  profile?: boolean;
   /** Called after each block of a model that is still arriving; the trace then has as many layers as are done. */
   onPartial?(trace: Trace): void;
 }
@@ -142,6 +147,22 @@ export interface TraceOptions {
 export interface Trace {
   model: ModelInfo;
   sequences: Sequence[];
+  /** With `profile`: milliseconds. */
+  profile?: Profile;
+}
+
+/** Where the time of a trace went, in milliseconds on the engine's own worker. The clock is a browser's: short steps may
+ *  read as nothing or a tenth. */
+export interface Profile {
+  total: number;
+  /** The four linear layers of every block, with bias and activation. */
+  linear: number;
+  attention: number;
+  /** Layer norms, and the norms and cosines of the trace. */
+  norms: number;
+  /** Sending to the other workers, and waiting for them. */
+  exchange: number;
+  other: number;
 }
 
 export interface ModelInfo {

@@ -2,6 +2,9 @@
 
 use residual_stream::trace::Sequence;
 
+/// One of a sequence's arrays, if it is there.
+type Array = fn(&Sequence) -> Option<&[f32]>;
+
 /// Panics unless two lists of sequences have the same tokens and, within the tolerance relative to each array's largest
 /// number, the same numbers.
 pub fn assert_same(what: &str, found: &[Sequence], expected: &[Sequence], tolerance: f32) {
@@ -9,7 +12,7 @@ pub fn assert_same(what: &str, found: &[Sequence], expected: &[Sequence], tolera
     for (number, (found, expected)) in found.iter().zip(expected).enumerate() {
         let what = format!("{what}, sequence {number}");
         assert_eq!((&found.ids, &found.tokens), (&expected.ids, &expected.tokens), "{what}: tokens");
-        let arrays: [(&str, fn(&Sequence) -> Option<&[f32]>); 11] = [
+        let arrays: [(&str, Array); 11] = [
             ("embed_norm", |s| Some(&s.embed_norm)),
             ("attn_norm", |s| Some(&s.attn_norm)),
             ("mlp_norm", |s| Some(&s.mlp_norm)),

@@ -17,13 +17,16 @@ use crate::model::values::{add_values, with_values};
 use crate::model::{Config, spare};
 use crate::{Code, Error};
 
+/// A helper's answer: numbers, in memory of [`spare`] to be given back.
+pub type Answer = LocalBoxFuture<'static, crate::Result<Vec<f32>>>;
+
 /// The way to one helper.
 pub trait Line {
     /// Sends a piece of a block's tensor.
     fn piece(&self, layer: usize, tensor: &str, piece: Piece);
 
     /// Sends an order with the normed stream that it needs, at once; what is returned waits for the answer.
-    fn order(&self, order: &Order, normed: &[f32]) -> LocalBoxFuture<'static, crate::Result<Vec<f32>>>;
+    fn order(&self, order: &Order, normed: &[f32]) -> Answer;
 }
 
 /// All workers.
@@ -84,12 +87,7 @@ impl Crew {
     }
 
     /// Sends an order to every helper that has a part in it; the answers come with the helpers' shares.
-    fn order(
-        &self,
-        order: &Order,
-        normed: &Tensor,
-        has_part: fn(&Share) -> bool,
-    ) -> Result<Vec<(Share, LocalBoxFuture<'static, crate::Result<Vec<f32>>>)>> {
+    fn order(&self, order: &Order, normed: &Tensor, has_part: fn(&Share) -> bool) -> Result<Vec<(Share, Answer)>> {
         let before = stopwatch::now();
         let helpers = self.shares.iter().skip(1).zip(&self.lines).filter(|(share, _)| has_part(share));
         let answers = with_values(normed, |normed| {
@@ -176,7 +174,7 @@ impl Team for std::rc::Rc<Crew> {
 }
 
 impl Crew {
-    async fn answer(&self, answer: LocalBoxFuture<'static, crate::Result<Vec<f32>>>) -> Result<Vec<f32>> {
+    async fn answer(&self, answer: Answer) -> Result<Vec<f32>> {
         let before = stopwatch::now();
         let answer = answer.await;
         stopwatch::since(Work::Exchange, before);

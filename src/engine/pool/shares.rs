@@ -2,6 +2,7 @@
 
 use std::collections::TryReserveError;
 use std::ops::Range;
+use std::slice;
 
 use crate::model::Config;
 use crate::model::linear::panels::{Panels, WIDTH};
@@ -65,7 +66,9 @@ impl Share {
         let heads = self.heads.start * width..self.heads.end * width;
         // Queries, keys, values of these heads.
         let qkv: Vec<Range<usize>> = (0..3).map(|part| part * d + heads.start..part * d + heads.end).collect();
-        let hidden = [self.columns.clone()];
+        let hidden = slice::from_ref(&self.columns);
+        let all = 0..d;
+        let all = slice::from_ref(&all);
         let pack =
             |stride, rows, columns: &[Range<usize>]| Panels::pack(values, stride, rows, columns).map(Piece::Weight);
         let gather = |columns: &[Range<usize>]| {
@@ -74,11 +77,11 @@ impl Share {
         Ok(Some(match tensor {
             "attn.c_attn.weight" => pack(3 * d, 0..d, &qkv)?,
             "attn.c_attn.bias" => gather(&qkv),
-            "attn.c_proj.weight" => pack(d, heads, &[0..d])?,
-            "mlp.c_fc.weight" => pack(config.n_inner, 0..d, &hidden)?,
-            "mlp.c_fc.bias" => gather(&hidden),
-            "mlp.c_proj.weight" => pack(d, self.columns.clone(), &[0..d])?,
-            "attn.c_proj.bias" | "mlp.c_proj.bias" if self.is_first => gather(&[0..d]),
+            "attn.c_proj.weight" => pack(d, heads, all)?,
+            "mlp.c_fc.weight" => pack(config.n_inner, 0..d, hidden)?,
+            "mlp.c_fc.bias" => gather(hidden),
+            "mlp.c_proj.weight" => pack(d, self.columns.clone(), all)?,
+            "attn.c_proj.bias" | "mlp.c_proj.bias" if self.is_first => gather(all),
             _ => return Ok(None),
         }))
     }

@@ -8,13 +8,12 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use futures_util::FutureExt;
-use futures_util::future::LocalBoxFuture;
 use js_sys::{Array, ArrayBuffer, Float32Array, Object, Reflect, Uint32Array};
 use tokio::sync::oneshot;
 use wasm_bindgen::prelude::*;
 use web_sys::{DedicatedWorkerGlobalScope, ErrorEvent, MessageEvent, Worker, WorkerOptions};
 
-use super::crew::{Crew, Line};
+use super::crew::{Answer, Crew, Line};
 use super::helper::Helper;
 use super::shares::Piece;
 use super::wire::Order;
@@ -60,9 +59,12 @@ pub fn hire(config: &Config, config_json: &str, workers: usize) -> Crew {
 struct Link {
     worker: Worker,
     waiting: Rc<Waiting>,
-    _listeners: (Closure<dyn Fn(MessageEvent)>, Closure<dyn Fn(ErrorEvent)>, Closure<dyn Fn()>),
+    _listeners: Listeners,
     looks: Option<i32>,
 }
+
+/// To its messages, to its errors, and to the clock.
+type Listeners = (Closure<dyn Fn(MessageEvent)>, Closure<dyn Fn(ErrorEvent)>, Closure<dyn Fn()>);
 
 #[derive(Default)]
 struct Waiting {
@@ -193,7 +195,7 @@ impl Line for Link {
         }
     }
 
-    fn order(&self, order: &Order, normed: &[f32]) -> LocalBoxFuture<'static, Result<Vec<f32>>> {
+    fn order(&self, order: &Order, normed: &[f32]) -> Answer {
         if let Some(error) = self.waiting.dead.borrow().clone() {
             return std::future::ready(Err(error)).boxed_local();
         }
@@ -235,7 +237,7 @@ pub fn serve() {
     let helper: RefCell<Option<Helper>> = RefCell::new(None);
     let listen = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
         if let Err(why) = obey(&mut helper.borrow_mut(), &event.data()) {
-            super::super::worker::post_crash(Error::new(
+            crate::engine::worker::post_crash(Error::new(
                 Code::EngineCrashed,
                 format!("a helper of the engine failed: {why}"),
             ));

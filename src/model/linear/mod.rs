@@ -58,7 +58,7 @@ impl Linear {
     /// `[T, in]` to `[T, out]`, through an activation function.
     pub fn forward_then(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
         stopwatch::on(Work::Linear, || match &self.weight {
-            Weight::Plain(weight) => activation.forward(&x.matmul(weight)?.broadcast_add(&self.bias)?),
+            Weight::Plain(weight) => activation.forward(&product(x, weight)?.broadcast_add(&self.bias)?),
             Weight::Packed(panels) => x.apply_op2_no_bwd(&self.bias, &Multiply { panels, activation }),
         })
     }
@@ -70,7 +70,7 @@ impl Linear {
         match &self.weight {
             Weight::Plain(weight) => {
                 let x = x.reshape((t, groups, inputs / groups))?.transpose(0, 1)?.contiguous()?; // (G, T, in / G)
-                x.matmul(&weight.reshape((groups, inputs / groups, weight.dim(1)?))?)
+                product(&x, &weight.reshape((groups, inputs / groups, weight.dim(1)?))?)
             }
             Weight::Packed(panels) => x.apply_op1_no_bwd(&MultiplyByGroup { panels, groups }),
         }
@@ -84,7 +84,12 @@ impl Linear {
 
 /// x `[N, D]` times w `[V, D]` transposed: `[N, V]`.
 pub fn times_transposed(x: &Tensor, w: &Tensor) -> Result<Tensor> {
-    if PACKS { x.apply_op2_no_bwd(w, &MultiplyRows) } else { x.matmul(&w.t()?) }
+    if PACKS { x.apply_op2_no_bwd(w, &MultiplyRows) } else { product(x, &w.t()?) }
+}
+
+/// candle's matmul. A build that packs never comes here, and so leaves out the whole of it: half a megabyte of wasm.
+fn product(x: &Tensor, w: &Tensor) -> Result<Tensor> {
+    if PACKS { candle_core::bail!("linear: this build multiplies packed weights only") } else { x.matmul(w) }
 }
 
 /// The values of a contiguous F32 tensor in candle's storage.

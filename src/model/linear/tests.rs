@@ -24,7 +24,11 @@ fn tensor(values: Vec<f32>, rows: usize) -> Tensor {
     Tensor::from_vec(values, (rows, columns), &Device::Cpu).unwrap()
 }
 
-/// x W in F64, from `rows` of W and `columns` of W in this order.
+fn whole(w: &[f32], inputs: usize, outputs: usize) -> Panels {
+    Panels::pack(w, outputs, 0..inputs, std::slice::from_ref(&(0..outputs))).unwrap()
+}
+
+/// x W in F64.
 fn product(x: &[f32], w: &[f32], (inputs, outputs): (usize, usize)) -> Vec<f64> {
     let cell = |row: &[f32], column: usize| {
         row.iter().enumerate().map(|(k, x)| f64::from(*x) * f64::from(w[k * outputs + column])).sum::<f64>()
@@ -54,7 +58,7 @@ proptest! {
         // Deep ones reach over the end of a stretch of the inner axis.
         let inputs = inputs + deep * 760;
         let (x, w, b) = (numbers(t * inputs, seed), numbers(inputs * outputs, seed ^ 1), numbers(outputs, seed ^ 2));
-        let panels = Panels::pack(&w, outputs, 0..inputs, &[0..outputs]).unwrap();
+        let panels = whole(&w, inputs, outputs);
         let layer = Linear::new(Weight::Packed(panels), Tensor::new(b.as_slice(), &Device::Cpu).unwrap());
         let mut expected = product(&x, &w, (inputs, outputs));
         expected.iter_mut().enumerate().for_each(|(place, v)| *v += f64::from(b[place % outputs]));
@@ -71,7 +75,7 @@ proptest! {
     fn groups_add_up_to_the_whole(t in 1usize..7, width in 1usize..20, groups in 1usize..5, outputs in 1usize..20, seed in any::<u64>()) {
         let inputs = width * groups;
         let (x, w) = (numbers(t * inputs, seed), numbers(inputs * outputs, seed ^ 1));
-        let panels = Panels::pack(&w, outputs, 0..inputs, &[0..outputs]).unwrap();
+        let panels = whole(&w, inputs, outputs);
         let bias = Tensor::zeros(outputs, candle_core::DType::F32, &Device::Cpu).unwrap();
         let packed = Linear::new(Weight::Packed(panels), bias.clone());
         let plain = Linear::new(Weight::Plain(tensor(w.clone(), inputs)), bias);
@@ -120,7 +124,7 @@ proptest! {
 
 #[test]
 fn wrong_shapes_are_errors() {
-    let panels = Panels::pack(&[1.0; 12], 4, 0..3, &[0..4]).unwrap();
+    let panels = whole(&[1.0; 12], 3, 4);
     let layer = Linear::new(Weight::Packed(panels), Tensor::new(&[0f32; 4], &Device::Cpu).unwrap());
     for wrong in [tensor(vec![0.0; 8], 2), tensor(vec![0.0; 12], 4).t().unwrap()] {
         assert!(layer.forward(&wrong).is_err(), "linear: {:?} was taken for [T, 3]", wrong.layout());

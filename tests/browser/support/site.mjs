@@ -10,14 +10,19 @@ const TYPES = {
 };
 
 /** `mounts`: { "/some/path/": folder }; the longest that fits serves a request. `pages`: { "/x.html": text }.
- *  `cors`: other origins may read all of it, as on some hosts. */
-export async function serve({ mounts, pages = {}, cors = false }) {
+ *  `cors`: other origins may read all of it, as on some hosts. `isolated`: with the headers that make pages
+ *  cross-origin isolated. */
+export async function serve({ mounts, pages = {}, cors = false, isolated = false }) {
   const requests = [];
   const roots = Object.keys(mounts).sort((a, b) => b.length - a.length);
   const server = http.createServer(async (request, response) => {
     const path = decodeURIComponent(new URL(request.url, "http://site").pathname);
     requests.push(path);
     if (cors) response.setHeader("Access-Control-Allow-Origin", "*");
+    if (isolated) {
+      response.setHeader("Cross-Origin-Opener-Policy", "same-origin");
+      response.setHeader("Cross-Origin-Embedder-Policy", "require-corp");
+    }
     const page = pages[path];
     if (page !== undefined) return response.writeHead(200, { "Content-Type": TYPES[".html"] }).end(page);
     const root = roots.find((mount) => path.startsWith(mount));

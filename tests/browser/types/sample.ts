@@ -1,6 +1,6 @@
 // A program that uses the whole public contract: `make types` compiles it strictly, nothing runs it.
 import { cachedModels, draw, evolution, histogram, loadModel, removeCachedModel } from "residual-stream";
-import type { CachedModel, ErrorCode, Model, ModelError, ModelFiles, Notice, Progress, Sequence, Trace } from "residual-stream";
+import type { CachedModel, ErrorCode, Model, ModelError, ModelFiles, Notice, Profile, Progress, Sequence, Trace } from "residual-stream";
 
 const files: ModelFiles = { config: new Blob(), weights: [new Uint8Array(8)], tokenizer: { vocab: new Blob(), merges: new Blob() } };
 
@@ -15,12 +15,14 @@ export async function look(canvas: HTMLCanvasElement, signal: AbortSignal): Prom
   await model.ready;
   const simd: "relaxed" | "simd128" = model.simd;
   const onPartial = (partial: Trace) => draw(canvas, partial, "distribution", { bins: 20, legend: false });
-  const trace = await model.trace(["To be"], { heads: true, lens: 5, predictions: false, signal, onPartial });
+  const trace = await model.trace(["To be"], { heads: true, lens: 5, predictions: false, profile: true, signal, onPartial });
   const fromIds: Trace = structuredClone(await picked.traceTokens([[1, 2, 3]]));
   draw(canvas, fromIds, "evolution");
   const { edges, attn, mlp } = histogram(trace, { bins: 10, skipFirst: true });
   const { embed, resid } = evolution(trace, { skipFirst: false });
   const sequence: Sequence | undefined = trace.sequences[0];
+  const profile: Profile | undefined = trace.profile;
+  console.log(profile?.linear);
   const lens: number | undefined = sequence?.lens?.probs[0];
   const heads: Float32Array | undefined = sequence?.head_norm;
   model.close();
