@@ -12,7 +12,8 @@ TEST_PKG := target/test-pkg
 TESTS ?= $(wildcard tests/browser/*.test.mjs)
 WITH := bash tools/with-tools.sh
 # CARGO_TARGET_DIR keeps Trunk's own cargo apart from the native build, which then never waits for it.
-TRUNK := $(WITH) env CARGO_TARGET_DIR=target/page RESIDUAL_STREAM_PROFILE=$(PROFILE) trunk
+# The page draws and asks, it does not compute: it is compiled for size.
+TRUNK := $(WITH) env CARGO_TARGET_DIR=target/page CARGO_PROFILE_RELEASE_OPT_LEVEL=z RESIDUAL_STREAM_PROFILE=$(PROFILE) trunk
 TRUNK_PROFILE := $(if $(filter release,$(PROFILE)),--release,--cargo-profile $(PROFILE))
 WASM := --target wasm32-unknown-unknown --no-default-features
 PAGE_CARGO := $(WITH) env CARGO_TARGET_DIR=target/page cargo

@@ -24,7 +24,7 @@ impl Contexts {
         (heads, width): (usize, usize),
     ) -> Result<&mut KeysValues, usize> {
         let context = self.of.entry((layer, segment.slot)).or_default();
-        if segment.past == 0 {
+        if (context.heads, context.width) != (heads, width) {
             *context = KeysValues { heads, width, ..KeysValues::default() };
         }
         if context.tokens < segment.past {
