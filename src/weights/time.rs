@@ -1,10 +1,15 @@
 //! Waiting inside a worker.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
 use js_sys::{Function, Promise, Reflect, WebAssembly};
+use tokio::sync::oneshot;
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{DedicatedWorkerGlobalScope, MessageChannel};
+use web_sys::{DedicatedWorkerGlobalScope, MessageChannel, MessagePort};
 
 fn scope() -> DedicatedWorkerGlobalScope {
     js_sys::global().unchecked_into()
@@ -18,18 +23,51 @@ pub async fn sleep(milliseconds: f64) {
     let _ = JsFuture::from(promise).await;
 }
 
-/// Waits for a turn of the event loop. A message to oneself takes a tenth of a millisecond; `setTimeout` would
-/// be held back to four.
+thread_local! {
+    static TURNS: Option<Turns> = Turns::new();
+}
+
+/// A channel to oneself, and who waits for what comes out of it.
+struct Turns {
+    into: MessagePort,
+    waiting: Rc<RefCell<VecDeque<oneshot::Sender<()>>>>,
+    _listener: Closure<dyn Fn()>,
+}
+
+impl Turns {
+    fn new() -> Option<Turns> {
+        let channel = MessageChannel::new().ok()?;
+        let waiting: Rc<RefCell<VecDeque<oneshot::Sender<()>>>> = Rc::default();
+        let next = waiting.clone();
+        let listener = Closure::<dyn Fn()>::new(move || {
+            let waiting = next.borrow_mut().pop_front();
+            if let Some(waiting) = waiting {
+                let _ = waiting.send(());
+            }
+        });
+        channel.port1().set_onmessage(Some(listener.as_ref().unchecked_ref()));
+        Some(Turns { into: channel.port2(), waiting, _listener: listener })
+    }
+}
+
+/// Waits for a turn of the event loop. A message to oneself takes some microseconds; `setTimeout` would be held back
+/// to four milliseconds.
 pub async fn next_task() {
-    let promise = Promise::new(&mut |resolve: Function, _| {
-        if let Ok(channel) = MessageChannel::new() {
-            channel.port1().set_onmessage(Some(&resolve));
-            let _ = channel.port2().post_message(&JsValue::NULL);
-        } else {
-            let _ = resolve.call0(&JsValue::NULL);
-        }
+    let turn = TURNS.with(|turns| {
+        let turns = turns.as_ref()?;
+        let (sender, turn) = oneshot::channel();
+        turns.waiting.borrow_mut().push_back(sender);
+        turns.into.post_message(&JsValue::NULL).ok()?;
+        Some(turn)
     });
-    let _ = JsFuture::from(promise).await;
+    if let Some(turn) = turn {
+        let _ = turn.await;
+    }
+}
+
+/// Milliseconds on this worker's clock.
+pub fn now() -> f64 {
+    scope().performance().map_or(0.0, |clock| clock.now())
 }
 
 /// Calls back after a while, unless it is dropped before.

@@ -9,8 +9,9 @@ use std::rc::Rc;
 
 use futures_util::FutureExt;
 use js_sys::{Array, ArrayBuffer, Float32Array, Object, Reflect, Uint32Array};
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::spawn_local;
 use web_sys::{DedicatedWorkerGlobalScope, ErrorEvent, MessageEvent, Worker, WorkerOptions};
 
 use super::crew::{Answer, Crew, Line};
@@ -19,6 +20,7 @@ use super::shares::Piece;
 use super::wire::Order;
 use crate::model::linear::panels::Panels;
 use crate::model::{Config, spare};
+use crate::weights::time::{next_task, now};
 use crate::{Code, Error, Result};
 
 /// The name under which a helper is started.
@@ -28,6 +30,9 @@ const NAME: &str = "residual-stream-helper";
 /// also passes while the machine sleeps.
 const MOST_LOOKS: u32 = 5;
 const LOOK_EVERY: i32 = 2000;
+/// Milliseconds for which whoever waits keeps asking, rather than sleeping: to wake a core takes longer than most
+/// answers do, and there are two dozen in a pass.
+const STAY_AWAKE: f64 = 2.0;
 /// Parameters of the blocks from which on a second worker pays: below, exchanging takes longer than computing.
 const WORTH_SHARING: usize = 20_000_000;
 /// More workers than this only wait for the memory, and for each other.
@@ -215,8 +220,15 @@ impl Line for Link {
         }
         let waiting = self.waiting.clone();
         async move {
-            let Some(answer) = answer else { return Ok(Vec::new()) };
-            let buffer = answer.await.unwrap_or_else(|_| Err(gone("it was dismissed")))?;
+            let Some(mut answer) = answer else { return Ok(Vec::new()) };
+            let until = now() + STAY_AWAKE;
+            let buffer = loop {
+                match answer.try_recv() {
+                    Ok(found) => break found,
+                    Err(TryRecvError::Empty) if now() < until => next_task().await,
+                    Err(_) => break answer.await.unwrap_or_else(|_| Err(gone("it was dismissed"))),
+                }
+            }?;
             let values = Float32Array::new_with_byte_offset(&buffer, 4);
             let mut answer = spare::take(values.length() as usize);
             values.copy_to(&mut answer);
@@ -235,6 +247,7 @@ pub fn is_helper() -> bool {
 /// The helper's message loop.
 pub fn serve() {
     let helper: RefCell<Option<Helper>> = RefCell::new(None);
+    let awake = Rc::new(Cell::new(0.0));
     let listen = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
         if let Err(why) = obey(&mut helper.borrow_mut(), &event.data()) {
             crate::engine::worker::post_crash(Error::new(
@@ -242,9 +255,27 @@ pub fn serve() {
                 format!("a helper of the engine failed: {why}"),
             ));
         }
+        if event.data().is_instance_of::<ArrayBuffer>() {
+            stay_awake(&awake);
+        }
     });
     scope().set_onmessage(Some(listen.as_ref().unchecked_ref()));
     listen.forget(); // listens as long as the worker lives
+}
+
+/// Takes turns of the event loop until there has been no order for a while.
+fn stay_awake(until: &Rc<Cell<f64>>) {
+    let is_awake = until.replace(now() + STAY_AWAKE) > 0.0;
+    if is_awake {
+        return;
+    }
+    let until = until.clone();
+    spawn_local(async move {
+        while now() < until.get() {
+            next_task().await;
+        }
+        until.set(0.0);
+    });
 }
 
 /// The settings come first, as text; then pieces of weights; then orders, each in a buffer that goes back.

@@ -9,7 +9,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::spawn_local;
 use web_sys::Blob;
 
-use super::posting::{get, now, post};
+use super::posting::{get, post};
 use super::{Engine, Session};
 use crate::Result;
 use crate::engine::load::{Loading, News, open};
@@ -22,6 +22,7 @@ use crate::trace::ModelInfo;
 use crate::weights::fetch::Remote;
 use crate::weights::picked::Picked;
 use crate::weights::store::{Keep, opfs::Shelf};
+use crate::weights::time::now;
 use crate::weights::visit::storage_notice;
 use crate::weights::{Address, Files, Location};
 

@@ -21,7 +21,7 @@ mod posting;
 
 use loading::{From, Wanted, picked};
 pub(super) use posting::post_crash;
-use posting::{get, now, post, scope};
+use posting::{get, post, scope};
 
 use super::parts::Parts;
 use super::pool::workers;
@@ -29,7 +29,7 @@ use super::run::{Breath, from_ids, run, tokenize};
 use crate::model::{Tokenizer, stopwatch};
 use crate::protocol::{FromEngine, RunOptions, ToEngine};
 use crate::trace::{ModelInfo, Sequence, Trace, js};
-use crate::weights::time::next_task;
+use crate::weights::time::{next_task, now};
 use crate::{Code, Error, Result};
 
 /// Bytes of the last allocation that was refused, 0 where none was. Asked after a trap, to tell an empty memory

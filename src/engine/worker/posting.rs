@@ -26,10 +26,6 @@ pub(super) fn get(value: &JsValue, name: &str) -> JsValue {
     Reflect::get(value, &name.into()).unwrap_or(JsValue::UNDEFINED)
 }
 
-pub(super) fn now() -> f64 {
-    scope().performance().map_or(0.0, |clock| clock.now())
-}
-
 pub(super) fn scope() -> DedicatedWorkerGlobalScope {
     js_sys::global().unchecked_into()
 }
