@@ -6,8 +6,9 @@ mod support;
 
 use std::cell::RefCell;
 
+use residual_stream::engine::breath::NoBreath;
 use residual_stream::engine::load::News;
-use residual_stream::engine::run::{NoBreath, RunOptions, from_ids, run};
+use residual_stream::engine::run::{RunOptions, from_ids, run};
 use residual_stream::protocol::NoticeKind;
 use residual_stream::trace::Sequence;
 use residual_stream::weights::files::Version;

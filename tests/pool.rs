@@ -9,13 +9,14 @@ use std::rc::Rc;
 
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
+use residual_stream::engine::breath::NoBreath;
 use residual_stream::engine::load::open;
 use residual_stream::engine::parts::Parts;
 use residual_stream::engine::pool::helper::Helper;
 use residual_stream::engine::pool::shares::Piece;
 use residual_stream::engine::pool::wire::Order;
 use residual_stream::engine::pool::{Crew, Line};
-use residual_stream::engine::run::{NoBreath, RunOptions, from_ids, run};
+use residual_stream::engine::run::{RunOptions, from_ids, run};
 use residual_stream::model::Config;
 use residual_stream::trace::Sequence;
 use residual_stream::weights::store::Nothing;
@@ -146,7 +147,7 @@ fn a_stopped_run_leaves_nothing_behind() {
     let text = ids(20, 7, &parts);
     go(&parts, &[text[..12].to_vec()], ALL).unwrap();
     struct Stop;
-    impl residual_stream::engine::run::Breath for Stop {
+    impl residual_stream::engine::breath::Breath for Stop {
         async fn breathe(&self) -> Result<()> {
             Err(Error::new(Code::Aborted, "stopped by the test"))
         }

@@ -5,9 +5,10 @@ mod support;
 
 use std::cell::{Cell, RefCell};
 
+use residual_stream::engine::breath::{Breath, NoBreath};
 use residual_stream::engine::load::News;
 use residual_stream::engine::parts::Parts;
-use residual_stream::engine::run::{Breath, NoBreath, RunOptions, from_ids, run};
+use residual_stream::engine::run::{RunOptions, from_ids, run};
 use residual_stream::trace::Sequence;
 use residual_stream::{Code, Error, Result};
 use support::memory::{Entry, Memory, entries, opened, others_turn, safetensors, together};

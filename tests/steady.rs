@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use candle_core::{DType, Device, Tensor};
 use futures_util::FutureExt;
 use residual_stream::model::attention::Segment;
-use residual_stream::model::checkpoint::{Part, wanted};
-use residual_stream::model::gpt2::{Block, NoProbe, Tensors};
+use residual_stream::model::checkpoint::{Part, Tensors, wanted};
+use residual_stream::model::gpt2::Block;
 use residual_stream::model::linear::panels::Panels;
 use residual_stream::model::linear::{Linear, Weight};
+use residual_stream::model::probe::NoProbe;
 use residual_stream::model::team::Alone;
 use residual_stream::model::{Config, ModelError};
 

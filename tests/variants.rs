@@ -4,7 +4,8 @@
 
 mod support;
 
-use residual_stream::engine::run::{NoBreath, RunOptions, from_ids, run};
+use residual_stream::engine::breath::NoBreath;
+use residual_stream::engine::run::{RunOptions, from_ids, run};
 use residual_stream::trace::Sequence;
 use serde_json::{Value, json};
 use support::memory::{Memory, opened};

@@ -7,6 +7,7 @@
 //! through them under the eye of `trace::probe`; `worker` is the message loop around both.
 
 pub mod batch;
+pub mod breath;
 pub mod demand;
 pub mod load;
 pub mod memory;

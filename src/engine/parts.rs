@@ -12,8 +12,7 @@ use super::pool::Crew;
 use super::pool::shares::Piece;
 use super::recall::Recall;
 
-use crate::model::checkpoint::{Part, wanted};
-use crate::model::gpt2::Tensors;
+use crate::model::checkpoint::{Part, Tensors, wanted};
 use crate::model::linear::{Linear, PACKS, Weight};
 use crate::model::values::with_values;
 use crate::model::{Block, Config, Embedding, ModelError, Unembedding};

@@ -5,16 +5,16 @@ use std::rc::Rc;
 use candle_core::{Device, Tensor};
 
 use super::batch::{Piece, cut};
+use super::breath::Breath;
 use super::parts::Parts;
 use super::recall::Start;
-use super::run::{Breath, chunks};
 use crate::Result;
 use crate::model::attention::Segment;
 use crate::model::gpt2::embed;
 use crate::model::team::{Attended, Team, Waiting};
 use crate::model::{Block, Unembedding};
 use crate::protocol::RunOptions;
-use crate::trace::lens::lens_rows;
+use crate::trace::lens::{chunks, lens_rows};
 use crate::trace::probe::Recorder;
 use crate::trace::{Lens, Rows, Sequence};
 

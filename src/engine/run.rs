@@ -3,6 +3,7 @@
 
 use candle_core::Tensor;
 
+use super::breath::Breath;
 use super::parts::Parts;
 use super::pass::Pass;
 use crate::Result;
@@ -11,28 +12,10 @@ use crate::model::team::Team;
 use crate::model::{ModelError, Tokenizer, Unembedding};
 pub use crate::protocol::RunOptions;
 use crate::trace::Sequence;
-use crate::trace::lens::{Prediction, prediction_rows, rows_at_a_time};
+use crate::trace::lens::{Prediction, chunks, prediction_rows};
 
 /// Candidates for the next token that a trace lists.
 const NEXT: usize = 5;
-
-/// Called between steps of a few milliseconds: gives other tasks their turn, and says when to stop.
-pub trait Breath {
-    /// Goes on after others had their turn.
-    ///
-    /// # Errors
-    /// `Aborted` where the run is no longer wanted.
-    fn breathe(&self) -> impl Future<Output = Result<()>>;
-}
-
-/// Never pauses, never stops.
-pub struct NoBreath;
-
-impl Breath for NoBreath {
-    async fn breathe(&self) -> Result<()> {
-        Ok(())
-    }
-}
 
 /// A text as the start of a sequence: ids, tokens and spans, nothing run yet.
 ///
@@ -166,13 +149,4 @@ async fn predict(
         }
     }
     Ok(())
-}
-
-/// A stream `[T, D]` in pieces of as many rows as logits are held for, each with its first row's number.
-pub(super) fn chunks(unembedding: &Unembedding, stream: &Tensor) -> candle_core::Result<Vec<(usize, Tensor)>> {
-    let (rows, at_a_time) = (stream.dim(0)?, rows_at_a_time(unembedding));
-    (0..rows)
-        .step_by(at_a_time)
-        .map(|first| Ok((first, stream.narrow(0, first, at_a_time.min(rows - first))?)))
-        .collect()
 }

@@ -3,8 +3,8 @@
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 use super::lanes::F32x4;
-use super::linear::contiguous;
 use super::spare;
+use super::values::contiguous;
 
 /// An activation function, by what it computes; several names of `config.json` may mean the same one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

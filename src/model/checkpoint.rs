@@ -1,5 +1,9 @@
-//! Which tensors a configuration calls for, of which shapes, and in which part of the model they go.
+//! Which tensors a configuration calls for, of which shapes, in which part of the model they go, and how they are
+//! handed over.
 
+use candle_core::Tensor;
+
+use super::linear::Linear;
 use super::{Config, ModelError};
 
 /// A part of the model that is built as a whole once its tensors are there.
@@ -49,6 +53,22 @@ pub fn wanted(config: &Config) -> Vec<Wanted> {
         want(Part::Unembedding, "lm_head.weight".into(), &[config.vocab_size, d]);
     }
     list
+}
+
+/// Where tensors come from: a checkpoint, or the part of one that has arrived. Names are those of the
+/// checkpoint without `transformer.`; shapes have been checked against [`wanted`].
+pub trait Tensors {
+    /// Hands a tensor over.
+    ///
+    /// # Errors
+    /// `MissingTensor` where there is none of this name.
+    fn take(&mut self, name: &str) -> Result<Tensor, ModelError>;
+
+    /// Hands a linear layer over: `name.weight` and `name.bias`, in the form in which this build multiplies.
+    ///
+    /// # Errors
+    /// `MissingTensor`.
+    fn linear(&mut self, name: &str) -> Result<Linear, ModelError>;
 }
 
 /// A checkpoint's tensor name without the prefix that some checkpoints carry.

@@ -21,8 +21,10 @@ use futures_util::FutureExt;
 
 use super::activation::Activation;
 use super::attention::{Contexts, Heads, Segment, attend};
+use super::checkpoint::Tensors;
 use super::linear::{Linear, times_transposed};
 use super::norm::LayerNorm;
+use super::probe::{Point, Probe};
 use super::spare::recycle;
 use super::team::{Alone, Attended, Team, Waiting, Wishes};
 use super::values::add;
@@ -30,76 +32,6 @@ use super::{Config, ModelError};
 
 /// candle's error, unless another is named.
 type Result<T, E = candle_core::Error> = std::result::Result<T, E>;
-
-/// A place in the forward pass where a value can be seen. The number is the block, from 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Point {
-    /// Token embedding + position embedding: the stream before block 0. `[T, D]`
-    Embed,
-    /// The stream before a block. `[T, D]`
-    ResidPre(usize),
-    /// Attention weights: for each head, from each query to each key. `[H, T, T]`; where a sequence comes in
-    /// pieces `[H, T, past + T]` for each.
-    Pattern(usize),
-    /// Each head's part of attn_out: its values through its own rows of the output projection, without bias. `[H, T, D]`
-    HeadOut(usize),
-    /// What attention adds to the stream. `[T, D]`
-    AttnOut(usize),
-    /// The stream between a block's attention and its MLP. `[T, D]`
-    ResidMid(usize),
-    /// What the MLP adds to the stream. `[T, D]`
-    MlpOut(usize),
-    /// The stream after a block. `[T, D]`
-    ResidPost(usize),
-    /// The last stream through the final layer norm: what the unembedding reads. `[T, D]`
-    Final,
-    /// Scores of every token id as the next one. `[T, V]`
-    Logits,
-}
-
-/// What the forward pass calls at each capture point. It only looks, and only during the call: the pass goes on with
-/// the value and uses its memory again. A probe that keeps a value keeps a [`Tensor::copy`].
-pub trait Probe {
-    /// Whether to be shown a point that costs something to compute: [`Point::Pattern`] and [`Point::HeadOut`] ask.
-    fn wants(&self, _point: Point) -> bool {
-        true
-    }
-
-    /// The value at a point.
-    ///
-    /// # Errors
-    /// An error ends the pass.
-    fn see(&mut self, point: Point, value: &Tensor) -> Result<()>;
-}
-
-/// A probe that looks away.
-pub struct NoProbe;
-
-impl Probe for NoProbe {
-    fn wants(&self, _point: Point) -> bool {
-        false
-    }
-
-    fn see(&mut self, _point: Point, _value: &Tensor) -> Result<()> {
-        Ok(())
-    }
-}
-
-/// Where tensors come from: a checkpoint, or the part of one that has arrived. Names are those of the
-/// checkpoint without `transformer.`; shapes have been checked against `checkpoint::wanted`.
-pub trait Tensors {
-    /// Hands a tensor over.
-    ///
-    /// # Errors
-    /// `MissingTensor` where there is none of this name.
-    fn take(&mut self, name: &str) -> Result<Tensor, ModelError>;
-
-    /// Hands a linear layer over: `name.weight` and `name.bias`, in the form in which this build multiplies.
-    ///
-    /// # Errors
-    /// `MissingTensor`.
-    fn linear(&mut self, name: &str) -> Result<Linear, ModelError>;
-}
 
 /// Token and position embedding.
 #[derive(Clone, Debug)]

@@ -11,6 +11,7 @@ pub mod gpt2;
 pub mod lanes;
 pub mod linear;
 pub mod norm;
+pub mod probe;
 pub mod spare;
 pub mod stopwatch;
 pub mod team;
@@ -19,5 +20,6 @@ pub mod values;
 
 pub use config::Config;
 pub use error::ModelError;
-pub use gpt2::{Block, Embedding, Gpt2, Point, Probe, Unembedding};
+pub use gpt2::{Block, Embedding, Gpt2, Unembedding};
+pub use probe::{Point, Probe};
 pub use tokenizer::{Encoded, Tokenizer};

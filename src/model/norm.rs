@@ -6,9 +6,9 @@
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
 use super::lanes::{F32x4, sums};
-use super::linear::contiguous;
 use super::spare;
 use super::stopwatch::{self, Work};
+use super::values::contiguous;
 
 /// y = (x - mean) / sqrt(variance + epsilon) * weight + bias, over the last axis, with the biased variance.
 #[derive(Clone, Debug)]

@@ -16,17 +16,13 @@ thread_local! {
 
 /// A buffer of `count` numbers, whatever they are: they must all be written before any is read.
 pub fn take(count: usize) -> Vec<f32> {
-    let fitting = |buffers: &[Vec<f32>]| {
-        let large_enough = buffers.iter().enumerate().filter(|(_, buffer)| buffer.capacity() >= count);
-        large_enough.min_by_key(|(_, buffer)| buffer.capacity()).map(|(place, _)| place)
-    };
     let mut buffer = SPARE.with_borrow_mut(|buffers| {
-        let place = fitting(buffers)?;
-        Some(buffers.swap_remove(place))
+        let large_enough = buffers.iter().enumerate().filter(|(_, buffer)| buffer.capacity() >= count);
+        let smallest = large_enough.min_by_key(|(_, buffer)| buffer.capacity()).map(|(place, _)| place);
+        smallest.map_or_else(Vec::new, |place| buffers.swap_remove(place))
     });
-    let buffer = buffer.get_or_insert_default();
     buffer.resize(count, 0.0); // writes only what lies beyond the buffer's last use
-    std::mem::take(buffer)
+    buffer
 }
 
 /// Gives a buffer back.

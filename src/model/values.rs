@@ -48,3 +48,12 @@ pub fn with_values<T>(x: &Tensor, f: impl FnOnce(&[f32]) -> Result<T>) -> Result
         _ => candle_core::bail!("expected an F32 tensor in this machine's memory"),
     }
 }
+
+/// The values of a contiguous F32 tensor in candle's storage.
+pub(super) fn contiguous<'a>(what: &str, storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    let values = storage.as_slice::<f32>()?;
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&values[start..end]),
+        None => candle_core::bail!("{what}: expected a contiguous tensor, got strides {:?}", layout.stride()),
+    }
+}

@@ -46,9 +46,14 @@ impl<'a> Position<'a> {
     }
 }
 
-/// How many rows of a stream to unembed at once.
-pub fn rows_at_a_time(unembedding: &Unembedding) -> usize {
-    (LOGITS_AT_A_TIME / unembedding.vocab_size().max(1)).max(1)
+/// A stream `[N, D]` in pieces of as many rows as are unembedded at once, each with its first row's number.
+pub fn chunks(unembedding: &Unembedding, stream: &Tensor) -> Result<Vec<(usize, Tensor)>> {
+    let at_a_time = (LOGITS_AT_A_TIME / unembedding.vocab_size().max(1)).max(1);
+    let rows = stream.dim(0)?;
+    (0..rows)
+        .step_by(at_a_time)
+        .map(|first| Ok((first, stream.narrow(0, first, at_a_time.min(rows - first))?)))
+        .collect()
 }
 
 /// Top-k predictions at some rows of a stream `[N, D]`, appended to a lens.

@@ -8,9 +8,10 @@ pub mod same;
 use std::path::Path;
 
 use residual_stream::Error;
+use residual_stream::engine::breath::NoBreath;
 use residual_stream::engine::load::open;
 use residual_stream::engine::pool::Crew;
-use residual_stream::engine::run::{NoBreath, RunOptions, from_ids, run, tokenize};
+use residual_stream::engine::run::{RunOptions, from_ids, run, tokenize};
 use residual_stream::trace::Sequence;
 use residual_stream::weights::folder::Folder;
 use residual_stream::weights::store::Nothing;

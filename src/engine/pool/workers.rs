@@ -94,7 +94,7 @@ impl Waiting {
     fn hear(&self, data: &JsValue) {
         let Some(buffer) = data.dyn_ref::<ArrayBuffer>() else {
             // Anything else is its last words.
-            return self.end(last_words(data));
+            return self.end(heard(data));
         };
         let number = Uint32Array::new_with_byte_offset_and_length(buffer, 0, 1).get_index(0);
         let answer = self.answers.borrow_mut().remove(&number);
@@ -143,7 +143,7 @@ fn gone(why: &str) -> Error {
 }
 
 /// What a helper says when it ends: a crash report as the engine's own workers send it, or why an order failed.
-fn last_words(data: &JsValue) -> Error {
+fn heard(data: &JsValue) -> Error {
     let message = Reflect::get(data, &"message".into()).unwrap_or(JsValue::UNDEFINED);
     let error = Reflect::get(&message, &"error".into()).unwrap_or(JsValue::UNDEFINED);
     serde_wasm_bindgen::from_value(error).unwrap_or_else(|_| gone("it speaks another language"))
@@ -244,16 +244,13 @@ pub fn is_helper() -> bool {
     scope().name() == NAME
 }
 
-/// The helper's message loop.
-pub fn serve() {
+/// The helper's message loop; `last_words` is called when it cannot go on.
+pub fn serve(last_words: fn(Error)) {
     let helper: RefCell<Option<Helper>> = RefCell::new(None);
     let awake = Rc::new(Cell::new(0.0));
     let listen = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
         if let Err(why) = obey(&mut helper.borrow_mut(), &event.data()) {
-            crate::engine::worker::post_crash(Error::new(
-                Code::EngineCrashed,
-                format!("a helper of the engine failed: {why}"),
-            ));
+            last_words(Error::new(Code::EngineCrashed, format!("a helper of the engine failed: {why}")));
         }
         if event.data().is_instance_of::<ArrayBuffer>() {
             stay_awake(&awake);

@@ -20,12 +20,12 @@ mod loading;
 mod posting;
 
 use loading::{From, Wanted, picked};
-pub(super) use posting::post_crash;
-use posting::{get, post, scope};
+use posting::{get, post, post_crash, scope};
 
+use super::breath::Breath;
 use super::parts::Parts;
 use super::pool::workers;
-use super::run::{Breath, from_ids, run, tokenize};
+use super::run::{from_ids, run, tokenize};
 use crate::model::{Tokenizer, stopwatch};
 use crate::protocol::{FromEngine, RunOptions, ToEngine};
 use crate::trace::{ModelInfo, Sequence, Trace, js};
@@ -46,7 +46,7 @@ pub fn start() {
         post_crash(Error::new(Code::EngineCrashed, message));
     }));
     if workers::is_helper() {
-        return workers::serve();
+        return workers::serve(post_crash);
     }
     let engine = Rc::new(Engine {
         session: watch::Sender::new(None),

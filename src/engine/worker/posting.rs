@@ -8,7 +8,7 @@ use crate::Error;
 use crate::protocol::FromEngine;
 
 /// Says that this worker cannot go on.
-pub(in crate::engine) fn post_crash(error: Error) {
+pub(super) fn post_crash(error: Error) {
     post(&FromEngine::Crashed { error }, None);
 }
 

@@ -16,11 +16,11 @@ pub use context::{Contexts, KeysValues};
 use softmax::softmax;
 
 use super::lanes::F32x4;
-use super::linear::contiguous;
 use super::linear::kernel::{ROWS, interleave, tile};
 use super::linear::panels::WIDTH;
 use super::spare;
 use super::stopwatch::{self, Work};
+use super::values::contiguous;
 
 /// Consecutive tokens of one sequence, among the rows that go through a block together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,6 +14,7 @@ use super::activation::Activation;
 use super::lanes::F32x4;
 use super::spare;
 use super::stopwatch::{self, Work};
+use super::values::contiguous;
 use kernel::Rows;
 use panels::{Panels, WIDTH};
 
@@ -90,15 +91,6 @@ pub fn times_transposed(x: &Tensor, w: &Tensor) -> Result<Tensor> {
 /// candle's matmul. A build that packs never comes here, and so leaves out the whole of it: half a megabyte of wasm.
 fn product(x: &Tensor, w: &Tensor) -> Result<Tensor> {
     if PACKS { candle_core::bail!("linear: this build multiplies packed weights only") } else { x.matmul(w) }
-}
-
-/// The values of a contiguous F32 tensor in candle's storage.
-pub(super) fn contiguous<'a>(what: &str, storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    let values = storage.as_slice::<f32>()?;
-    match layout.contiguous_offsets() {
-        Some((start, end)) => Ok(&values[start..end]),
-        None => candle_core::bail!("{what}: expected a contiguous tensor, got strides {:?}", layout.stride()),
-    }
 }
 
 /// f(x W + b) in one go.

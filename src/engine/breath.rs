@@ -1,0 +1,21 @@
+//! The pause between two steps of a run.
+
+use crate::Result;
+
+/// Called between steps of a few milliseconds: gives other tasks their turn, and says when to stop.
+pub trait Breath {
+    /// Goes on after others had their turn.
+    ///
+    /// # Errors
+    /// `Aborted` where the run is no longer wanted.
+    fn breathe(&self) -> impl Future<Output = Result<()>>;
+}
+
+/// Never pauses, never stops.
+pub struct NoBreath;
+
+impl Breath for NoBreath {
+    async fn breathe(&self) -> Result<()> {
+        Ok(())
+    }
+}
