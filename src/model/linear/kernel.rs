@@ -4,6 +4,8 @@
 //! step along the inner axis: two loads of the packed weight and four of x for eight multiply-adds. A larger tile does
 //! not fit the sixteen registers of a browser's compiler on x86-64 (measured: 5 x 8 and 6 x 8 run at half the speed).
 
+use std::ops::Range;
+
 use super::super::lanes::F32x4;
 use super::super::spare;
 use super::panels::WIDTH;
@@ -95,6 +97,15 @@ fn few<const R: usize, const CHAINS: usize>(rows: &[f32], panel: &[[f32; WIDTH]]
     tile[..R].copy_from_slice(&part);
 }
 
+/// Where a panel's tiles come from and go to; each is named by its first row and the number of its rows.
+pub trait Place {
+    /// What the sums begin with.
+    fn load(&self, row: usize, count: usize) -> Tile<ROWS>;
+
+    /// Takes the sums.
+    fn store(&mut self, row: usize, count: usize, tile: &Tile<ROWS>);
+}
+
 /// A matrix of T rows, interleaved by tiles of [`ROWS`]; its memory comes from the spare buffers.
 pub struct Rows {
     values: Vec<f32>,
@@ -118,25 +129,37 @@ impl Rows {
         spare::give(self.values);
     }
 
-    /// All rows times one panel. Each tile goes to `store` with the number of its first row and of its rows.
+    /// The inner axis in stretches: of so many steps that all rows of one stay in the second-level cache while every
+    /// panel passes by.
+    pub fn stretches(&self) -> impl Iterator<Item = Range<usize>> {
+        /// Numbers: half of the 512 KB that a core has to itself, as a rule, less what else goes through it.
+        const CACHED: usize = 48 << 10;
+        let depth = self.depth;
+        let size = (CACHED / self.count.max(1) / DEPTH).max(1) * DEPTH;
+        (0..depth).step_by(size).map(move |from| from..depth.min(from + size))
+    }
+
+    /// A stretch of all rows times that stretch of one panel.
     #[inline(always)]
-    pub fn times(&self, panel: &[[f32; WIDTH]], start: [F32x4; 2], mut store: impl FnMut(usize, usize, Tile<ROWS>)) {
-        // Tiles wait in here between two stretches of the inner axis.
+    pub fn times(&self, panel: &[[f32; WIDTH]], stretch: Range<usize>, place: &mut impl Place) {
+        // Tiles wait in here between two parts of the stretch.
         const TILES: usize = 32;
         let mut tiles = [[[F32x4::splat(0.0); 2]; ROWS]; TILES];
         for first in (0..self.count).step_by(ROWS * TILES) {
             let beyond = self.count.min(first + ROWS * TILES);
-            tiles.fill([start; ROWS]);
-            for at in (0..self.depth).step_by(DEPTH) {
-                let end = self.depth.min(at + DEPTH);
-                for (sums, row) in tiles.iter_mut().zip((first..beyond).step_by(ROWS)) {
-                    let count = ROWS.min(beyond - row);
+            let of_rows = || (first..beyond).step_by(ROWS).map(|row| (row, ROWS.min(beyond - row)));
+            for (sums, (row, count)) in tiles.iter_mut().zip(of_rows()) {
+                *sums = place.load(row, count);
+            }
+            for at in stretch.clone().step_by(DEPTH) {
+                let end = stretch.end.min(at + DEPTH);
+                for (sums, (row, count)) in tiles.iter_mut().zip(of_rows()) {
                     let from = row * self.depth;
                     tile(&self.values[from + at * count..from + end * count], count, &panel[at..end], sums);
                 }
             }
-            for (sums, row) in tiles.iter().zip((first..beyond).step_by(ROWS)) {
-                store(row, ROWS.min(beyond - row), *sums);
+            for (sums, (row, count)) in tiles.iter().zip(of_rows()) {
+                place.store(row, count, sums);
             }
         }
     }

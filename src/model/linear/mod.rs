@@ -15,7 +15,7 @@ use super::lanes::F32x4;
 use super::spare;
 use super::stopwatch::{self, Work};
 use super::values::contiguous;
-use kernel::Rows;
+use kernel::{Place, ROWS, Rows, Tile};
 use panels::{Panels, WIDTH};
 
 /// Whether this build packs the weights of its linear layers.
@@ -119,9 +119,21 @@ impl CustomOp2 for Multiply<'_> {
         let mut out = spare::take(t * outputs);
         let rows = Rows::new(x, inputs, t, inputs);
         let function = self.activation;
-        for (number, panel) in self.panels.iter().enumerate() {
-            let place = Columns { out: &mut out, stride: outputs, first: number * WIDTH };
-            place.fill(&rows, panel, eight(bias, number * WIDTH), |sum| function.lanes(sum));
+        for stretch in rows.stretches() {
+            let is_last = stretch.end == inputs;
+            for (number, panel) in self.panels.iter().enumerate() {
+                let (out, first) = (out.as_mut_slice(), number * WIDTH);
+                let start = (stretch.start == 0).then(|| eight(bias, first));
+                // Asked once per panel, so that the loops know which it is.
+                if is_last {
+                    let finish = |sum| function.lanes(sum);
+                    let mut place = Columns { out, stride: outputs, first, start, finish };
+                    rows.times(panel, stretch.clone(), &mut place);
+                } else {
+                    let mut place = Columns { out, stride: outputs, first, start, finish: |sum| sum };
+                    rows.times(panel, stretch.clone(), &mut place);
+                }
+            }
         }
         rows.recycle();
         Ok((CpuStorage::F32(out), Shape::from((t, outputs))))
@@ -152,8 +164,9 @@ impl CustomOp1 for MultiplyByGroup<'_> {
             let rows = Rows::new(&x[group * depth..], inputs, t, depth);
             for (number, panel) in self.panels.iter().enumerate() {
                 let panel = &panel[group * depth..(group + 1) * depth];
-                let place = Columns { out, stride: outputs, first: number * WIDTH };
-                place.fill(&rows, panel, [F32x4::splat(0.0); 2], |sum| sum);
+                let start = Some([F32x4::splat(0.0); 2]);
+                let mut place = Columns { out, stride: outputs, first: number * WIDTH, start, finish: |sum| sum };
+                rows.times(panel, 0..depth, &mut place);
             }
             rows.recycle();
         }
@@ -181,36 +194,46 @@ impl CustomOp2 for MultiplyRows {
     }
 }
 
-/// Where a panel's columns go in a matrix with `stride` columns.
-struct Columns<'a> {
+/// A panel's columns, from `first` on, in a matrix with `stride` columns.
+struct Columns<'a, F> {
     out: &'a mut [f32],
     stride: usize,
     first: usize,
+    /// What the sums begin with; none to go on from what is in the matrix.
+    start: Option<[F32x4; 2]>,
+    /// What becomes of the sums.
+    finish: F,
 }
 
-impl Columns<'_> {
-    /// Multiplies all rows by the panel and puts what `finish` makes of the sums in place.
+impl<F: Fn(F32x4) -> F32x4> Place for Columns<'_, F> {
     #[inline(always)]
-    fn fill(self, rows: &Rows, panel: &[[f32; WIDTH]], start: [F32x4; 2], finish: impl Fn(F32x4) -> F32x4) {
-        let Columns { out, stride, first } = self;
-        let width = WIDTH.min(stride - first);
-        rows.times(panel, start, |row, count, tile| {
-            for (row, sums) in (row..).zip(&tile[..count]) {
-                let [left, right] = sums.map(|sum| finish(sum).to_array());
-                let to = &mut out[row * stride + first..][..width];
-                if width == WIDTH {
-                    to[..4].copy_from_slice(&left);
-                    to[4..].copy_from_slice(&right);
-                } else {
-                    to.iter_mut().zip(left.iter().chain(&right)).for_each(|(to, sum)| *to = *sum);
-                }
+    fn load(&self, row: usize, count: usize) -> Tile<ROWS> {
+        let own = |row: usize| eight(&self.out[row * self.stride..][..self.stride], self.first);
+        self.start.map_or_else(|| std::array::from_fn(|i| own(row + i.min(count - 1))), |start| [start; ROWS])
+    }
+
+    #[inline(always)]
+    fn store(&mut self, row: usize, count: usize, tile: &Tile<ROWS>) {
+        let width = WIDTH.min(self.stride - self.first);
+        for (row, sums) in (row..).zip(&tile[..count]) {
+            let [left, right] = sums.map(|sum| (self.finish)(sum).to_array());
+            let to = &mut self.out[row * self.stride + self.first..][..width];
+            if width == WIDTH {
+                to[..4].copy_from_slice(&left);
+                to[4..].copy_from_slice(&right);
+            } else {
+                to.iter_mut().zip(left.iter().chain(&right)).for_each(|(to, sum)| *to = *sum);
             }
-        });
+        }
     }
 }
 
 /// The eight numbers from this column on, with zeros after the last.
+#[inline(always)]
 fn eight(values: &[f32], first: usize) -> [F32x4; 2] {
+    if let Some([a, b, c, d, e, f, g, h]) = values.get(first..first + WIDTH) {
+        return [F32x4::from([*a, *b, *c, *d]), F32x4::from([*e, *f, *g, *h])];
+    }
     let at = |place| values.get(place).copied().unwrap_or(0.0);
     [first, first + 4].map(|first| F32x4::from(std::array::from_fn(|i| at(first + i))))
 }

@@ -54,9 +54,11 @@ fn assert_close(what: &str, found: &[f32], expected: &[f64], depth: usize) -> st
 
 proptest! {
     #[test]
-    fn equals_the_plain_product(t in 1usize..11, inputs in 1usize..40, deep in 0usize..2, outputs in 1usize..36, seed in any::<u64>()) {
-        // Deep ones reach over the end of a stretch of the inner axis.
-        let inputs = inputs + deep * 760;
+    fn equals_the_plain_product(
+        t in 1usize..11, tall in 0usize..2, inputs in 1usize..40, deep in 0usize..2, outputs in 1usize..36, seed in any::<u64>(),
+    ) {
+        // Deep ones reach over the end of a part of the inner axis, and with many rows over the end of a stretch.
+        let (t, inputs) = (t + tall * 128, inputs + deep * 760);
         let (x, w, b) = (numbers(t * inputs, seed), numbers(inputs * outputs, seed ^ 1), numbers(outputs, seed ^ 2));
         let panels = whole(&w, inputs, outputs);
         let layer = Linear::new(Weight::Packed(panels), Tensor::new(b.as_slice(), &Device::Cpu).unwrap());
