@@ -4,11 +4,11 @@
 use std::ops::Range;
 
 /// Rows that go through a block together, at most.
-pub const MOST_ROWS: usize = 128;
+pub const MOST_ROWS: usize = 132;
 /// Rows that are worth being cut in two, so that one half is computed while the other is exchanged between workers.
 const WORTH_HALVING: usize = 16;
-/// Rows come in fours: the kernel's tiles.
-const GRAIN: usize = 4;
+/// Rows come in tiles of the kernel: of four or of six.
+const GRAIN: usize = 12;
 
 /// Consecutive tokens of one sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,8 +1,9 @@
 //! The inner loops of matrix multiplication.
 //!
-//! The kernel keeps a tile of 4 rows by 8 columns in eight vector registers and adds one product to each with every
-//! step along the inner axis: two loads of the packed weight and four of x for eight multiply-adds. A larger tile does
-//! not fit the sixteen registers of a browser's compiler on x86-64 (measured: 5 x 8 and 6 x 8 run at half the speed).
+//! The kernel keeps a tile of some rows by 8 columns in vector registers and adds one product to each with every step
+//! along the inner axis. Six rows take twelve registers for their sums and three for what is multiplied: fifteen of the
+//! sixteen that a browser's compiler has on x86-64. Where a multiply-add is two instructions, the product needs one more,
+//! and four rows are what fits.
 
 use std::ops::Range;
 
@@ -11,9 +12,9 @@ use super::super::spare;
 use super::panels::WIDTH;
 
 /// Rows of a tile.
-pub const ROWS: usize = 4;
+pub const ROWS: usize = if cfg!(target_feature = "relaxed-simd") { 6 } else { 4 };
 /// Steps along the inner axis that a panel is read for before the next tile: that much of a panel (12 KB) and of a
-/// tile's rows (6 KB) stay in the first-level cache.
+/// tile's rows (up to 9 KB) stay in the first-level cache.
 const DEPTH: usize = 384;
 
 /// A tile's sums: for each row, the eight columns.
@@ -66,6 +67,8 @@ fn multiply_add<const R: usize>(row: &[f32; R], panel: &[f32; WIDTH], tile: &mut
 /// Up to [`ROWS`] rows of a matrix, interleaved: all their first numbers, then all their second.
 pub fn interleave(rows: &[f32], stride: usize, count: usize, depth: usize, to: &mut [f32]) {
     match count {
+        6 => interleave_rows::<6>(rows, stride, depth, to),
+        5 => interleave_rows::<5>(rows, stride, depth, to),
         4 => interleave_rows::<4>(rows, stride, depth, to),
         3 => interleave_rows::<3>(rows, stride, depth, to),
         2 => interleave_rows::<2>(rows, stride, depth, to),
@@ -84,7 +87,9 @@ fn interleave_rows<const R: usize>(rows: &[f32], stride: usize, depth: usize, to
 /// The tile of `count` interleaved rows times a panel; unused rows are left as they were.
 pub fn tile(rows: &[f32], count: usize, panel: &[[f32; WIDTH]], tile: &mut Tile<ROWS>) {
     match count {
-        4 => accumulate::<4, 1>(rows.as_chunks().0, panel, tile),
+        6 => accumulate::<6, 1>(rows.as_chunks().0, panel, tile),
+        5 => few::<5, 1>(rows, panel, tile),
+        4 => few::<4, 1>(rows, panel, tile),
         3 => few::<3, 1>(rows, panel, tile),
         2 => few::<2, 2>(rows, panel, tile),
         _ => few::<1, 4>(rows, panel, tile),
