@@ -86,8 +86,10 @@ fn interleave_rows<const R: usize>(rows: &[f32], stride: usize, depth: usize, to
 
 /// The tile of `count` interleaved rows times a panel; unused rows are left as they were.
 pub fn tile(rows: &[f32], count: usize, panel: &[[f32; WIDTH]], tile: &mut Tile<ROWS>) {
+    if count == ROWS {
+        return accumulate::<ROWS, 1>(rows.as_chunks().0, panel, tile);
+    }
     match count {
-        6 => accumulate::<6, 1>(rows.as_chunks().0, panel, tile),
         5 => few::<5, 1>(rows, panel, tile),
         4 => few::<4, 1>(rows, panel, tile),
         3 => few::<3, 1>(rows, panel, tile),
