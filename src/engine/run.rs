@@ -1,4 +1,4 @@
-//! Running a model over sequences: what is new of them goes through block 0, then block 1, and on ([`Pass`]), so that
+//! Running a model over sequences: what is new of them goes through block 0, then block 1, and on (`pass`), so that
 //! a model that is still arriving can show every sequence as far as it has come; then to the predictions.
 
 use candle_core::Tensor;
