@@ -12,8 +12,7 @@ TEST_PKG := target/test-pkg
 TESTS ?= $(wildcard tests/browser/*.test.mjs)
 WITH := bash tools/with-tools.sh
 # CARGO_TARGET_DIR keeps Trunk's own cargo apart from the native build, which then never waits for it.
-# The page draws and asks, it does not compute: it is compiled for size.
-TRUNK := $(WITH) env CARGO_TARGET_DIR=target/page CARGO_PROFILE_RELEASE_OPT_LEVEL=z RESIDUAL_STREAM_PROFILE=$(PROFILE) trunk
+TRUNK := $(WITH) env CARGO_TARGET_DIR=target/page RESIDUAL_STREAM_PROFILE=$(PROFILE) trunk
 TRUNK_PROFILE := $(if $(filter release,$(PROFILE)),--release,--cargo-profile $(PROFILE))
 WASM := --target wasm32-unknown-unknown --no-default-features
 PAGE_CARGO := $(WITH) env CARGO_TARGET_DIR=target/page cargo
@@ -43,7 +42,7 @@ test-once:
 	else $(MAKE) --no-print-directory test; fi
 
 test-native: setup
-	$(WITH) cargo test --all-features --locked
+	$(WITH) cargo test --workspace --all-features --locked
 
 # A quick site and package of its own, so that tests never replace a release build in dist/ and pkg/.
 test-site: setup-test
@@ -56,15 +55,15 @@ test-browser: test-site ## the tests in Chromium (TESTS=tests/browser/loading.te
 check: format lint docs types test-once ## everything a change must pass; CI runs this
 
 format: setup ## formatting, checked
-	$(WITH) cargo fmt --check
+	$(WITH) cargo fmt --all --check
 
 lint: setup ## clippy, natively and for both wasm32 halves; warnings are errors
-	$(WITH) cargo clippy --all-targets --all-features --locked -- -D warnings
+	$(WITH) cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	$(PAGE_CARGO) clippy $(WASM) --features page --lib --bins --locked -- -D warnings
 	$(ENGINE_CARGO) clippy $(WASM) --features engine --lib --bins --locked -- -D warnings
 
 docs: setup ## rustdoc; warnings are errors
-	$(WITH) env RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --lib --all-features --locked
+	$(WITH) env RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --lib --all-features --locked
 	$(WITH) env RUSTDOCFLAGS='-D warnings' CARGO_TARGET_DIR=target/page cargo doc $(WASM) --features page --no-deps --lib --locked
 
 types: setup ## the package's TypeScript types, by a program that uses all of them

@@ -14,8 +14,6 @@ const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const TARGET = "wasm32-unknown-unknown";
 // As in .cargo/config.toml, which an explicit RUSTFLAGS replaces; the engine adds SIMD.
 const PAGE_FLAGS = '--cfg getrandom_backend="wasm_js"';
-// The page draws and asks, it does not compute: small is what it should be (Makefile: the same for the site's page).
-const PAGE_LEVEL = "z";
 // The scheduler keeps the order of the source: LLVM's own choice for wasm moves the loads of the matrix kernel so far
 // from their use that the browser runs out of registers (measured: 43 against 47 GFLOP/s of 50).
 const ENGINE_FLAGS = `${PAGE_FLAGS} -C llvm-args=-pre-RA-sched=linearize`;
@@ -45,10 +43,9 @@ function run(command, args, env = {}) {
 // One build directory for each set of flags, so that neither build undoes the other's.
 const targetDir = (kind) => join(ROOT, "target", kind);
 
-function cargo(kind, profile, args, flags, level) {
+function cargo(kind, profile, args, flags) {
   run("cargo", [...args, "--locked", "--no-default-features", "--target", TARGET, "--profile", profile], {
     CARGO_TARGET_DIR: targetDir(kind),
-    CARGO_PROFILE_RELEASE_OPT_LEVEL: level,
     RUSTFLAGS: flags,
   });
   return join(targetDir(kind), TARGET, profile === "dev" ? "debug" : profile);
@@ -93,11 +90,11 @@ export async function buildPackage({ out, profile, demo }) {
   await mkdir(internal, { recursive: true });
 
   for (const { name, folder, flags, optimise } of ENGINES) {
-    const dir = cargo(folder, profile, ["build", "--bin", "worker", "--features", ENGINE_FEATURES], flags, "3");
+    const dir = cargo(folder, profile, ["build", "--bin", "worker", "--features", ENGINE_FEATURES], flags);
     bind(join(dir, "worker.wasm"), internal, name, "no-modules", release ? [...optimise, "-O3"] : []);
   }
   // The library is an rlib as well, which rules out link-time optimisation; here only the cdylib is wanted.
-  const pageDir = cargo("page", profile, ["rustc", "--lib", "--crate-type", "cdylib", "--features", "page"], PAGE_FLAGS, PAGE_LEVEL);
+  const pageDir = cargo("page", profile, ["rustc", "--lib", "--crate-type", "cdylib", "--features", "page"], PAGE_FLAGS);
   bind(join(pageDir, "residual_stream.wasm"), internal, "page", "web", release ? ["-Oz"] : []);
 
   const engine = await hashNames(internal, "engine");

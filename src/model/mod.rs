@@ -2,21 +2,15 @@
 //! May depend on: candle, tokenizers, `error`.
 //! Must never know: browsers, workers, where weights come from, what a probe does with what it sees.
 
-pub mod activation;
-pub mod attention;
 pub mod checkpoint;
 pub mod config;
 pub mod error;
 pub mod gpt2;
-pub mod lanes;
-pub mod linear;
-pub mod norm;
 pub mod probe;
-pub mod spare;
-pub mod stopwatch;
 pub mod team;
 pub mod tokenizer;
-pub mod values;
+
+pub use kernels::{activation, attention, lanes, linear, norm, spare, stopwatch, values};
 
 pub use config::Config;
 pub use error::ModelError;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::Segment;
-use crate::model::linear::panels::WIDTH;
+use crate::linear::panels::WIDTH;
 
 /// Keys and values of every sequence in every block, for the heads that this worker holds.
 #[derive(Debug, Default)]

@@ -7,8 +7,8 @@
 
 use std::ops::Range;
 
-use super::super::lanes::F32x4;
-use super::super::spare;
+use crate::lanes::F32x4;
+use crate::spare;
 use super::panels::WIDTH;
 
 /// Rows of a tile.

@@ -1,6 +1,6 @@
 //! Scores to weights.
 
-use crate::model::lanes::F32x4;
+use crate::lanes::F32x4;
 
 /// Scores, times `scale` (positive), to weights that add up to 1.
 pub fn softmax(scores: &mut [f32], scale: f32) {
