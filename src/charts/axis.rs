@@ -32,6 +32,8 @@ pub struct Axis<'a> {
     pub ticks: Ticks,
     /// Whether the domain may grow to round numbers, where that costs little room (y axes only).
     pub nice: bool,
+    /// Whether the axis is logarithmic (y axes over positive values only).
+    pub log: bool,
 }
 
 /// The frame: where data goes and what stands around it.
@@ -69,7 +71,9 @@ impl Frame {
             return None;
         }
         let y_count = ((plot_height / 22.0) as usize).clamp(2, 6);
-        let y_scale = Scale::linear(y.domain, (plot_bottom, plot_top));
+        let pixels = (plot_bottom, plot_top);
+        let y_scale = y.log.then(|| Scale::log(y.domain, pixels)).flatten();
+        let y_scale = y_scale.unwrap_or_else(|| Scale::linear(y.domain, pixels));
         let rounded = y_scale.nice(y_count);
         let height = |scale: &Scale| scale.domain().1 - scale.domain().0;
         let y_scale = if y.nice && height(&rounded) <= MOST_WASTE * height(&y_scale) { rounded } else { y_scale };
@@ -167,7 +171,10 @@ fn x_ticks(scale: &Scale, ticks: Ticks, width: f64, measure: &dyn MeasureText) -
         Ticks::Whole => (1..=most).rev().map(|count| scale.integer_ticks(count)).collect(),
         Ticks::UpTo(last) => layer_steps(last)
             .into_iter()
-            .map(|step| ((0..=last).step_by(step).map(|layer| layer as f64).collect(), 1.0))
+            .map(|step| {
+                let layers = (0..=last).step_by(step).map(|layer| layer as f64);
+                (layers.filter(|layer| *layer >= scale.domain().0).collect(), 1.0)
+            })
             .collect(),
     };
     let mut fewest = Vec::new();

@@ -3,8 +3,8 @@
 //! Sharp on every screen: the backing store has as many pixels as the screen shows, hairlines and rectangle edges lie on them.
 
 use js_sys::Array;
-use wasm_bindgen::{JsCast, JsValue};
-use web_sys::{CanvasRenderingContext2d, HtmlCanvasElement, HtmlElement};
+use wasm_bindgen::{Clamped, JsCast, JsValue};
+use web_sys::{CanvasRenderingContext2d, HtmlCanvasElement, HtmlElement, ImageData};
 
 use super::figure::Figure;
 use super::mark::{Align, Label, Point, Rect, Shape, Size, Stroke};
@@ -228,16 +228,25 @@ impl Surface for CanvasSurface {
     }
 
     fn text(&mut self, label: &Label) {
-        self.set_font(label.font);
-        self.context.set_fill_style_str(&label.color.to_css());
-        self.context.set_text_baseline("alphabetic");
-        self.context.set_text_align(match label.align {
-            Align::Start => "left",
-            Align::Middle => "center",
-            Align::End => "right",
-        });
-        // Refused only where the context is lost.
-        let _ = self.context.fill_text(&label.text, label.at.x, label.at.y);
+        self.write(label, label.at);
+    }
+
+    fn turned(&mut self, label: &Label) {
+        self.context.save();
+        // Refused only for numbers that are not finite.
+        let _ = self.context.translate(label.at.x, label.at.y);
+        let _ = self.context.rotate(-std::f64::consts::FRAC_PI_2);
+        self.write(label, Point::default());
+        self.context.restore();
+    }
+
+    fn cells(&mut self, rect: Rect, columns: usize, colors: &[Color]) {
+        // Without a picture of one pixel a cell there are the cells themselves, slower.
+        if self.picture(rect, columns, colors).is_none() {
+            for (cell, color) in super::mark::cells(rect, columns, colors.len()).zip(colors) {
+                self.rect(cell, *color);
+            }
+        }
     }
 
     fn clip(&mut self, rect: Rect) {
@@ -249,5 +258,39 @@ impl Surface for CanvasSurface {
 
     fn unclip(&mut self) {
         self.context.restore();
+    }
+}
+
+impl CanvasSurface {
+    /// Draws cells as a picture with a pixel each, stretched without smoothing.
+    fn picture(&self, rect: Rect, columns: usize, colors: &[Color]) -> Option<()> {
+        let rows = colors.len().checked_div(columns)?;
+        let (width, height) = (u32::try_from(columns).ok()?, u32::try_from(rows).ok()?);
+        let pixels: Vec<u8> = colors
+            .iter()
+            .flat_map(|&Color { rgb: [red, green, blue], alpha }| [red, green, blue, (alpha * 255.0).round() as u8])
+            .collect();
+        let data = ImageData::new_with_u8_clamped_array_and_sh(Clamped(&pixels), width, height).ok()?;
+        let small: HtmlCanvasElement = web_sys::window()?.document()?.create_element("canvas").ok()?.dyn_into().ok()?;
+        small.set_width(width);
+        small.set_height(height);
+        context(&small).ok()?.put_image_data(&data, 0.0, 0.0).ok()?;
+        self.context.set_image_smoothing_enabled(false);
+        let (left, top) = (self.snap(rect.x), self.snap(rect.y));
+        let (width, height) = (self.snap(rect.right()) - left, self.snap(rect.bottom()) - top);
+        self.context.draw_image_with_html_canvas_element_and_dw_and_dh(&small, left, top, width, height).ok()
+    }
+
+    fn write(&self, label: &Label, at: Point) {
+        self.set_font(label.font);
+        self.context.set_fill_style_str(&label.color.to_css());
+        self.context.set_text_baseline("alphabetic");
+        self.context.set_text_align(match label.align {
+            Align::Start => "left",
+            Align::Middle => "center",
+            Align::End => "right",
+        });
+        // Refused only where the context is lost.
+        let _ = self.context.fill_text(&label.text, at.x, at.y);
     }
 }

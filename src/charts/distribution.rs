@@ -145,6 +145,7 @@ impl Chart for Distribution {
             short_title: "L2 norm (activation units)",
             ticks: Ticks::Round,
             nice: false,
+            log: false,
         };
         let y = Axis {
             domain: (0.0, f64::from(most) * 1.04),
@@ -152,6 +153,7 @@ impl Chart for Distribution {
             short_title: "number of updates",
             ticks: Ticks::Whole,
             nice: true,
+            log: false,
         };
         let frame = Frame::new(size, top, &x, &y, theme, measure)?;
 
@@ -227,6 +229,7 @@ fn hit(frame: &Frame, bin: &Bin, theme: &Theme) -> Hit {
         anchor: Point::new((left + right) / 2.0, frame.y.map(f64::from(bin.attn.max(bin.mlp)))),
         title: format::range(bin.from, bin.to),
         rows: vec![row(Kind::Attention), row(Kind::Mlp)],
+        place: None,
         highlight: vec![Mark::Rect { rect, fill: theme.ink.with_alpha(0.08) }, top(Kind::Attention), top(Kind::Mlp)],
     }
 }

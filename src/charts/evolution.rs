@@ -4,30 +4,30 @@ use super::Kind;
 use super::axis::{Axis, Frame, Ticks};
 use super::figure::{Chart, ChartOptions, coverage_empty, coverage_notes};
 use super::format;
+use super::layer_lines::{PAD, Series, grown, layer_rect, layer_rule, pending, radius, token_lines};
 use super::legend::{LegendItem, Swatch};
-use super::mark::{Align, Label, Mark, Point, Rect, Shape, Size, Stroke};
+use super::mark::{Mark, Point, Shape, Size, Stroke};
+use super::pinned::Pinned;
 use super::scene::{Hit, HitRow, Scene};
-use super::surface::{Font, MeasureText};
+use super::surface::MeasureText;
 use super::table::{Cell, Table};
 use super::theme::Theme;
 use crate::trace::Trace;
 use crate::trace::summary::{Evolution, EvolutionOptions, Finding, Stat, evolution, evolution_finding};
 
-/// Opacity of the bands.
-const BAND_ALPHA: f64 = 0.16;
 /// A band may stretch the axis to this many times the largest mean; beyond, it is cut at the top.
 const BAND_ROOM: f64 = 1.6;
-/// Room to the left of layer 0 and to the right of the last, in layers.
-const PAD: f64 = 0.4;
 
 #[derive(Debug)]
 pub(super) struct EvolutionChart {
     evolution: Evolution,
+    pinned: Option<Pinned>,
 }
 
 impl EvolutionChart {
     pub(super) fn new(trace: &Trace, options: &ChartOptions) -> Self {
-        EvolutionChart { evolution: evolution(trace, &EvolutionOptions { skip_first: options.skip_first }) }
+        let evolution = evolution(trace, &EvolutionOptions { skip_first: options.skip_first });
+        EvolutionChart { evolution, pinned: Pinned::of(trace, options) }
     }
 
     fn stats(&self, kind: Kind) -> &[Stat] {
@@ -54,7 +54,9 @@ impl EvolutionChart {
         let stats = || shown.iter().flat_map(|&kind| self.stats(kind)).filter(|stat| stat.n > 0);
         let mean = stats().map(|stat| stat.mean).fold(0.0, f64::max);
         let band = stats().map(|stat| stat.mean + stat.std).fold(0.0, f64::max);
-        band.min(mean * BAND_ROOM)
+        let pinned = self.pinned.iter().flat_map(|pinned| pinned.attn.iter().chain(&pinned.mlp));
+        let pinned = pinned.filter(|norm| norm.is_finite()).fold(0.0, |most, &norm| f64::max(most, norm.into()));
+        band.min(mean * BAND_ROOM).max(pinned)
     }
 }
 
@@ -82,7 +84,9 @@ impl Chart for EvolutionChart {
     }
 
     fn notes(&self) -> Vec<String> {
-        coverage_notes(&self.evolution.coverage, self.evolution.non_finite)
+        let mut notes = coverage_notes(&self.evolution.coverage, self.evolution.non_finite);
+        notes.extend(self.pinned.as_ref().map(|pinned| format!("dashed: {}", pinned.name)));
+        notes
     }
 
     fn legend(&self) -> Vec<LegendItem> {
@@ -161,6 +165,7 @@ impl Chart for EvolutionChart {
             short_title: "layer",
             ticks: Ticks::UpTo(layers),
             nice: false,
+            log: false,
         };
         let y = Axis {
             domain: (0.0, (self.top() * 1.04).max(f64::MIN_POSITIVE)),
@@ -168,13 +173,19 @@ impl Chart for EvolutionChart {
             short_title: "mean L2 norm",
             ticks: Ticks::Round,
             nice: true,
+            log: false,
         };
         let frame = Frame::new(size, top, &x, &y, theme, measure)?;
-        let mut marks = self.pending(&frame, theme, measure);
+        let mut marks = pending(&frame, &self.evolution.coverage, theme, measure);
         marks.extend(frame.grid.iter().cloned());
-        let drawn = [(Kind::Attention, Shape::Circle), (Kind::Mlp, Shape::Square)];
-        let bands = drawn.iter().flat_map(|&(kind, _)| self.bands(&frame, kind, theme)).collect();
-        let lines = drawn.iter().flat_map(|&(kind, shape)| self.line(&frame, kind, shape, theme)).collect();
+        let drawn = self.series();
+        let bands = drawn.iter().flat_map(|series| series.bands(&frame, theme)).collect();
+        let mut lines: Vec<Mark> = drawn.iter().flat_map(|series| series.line(&frame, theme)).collect();
+        if let Some(pinned) = &self.pinned {
+            for (kind, values) in [(Kind::Attention, &pinned.attn), (Kind::Mlp, &pinned.mlp)] {
+                lines.extend(token_lines(values, &frame, Stroke::dashed(theme.kind(kind), 1.5, 5.0, 3.0)));
+            }
+        }
         marks.push(Mark::Clip { rect: frame.plot, marks: bands });
         marks.extend(frame.axes.iter().cloned());
         marks.push(Mark::Clip { rect: grown(frame.plot, 6.0), marks: lines });
@@ -184,66 +195,14 @@ impl Chart for EvolutionChart {
     }
 }
 
-/// Radius of the data points: smaller where layers stand close.
-fn radius(frame: &Frame) -> f64 {
-    ((frame.x.map(1.0) - frame.x.map(0.0)) * 0.22).clamp(1.4, 3.5)
-}
-
-/// Data points on the edge of the plot are not cut in half.
-fn grown(rect: Rect, by: f64) -> Rect {
-    Rect { x: rect.x - by, y: rect.y - by, width: rect.width + 2.0 * by, height: rect.height + 2.0 * by }
-}
-
 impl EvolutionChart {
-    /// Runs of neighbouring layers that have values: a layer without any interrupts the line.
-    fn runs(&self, kind: Kind) -> Vec<Vec<(f64, Stat)>> {
-        let mut runs = vec![Vec::new()];
-        for layer in 1..=self.stats(kind).len() {
-            match (self.at(kind, layer), runs.last_mut()) {
-                (Some(stat), Some(run)) => run.push((layer as f64, *stat)),
-                _ => runs.push(Vec::new()),
-            }
-        }
-        runs.retain(|run| !run.is_empty());
-        runs
-    }
-
-    /// One standard deviation to either side; a norm is never below 0, so neither is the band.
-    fn bands(&self, frame: &Frame, kind: Kind, theme: &Theme) -> Vec<Mark> {
-        let fill = theme.kind(kind).with_alpha(BAND_ALPHA);
-        let band = |run: Vec<(f64, Stat)>| {
-            // A single layer's band is as wide as its data point.
-            let half = if run.len() == 1 { 0.12 } else { 0.0 };
-            let edge = |side: f64| {
-                let point = move |layer: f64, stat: &Stat| {
-                    Point::new(frame.x.map(layer), frame.y.map((stat.mean + side * stat.std).max(0.0)))
-                };
-                run.iter()
-                    .flat_map(|(layer, stat)| [point(layer - half, stat), point(layer + half, stat)])
-                    .collect::<Vec<_>>()
-            };
-            let mut outline = edge(1.0);
-            outline.extend(edge(-1.0).into_iter().rev());
-            outline.dedup();
-            Mark::Area { outline, fill }
-        };
-        self.runs(kind).into_iter().map(band).collect()
-    }
-
-    fn line(&self, frame: &Frame, kind: Kind, shape: Shape, theme: &Theme) -> Vec<Mark> {
-        let color = theme.kind(kind);
-        let runs: Vec<Vec<Point>> = self
-            .runs(kind)
-            .iter()
-            .map(|run| run.iter().map(|(l, stat)| Point::new(frame.x.map(*l), frame.y.map(stat.mean))).collect())
-            .collect();
-        let symbol = |&at: &Point| {
-            let outline = Some(Stroke::solid(theme.panel, 1.0));
-            Mark::Symbol { at, shape, radius: radius(frame), fill: color, outline }
-        };
-        let symbols: Vec<Mark> = runs.iter().flatten().map(symbol).collect();
-        let lines = runs.into_iter().map(|points| Mark::Line { points, stroke: Stroke::solid(color, 2.0) });
-        lines.chain(symbols).collect()
+    fn series(&self) -> [Series<'_>; 2] {
+        [(Kind::Attention, Shape::Circle), (Kind::Mlp, Shape::Square)].map(|(kind, shape)| Series {
+            kind,
+            shape,
+            stats: self.stats(kind),
+            floor: 0.0,
+        })
     }
 
     fn embedding(&self, frame: &Frame, theme: &Theme) -> Option<Mark> {
@@ -254,26 +213,6 @@ impl EvolutionChart {
         Some(Mark::Symbol { at, shape: Shape::Diamond, radius, fill: theme.stream, outline })
     }
 
-    /// The layers that are still arriving, as an empty shaded region with a word where it fits.
-    fn pending(&self, frame: &Frame, theme: &Theme, measure: &dyn MeasureText) -> Vec<Mark> {
-        let coverage = &self.evolution.coverage;
-        if !coverage.is_partial() {
-            return Vec::new();
-        }
-        let left = frame.x.map(coverage.layers as f64 + 0.5);
-        let rect = Rect { x: left, width: frame.plot.right() - left, ..frame.plot };
-        let mut marks = vec![Mark::Rect { rect, fill: theme.soft }];
-        let fitting = ["still arriving", "arriving"]
-            .into_iter()
-            .find(|text| measure.width(text, Font::SMALL) + 8.0 <= rect.width);
-        if let Some(text) = fitting {
-            let at = Point::new(rect.x + rect.width / 2.0, rect.y + 20.0);
-            let text = text.to_owned();
-            marks.push(Mark::Text(Label { at, text, align: Align::Middle, font: Font::SMALL, color: theme.mute }));
-        }
-        marks
-    }
-
     fn hit(&self, frame: &Frame, layer: usize, theme: &Theme) -> Option<Hit> {
         let kinds = [
             (Kind::Mlp, "MLP", Shape::Square),
@@ -282,14 +221,8 @@ impl EvolutionChart {
             (Kind::Stream, "stream after", Shape::Circle),
         ];
         let x = frame.x.map(layer as f64);
-        let (left, right) = (frame.x.map(layer as f64 - 0.5), frame.x.map(layer as f64 + 0.5));
-        let (left, right) = (left.max(frame.plot.x), right.min(frame.plot.right()));
         let mut rows = Vec::new();
-        let mut highlight = vec![Mark::Rule {
-            from: Point::new(x, frame.plot.y),
-            to: Point::new(x, frame.plot.bottom()),
-            stroke: Stroke::dashed(theme.mute, 1.0, 2.0, 3.0),
-        }];
+        let mut highlight = vec![layer_rule(frame, layer, theme)];
         let mut anchor = Point::new(x, frame.plot.bottom());
         for (kind, label, shape) in kinds {
             let Some(stat) = self.at(kind, layer) else { continue };
@@ -313,7 +246,11 @@ impl EvolutionChart {
             rows.swap(0, 1);
         }
         let title = if layer == 0 { "layer 0 (embedding)".to_owned() } else { format!("layer {layer}") };
-        let rect = Rect { x: left, y: frame.plot.y, width: right - left, height: frame.plot.height };
-        Some(Hit { rect, anchor, title, rows, highlight })
+        for (kind, value) in self.pinned.iter().flat_map(|pinned| pinned.at(layer)) {
+            let label = format!("{} on the pinned token", kind.label());
+            rows.push(HitRow { label, value: format::norm(value), kind: Some(kind) });
+        }
+        let rect = layer_rect(frame, layer);
+        Some(Hit { rect, anchor, title, rows, place: None, highlight })
     }
 }

@@ -5,8 +5,12 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::by_layer::LayerChart;
 use super::distribution::Distribution;
 use super::evolution::EvolutionChart;
+use super::growth::GrowthChart;
+use super::heads::Heads;
+use super::heatmap::Heatmap;
 use super::legend::{self, LegendItem};
 use super::mark::{Align, Label, Mark, Point, Rect, Size};
 use super::scene::Scene;
@@ -15,7 +19,7 @@ use super::table::Table;
 use super::theme::Theme;
 use crate::error::{Code, Error, Result};
 use crate::trace::Trace;
-use crate::trace::summary::{Coverage, Finding};
+use crate::trace::summary::{Coverage, Finding, Measure};
 
 /// The charts there are, by the names the JavaScript contract uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -25,17 +29,40 @@ pub enum ChartName {
     Distribution,
     /// Layer-wise evolution: the mean contribution norm per layer, from the embedding to the last block.
     Evolution,
+    /// Token × layer: a contribution norm a cell.
+    Heatmap,
+    /// Stream growth: resid_post norms per layer on a logarithmic axis, with the rate of growth.
+    Growth,
+    /// Relative update: contribution norm divided by stream norm, per layer.
+    Relative,
+    /// Direction: cosine of contribution and stream, per layer.
+    Direction,
+    /// Heads: head_out norms, layer by head.
+    Heads,
 }
 
 impl ChartName {
     /// Every chart, in the order a page shows them.
-    pub const ALL: [ChartName; 2] = [ChartName::Distribution, ChartName::Evolution];
+    pub const ALL: [ChartName; 7] = [
+        ChartName::Distribution,
+        ChartName::Evolution,
+        ChartName::Heatmap,
+        ChartName::Growth,
+        ChartName::Relative,
+        ChartName::Direction,
+        ChartName::Heads,
+    ];
 
     /// The name as programs write it.
     pub fn as_str(self) -> &'static str {
         match self {
             ChartName::Distribution => "distribution",
             ChartName::Evolution => "evolution",
+            ChartName::Heatmap => "heatmap",
+            ChartName::Growth => "growth",
+            ChartName::Relative => "relative",
+            ChartName::Direction => "direction",
+            ChartName::Heads => "heads",
         }
     }
 
@@ -43,6 +70,11 @@ impl ChartName {
         match self {
             ChartName::Distribution => Box::new(Distribution::new(trace, options)),
             ChartName::Evolution => Box::new(EvolutionChart::new(trace, options)),
+            ChartName::Heatmap => Box::new(Heatmap::new(trace, options)),
+            ChartName::Growth => Box::new(GrowthChart::new(trace, options)),
+            ChartName::Relative => Box::new(LayerChart::new(Measure::Relative, trace, options)),
+            ChartName::Direction => Box::new(LayerChart::new(Measure::Cosine, trace, options)),
+            ChartName::Heads => Box::new(Heads::new(trace, options)),
         }
     }
 }
@@ -59,7 +91,36 @@ impl FromStr for ChartName {
     }
 }
 
-/// What a caller may choose about a chart. In JavaScript: `{ bins, skipFirst, legend }`.
+/// What a cell of the heatmap shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Quantity {
+    /// Attention's contribution norm.
+    Attention,
+    /// The MLP's contribution norm.
+    #[default]
+    Mlp,
+    /// The MLP's less attention's.
+    Difference,
+}
+
+impl FromStr for Quantity {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "attention" => Ok(Quantity::Attention),
+            "mlp" => Ok(Quantity::Mlp),
+            "difference" => Ok(Quantity::Difference),
+            _ => Err(Error::new(
+                Code::BadArgument,
+                format!("A heatmap shows attention, mlp or difference, not \"{name}\"."),
+            )),
+        }
+    }
+}
+
+/// What a caller may choose about a chart. In JavaScript: `{ bins, skipFirst, legend, quantity, sequence, token }`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ChartOptions {
@@ -69,11 +130,24 @@ pub struct ChartOptions {
     pub skip_first: bool,
     /// Draw legend and notes above the data. Off where the page shows them itself.
     pub legend: bool,
+    /// What the heatmap shows.
+    pub quantity: Quantity,
+    /// The sequence that charts of a single one show, and that the pinned token belongs to.
+    pub sequence: usize,
+    /// The pinned token: its own values are drawn beside the statistics.
+    pub token: Option<usize>,
 }
 
 impl Default for ChartOptions {
     fn default() -> Self {
-        ChartOptions { bins: None, skip_first: true, legend: true }
+        ChartOptions {
+            bins: None,
+            skip_first: true,
+            legend: true,
+            quantity: Quantity::default(),
+            sequence: 0,
+            token: None,
+        }
     }
 }
 
@@ -211,7 +285,7 @@ impl Figure {
         };
         let body = body.unwrap_or_default();
         marks.extend(body.marks);
-        Scene::new(size, body.plot, marks, body.hits)
+        Scene { hits_in_a_row: body.hits_in_a_row.max(1), ..Scene::new(size, body.plot, marks, body.hits) }
     }
 }
 

@@ -2,6 +2,21 @@
 
 pub use crate::trace::summary::words::{format_grouped, norm, percent, quote_token, times};
 
+/// A token as an axis shows it: short, without its leading space; what cannot be seen as a sign.
+pub fn token_label(token: &str) -> String {
+    let visible = token.trim_matches(' ');
+    if visible.is_empty() {
+        return "␣".repeat(token.chars().count().clamp(1, 4));
+    }
+    let sign = |c: char| match c {
+        '\n' | '\r' => '↵',
+        '\t' => '⇥',
+        c if c.is_control() => '\u{fffd}',
+        c => c,
+    };
+    visible.chars().map(sign).collect()
+}
+
 /// Decimals needed to tell multiples of `step` apart: 0 for 5, 1 for 0.5, 2 for 0.25.
 pub fn decimals_of(step: f64) -> usize {
     if !step.is_finite() || step <= 0.0 {

@@ -208,6 +208,17 @@ pub enum Mark {
     },
     /// A line of text.
     Text(Label),
+    /// A line of text that reads upwards, turned about its anchor.
+    Turned(Label),
+    /// Rectangles of one size that fill a larger one, row by row from the top: one picture, however many they are.
+    Cells {
+        /// The whole.
+        rect: Rect,
+        /// Cells of a row.
+        columns: usize,
+        /// Fills, row by row.
+        colors: Vec<Color>,
+    },
     /// Marks of which only the part inside the rectangle shows.
     Clip {
         /// The rectangle.
@@ -229,6 +240,8 @@ impl Mark {
             Mark::Rect { rect, fill } => surface.rect(*rect, *fill),
             Mark::Symbol { at, shape, radius, fill, outline } => surface.symbol(*at, *shape, *radius, *fill, *outline),
             Mark::Text(label) => surface.text(label),
+            Mark::Turned(label) => surface.turned(label),
+            Mark::Cells { rect, columns, colors } => surface.cells(*rect, *columns, colors),
             Mark::Clip { rect, marks } => {
                 surface.clip(*rect);
                 marks.iter().for_each(|mark| mark.paint(surface));
@@ -247,9 +260,9 @@ impl Mark {
             Mark::Segments { segments, .. } => {
                 segments.iter_mut().for_each(|(a, b)| [a, b].into_iter().for_each(point))
             }
-            Mark::Rect { rect, .. } => rectangle(rect),
+            Mark::Rect { rect, .. } | Mark::Cells { rect, .. } => rectangle(rect),
             Mark::Symbol { at, .. } => point(at),
-            Mark::Text(label) => point(&mut label.at),
+            Mark::Text(label) | Mark::Turned(label) => point(&mut label.at),
             Mark::Clip { rect, marks } => {
                 rectangle(rect);
                 marks.iter_mut().for_each(|mark| mark.shift(dx, dy));
@@ -263,9 +276,9 @@ impl Mark {
             Mark::Area { outline: points, .. } | Mark::Line { points, .. } => points.iter().all(|p| p.is_finite()),
             Mark::Rule { from, to, .. } => from.is_finite() && to.is_finite(),
             Mark::Segments { segments, .. } => segments.iter().all(|(a, b)| a.is_finite() && b.is_finite()),
-            Mark::Rect { rect, .. } => rect.is_finite(),
+            Mark::Rect { rect, .. } | Mark::Cells { rect, .. } => rect.is_finite(),
             Mark::Symbol { at, radius, .. } => at.is_finite() && radius.is_finite(),
-            Mark::Text(label) => label.at.is_finite(),
+            Mark::Text(label) | Mark::Turned(label) => label.at.is_finite(),
             Mark::Clip { rect, marks } => rect.is_finite() && marks.iter().all(Mark::is_finite),
         }
     }
@@ -288,4 +301,16 @@ pub fn hatch(rect: Rect, spacing: f64, into: &mut Vec<(Point, Point)>) {
             into.push((Point::new(from_x, c - from_x), Point::new(to_x, c - to_x)));
         }
     }
+}
+
+/// The rectangles of so many cells, row by row.
+pub(super) fn cells(rect: Rect, columns: usize, count: usize) -> impl Iterator<Item = Rect> {
+    let columns = columns.max(1);
+    let (width, height) = (rect.width / columns as f64, rect.height / count.div_ceil(columns).max(1) as f64);
+    (0..count).map(move |index| Rect {
+        x: rect.x + width * (index % columns) as f64,
+        y: rect.y + height * (index / columns) as f64,
+        width,
+        height,
+    })
 }

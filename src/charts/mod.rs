@@ -12,8 +12,8 @@
 //!
 //! On the page:
 //! ```ignore
-//! let name: ChartName = "distribution".parse()?;                       // or "evolution"; ChartName::ALL
-//! let options = ChartOptions { legend: false, ..Default::default() };   // bins, skip_first, legend
+//! let name: ChartName = "distribution".parse()?;                       // "heatmap", ...; ChartName::ALL
+//! let options = ChartOptions { legend: false, ..Default::default() };   // and more
 //! let figure = Figure::new(name, &trace, &options);
 //! let scene = canvas::draw(&canvas, &figure, &Theme::light(), None)?;   // again after a resize or a theme change
 //! let hit = scene.hit_at(x, y);                                         // CSS pixels from the canvas' corner
@@ -25,14 +25,21 @@
 //! ```
 
 pub mod axis;
+mod by_layer;
 #[cfg(target_arch = "wasm32")]
 pub mod canvas;
 mod distribution;
 mod evolution;
 pub mod figure;
 pub mod format;
+mod grid;
+mod growth;
+mod heads;
+mod heatmap;
+mod layer_lines;
 pub mod legend;
 pub mod mark;
+mod pinned;
 pub mod recorder;
 pub mod scale;
 pub mod scene;
@@ -45,7 +52,7 @@ pub mod theme;
 mod tests;
 
 pub use crate::trace::summary::Kind;
-pub use figure::{ChartName, ChartOptions, Figure};
+pub use figure::{ChartName, ChartOptions, Figure, Quantity};
 pub use legend::{LegendItem, Swatch};
 pub use mark::{Point, Rect, Size};
 pub use scene::{Hit, HitRow, Scene};

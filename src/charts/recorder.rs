@@ -64,14 +64,16 @@ impl Surface for Recorder {
         self.push(format!("{shape:?} {}{outline} | {} r {}", fill.to_css(), points(&[at]), round(radius)));
     }
     fn text(&mut self, label: &Label) {
-        let align = match label.align {
-            Align::Start => "start",
-            Align::Middle => "middle",
-            Align::End => "end",
-        };
-        let bold = if label.font.bold { " bold" } else { "" };
-        let head = format!("text {} {}{bold} {align}", label.color.to_css(), round(label.font.size));
-        self.push(format!("{head} | {} {:?}", points(&[label.at]), label.text));
+        self.write("text", label);
+    }
+    fn turned(&mut self, label: &Label) {
+        self.write("turned", label);
+    }
+    fn cells(&mut self, rect: Rect, columns: usize, colors: &[Color]) {
+        self.push(format!("cells {} | {columns} columns", rectangle(rect)));
+        for row in colors.chunks(columns.max(1)) {
+            self.push(format!("  {}", row.iter().map(|color| color.to_css()).collect::<Vec<_>>().join(" ")));
+        }
     }
     fn clip(&mut self, rect: Rect) {
         self.push(format!("clip {}", rectangle(rect)));
@@ -79,5 +81,18 @@ impl Surface for Recorder {
     }
     fn unclip(&mut self) {
         self.depth = self.depth.saturating_sub(1);
+    }
+}
+
+impl Recorder {
+    fn write(&mut self, what: &str, label: &Label) {
+        let align = match label.align {
+            Align::Start => "start",
+            Align::Middle => "middle",
+            Align::End => "end",
+        };
+        let bold = if label.font.bold { " bold" } else { "" };
+        let head = format!("{what} {} {}{bold} {align}", label.color.to_css(), round(label.font.size));
+        self.push(format!("{head} | {} {:?}", points(&[label.at]), label.text));
     }
 }

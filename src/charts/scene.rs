@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::Kind;
 use super::mark::{Mark, Point, Rect, Size};
 use super::surface::Surface;
+use crate::trace::summary::Place;
 
 /// A line of a read-out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -28,6 +29,9 @@ pub struct Hit {
     pub title: String,
     /// Its lines.
     pub rows: Vec<HitRow>,
+    /// The token it speaks of; choosing the hit pins that token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
     /// What is drawn over the chart while the hit is looked at.
     #[serde(skip)]
     pub highlight: Vec<Mark>,
@@ -52,6 +56,8 @@ pub struct Scene {
     pub marks: Vec<Mark>,
     /// What can be pointed at.
     pub hits: Vec<Hit>,
+    /// Hits of a row, where they form a grid: up and down move by as many. Otherwise 1.
+    pub hits_in_a_row: usize,
 }
 
 impl Scene {
@@ -59,7 +65,7 @@ impl Scene {
     pub fn new(size: Size, plot: Rect, mut marks: Vec<Mark>, hits: Vec<Hit>) -> Self {
         debug_assert!(marks.iter().all(Mark::is_finite), "a chart made a mark with a coordinate that is not finite");
         marks.retain(Mark::is_finite);
-        Scene { size, plot, marks, hits }
+        Scene { size, plot, marks, hits, hits_in_a_row: 1 }
     }
 
     /// Draws everything, and the highlight of one hit on top. An index without a hit highlights nothing.

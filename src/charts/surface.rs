@@ -44,6 +44,10 @@ pub trait Surface {
     fn symbol(&mut self, at: Point, shape: Shape, radius: f64, fill: Color, outline: Option<Stroke>);
     /// Writes a line of text.
     fn text(&mut self, label: &Label);
+    /// Writes a line of text upwards.
+    fn turned(&mut self, label: &Label);
+    /// Fills the cells of a grid, row by row.
+    fn cells(&mut self, rect: Rect, columns: usize, colors: &[Color]);
     /// From here on, only what lies inside the rectangle shows, until [`Surface::unclip`].
     fn clip(&mut self, rect: Rect);
     /// Ends the latest [`Surface::clip`].

@@ -125,15 +125,18 @@ impl Surface for Svg {
         }
     }
     fn text(&mut self, label: &Label) {
-        let anchor = match label.align {
-            Align::Start => "",
-            Align::Middle => " text-anchor=\"middle\"",
-            Align::End => " text-anchor=\"end\"",
-        };
-        let weight = if label.font.bold { " font-weight=\"600\"" } else { "" };
-        let (x, y, size) = (round(label.at.x), round(label.at.y), round(label.font.size));
-        let (color, text) = (fill(label.color), escape(&label.text));
-        self.push(format_args!("<text x=\"{x}\" y=\"{y}\" font-size=\"{size}\"{weight}{anchor} {color}>{text}</text>"));
+        self.write(label, "");
+    }
+    fn turned(&mut self, label: &Label) {
+        let (x, y) = (round(label.at.x), round(label.at.y));
+        self.write(label, &format!(" transform=\"rotate(-90 {x} {y})\""));
+    }
+    fn cells(&mut self, rect: Rect, columns: usize, colors: &[Color]) {
+        self.push(format_args!("<g shape-rendering=\"crispEdges\">"));
+        for (cell, color) in super::mark::cells(rect, columns, colors.len()).zip(colors) {
+            self.rect(cell, *color);
+        }
+        self.push(format_args!("</g>"));
     }
     fn clip(&mut self, rect: Rect) {
         // A nested svg cuts what lies outside it without an id, which could clash with another chart on the page.
@@ -145,5 +148,21 @@ impl Surface for Svg {
     }
     fn unclip(&mut self) {
         self.push(format_args!("</svg>"));
+    }
+}
+
+impl Svg {
+    fn write(&mut self, label: &Label, more: &str) {
+        let anchor = match label.align {
+            Align::Start => "",
+            Align::Middle => " text-anchor=\"middle\"",
+            Align::End => " text-anchor=\"end\"",
+        };
+        let weight = if label.font.bold { " font-weight=\"600\"" } else { "" };
+        let (x, y, size) = (round(label.at.x), round(label.at.y), round(label.font.size));
+        let (color, text) = (fill(label.color), escape(&label.text));
+        self.push(format_args!(
+            "<text x=\"{x}\" y=\"{y}\" font-size=\"{size}\"{weight}{anchor}{more} {color}>{text}</text>"
+        ));
     }
 }

@@ -31,13 +31,22 @@ fn trace(layers: usize, n_layer: usize) -> Trace {
                 sequence.attn_norm.push(first(token, attn));
                 sequence.mlp_norm.push(first(token, mlp));
                 sequence.resid_post_norm.push(first(token, 40.0 + 9.0 * depth));
+                let wave = ((layer * 5 + token) as f32).sin();
+                sequence.resid_pre_norm.push(first(token, 31.0 + 9.0 * depth));
+                sequence.resid_mid_norm.push(first(token, 36.0 + 9.0 * depth));
+                sequence.attn_cos.push(0.2 * wave - 0.1);
+                sequence.mlp_cos.push(0.3 * wave + 0.15);
             }
         }
+        let heads = (0..layers * HEADS * t).map(|cell| 2.0 + ((cell / t * 37) % 11) as f32 + (cell % t) as f32 * 0.1);
+        sequence.head_norm = Some(heads.collect());
         sequence
     });
-    let model = ModelInfo { n_layer, n_embd: 768, ..ModelInfo::default() };
+    let model = ModelInfo { n_layer, n_embd: 768, n_head: HEADS, ..ModelInfo::default() };
     Trace { model, sequences: sequences.to_vec() }
 }
+
+const HEADS: usize = 12;
 
 fn figure(name: ChartName, trace: &Trace) -> Figure {
     Figure::new(name, trace, &ChartOptions::default())
@@ -89,6 +98,11 @@ fn charts_draw_what_their_snapshots_say() {
         ("evolution-phone", &whole, phone),
         ("evolution-partial", &partial, wide),
         ("evolution-one-token", &one_token_each(), phone),
+        ("heatmap-wide", &whole, wide),
+        ("growth-wide", &whole, wide),
+        ("relative-wide", &whole, wide),
+        ("direction-phone", &whole, phone),
+        ("heads-wide", &whole, wide),
     ] {
         let chart = name.split('-').next().unwrap().parse().unwrap();
         let scene = figure(chart, trace).scene(size, &Theme::light(), &ApproximateText);
@@ -117,7 +131,18 @@ fn text_boxes(marks: &[Mark]) -> Vec<(String, Rect)> {
         };
         (label.text.clone(), Rect { x, y: label.at.y - 9.0, width, height: 12.0 })
     };
-    marks.iter().filter_map(|mark| if let Mark::Text(label) = mark { Some(boxed(label)) } else { None }).collect()
+    let turned = |label: &mark::Label| {
+        let length = ApproximateText.width(&label.text, label.font);
+        // All that is turned ends at its anchor, and so hangs below it.
+        assert_eq!(label.align, mark::Align::End);
+        (label.text.clone(), Rect { x: label.at.x - 9.0, y: label.at.y, width: 12.0, height: length })
+    };
+    let text = |mark: &Mark| match mark {
+        Mark::Text(label) => Some(boxed(label)),
+        Mark::Turned(label) => Some(turned(label)),
+        _ => None,
+    };
+    marks.iter().filter_map(text).collect()
 }
 
 use mark::Mark;
@@ -242,7 +267,7 @@ fn read_out_and_table_tell_the_same_numbers() {
 fn charts_of_a_row_share_their_baseline() {
     let trace = trace(12, 12);
     let options = ChartOptions { legend: false, ..ChartOptions::default() };
-    let [a, b] = ChartName::ALL.map(|chart| {
+    let [a, b] = [ChartName::Distribution, ChartName::Evolution].map(|chart| {
         Figure::new(chart, &trace, &options).scene(Size::new(560.0, 300.0), &Theme::light(), &ApproximateText).plot
     });
     assert_eq!((a.y, a.bottom()), (b.y, b.bottom()), "axis.rs: top and bottom must not depend on the labels");
@@ -256,8 +281,10 @@ fn names_and_options_are_those_of_the_contract() {
     }
     let error = "pie".parse::<ChartName>().unwrap_err();
     assert!(error.message.contains("\"distribution\", \"evolution\""), "figure.rs: {error}");
+    let options: ChartOptions = serde_json::from_str(r#"{"quantity":"difference","sequence":1,"token":3}"#).unwrap();
+    assert_eq!((options.quantity, options.sequence, options.token), (Quantity::Difference, 1, Some(3)));
     let options: ChartOptions = serde_json::from_str(r#"{"skipFirst":false,"bins":20}"#).unwrap();
-    assert_eq!(options, ChartOptions { bins: Some(20), skip_first: false, legend: true });
+    assert_eq!(options, ChartOptions { bins: Some(20), skip_first: false, ..ChartOptions::default() });
 }
 
 /// Every element closes in the order it opened, and nothing but known elements occurs.
@@ -269,7 +296,7 @@ fn assert_balanced(svg: &str) {
         if let Some(name) = name.strip_prefix('/') {
             assert_eq!(open.pop(), Some(name), "svg.rs: elements close in another order than they opened");
         } else {
-            let known = ["svg", "title", "desc", "path", "rect", "circle", "text"];
+            let known = ["svg", "title", "desc", "path", "rect", "circle", "text", "g"];
             assert!(known.contains(&name), "svg.rs: unexpected element <{name}>");
             assert_eq!(tag.matches('"').count() % 2, 0, "svg.rs: unbalanced quotes in <{tag}>");
             if !tag.ends_with('/') {

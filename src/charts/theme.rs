@@ -23,6 +23,14 @@ impl Color {
         Color { rgb: self.rgb, alpha }
     }
 
+    /// Between this colour (share 0) and another (share 1), channel by channel.
+    pub fn mix(self, other: Color, share: f64) -> Self {
+        let share = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 };
+        let between = |a: f64, b: f64| a + (b - a) * share;
+        let rgb = std::array::from_fn(|i| between(f64::from(self.rgb[i]), f64::from(other.rgb[i])).round() as u8);
+        Color { rgb, alpha: between(self.alpha, other.alpha) }
+    }
+
     /// `#rrggbb`, the opacity left out.
     pub fn to_hex(self) -> String {
         let [r, g, b] = self.rgb;

@@ -3,7 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use web_sys::{AbortController, Element, HtmlElement, HtmlInputElement, HtmlMetaElement, MediaQueryList};
+use web_sys::{
+    AbortController, Element, HtmlButtonElement, HtmlElement, HtmlInputElement, HtmlMetaElement, MediaQueryList,
+};
 
 use super::chart_panel::ChartPanel;
 use super::dom::{self, Listener, listen};
@@ -12,9 +14,11 @@ use super::model_panel::{ModelEvent, ModelPanel};
 use super::repo::KNOWN_MODELS;
 use super::text_panel::{TextEvent, TextPanel};
 use super::token_strip::TokenStrip;
+use super::view_panel::ViewPanel;
 use super::wish::Wish;
 use crate::api::{self, EngineFiles, Locations, Model};
-use crate::charts::ChartName;
+use crate::charts::format::quote_token;
+use crate::charts::{ChartName, ChartOptions};
 use crate::error::{Code, Error, Result};
 use crate::trace::Trace;
 
@@ -118,6 +122,10 @@ pub(super) struct App {
     pub tokens: Rc<TokenStrip>,
     pub models: Rc<ModelPanel>,
     charts: Vec<Rc<ChartPanel>>,
+    pub view: Rc<ViewPanel>,
+    /// Sequence and position of the token that every view shows by itself.
+    pinned: Cell<Option<(usize, usize)>>,
+    unpin: HtmlButtonElement,
     findings: FindingsList,
     stale: HtmlElement,
     skip_first: HtmlInputElement,
@@ -140,6 +148,9 @@ impl App {
                 ChartPanel::new("histogram", ChartName::Distribution)?,
                 ChartPanel::new("evolution", ChartName::Evolution)?,
             ],
+            view: ViewPanel::new()?,
+            pinned: Cell::default(),
+            unpin: dom::by_id("unpin")?,
             findings: FindingsList::new()?,
             stale: dom::by_id("stale")?,
             skip_first: dom::by_id("skip-first")?,
@@ -172,7 +183,34 @@ impl App {
                 }
             }
         });
+        let weak = Rc::downgrade(&app);
+        app.view.on_change(move || {
+            if let Some(app) = weak.upgrade() {
+                app.show_again();
+                app.run_for_view();
+            }
+        });
+        let weak = Rc::downgrade(&app);
+        app.view.chart.on_choose(move |place| {
+            if let (Some(app), Some(sequence), Some(token)) = (weak.upgrade(), place.sequence, place.token) {
+                app.pin((sequence, token));
+            }
+        });
+        let weak = Rc::downgrade(&app);
+        app.tokens.on_choose(move |sequence, token| {
+            if let Some(app) = weak.upgrade() {
+                app.pin((sequence, token));
+            }
+        });
         let mut listeners = Vec::new();
+        let weak = Rc::downgrade(&app);
+        listeners.push(listen(&app.unpin, "click", move |_| {
+            if let Some(app) = weak.upgrade() {
+                app.set_pinned(None);
+                // The button is gone with the pin; the keyboard goes on where the views are.
+                let _ = app.view.chart.canvas.focus();
+            }
+        }));
         for (control, event) in [(&app.skip_first, "change"), (&app.bins, "input")] {
             let weak = Rc::downgrade(&app);
             listeners.push(listen(control, event, move |_| {
@@ -211,7 +249,7 @@ impl App {
     }
 
     fn redraw(&self) {
-        for chart in &self.charts {
+        for chart in self.all_charts() {
             chart.redraw();
         }
     }
@@ -227,9 +265,13 @@ impl App {
             if typed.trim().is_empty() || bins.is_some() { "false" } else { "true" },
         );
         self.tokens.show(trace);
+        self.keep_pin(trace);
+        let (sequence, token) = self.pinned.get().unzip();
+        let options = ChartOptions { bins, skip_first, sequence: sequence.unwrap_or(0), token, ..Default::default() };
         for chart in &self.charts {
-            chart.show(trace, bins, skip_first)?;
+            chart.show(trace, &options)?;
         }
+        self.view.show(trace, &options)?;
         self.findings.show(trace, skip_first)?;
         if trace.model.n_layer > 0 {
             let root: HtmlElement = dom::by_id("how")?;
@@ -241,6 +283,52 @@ impl App {
         }
         self.state.borrow_mut().shown = Some(trace.clone());
         Ok(())
+    }
+
+    fn all_charts(&self) -> impl Iterator<Item = &Rc<ChartPanel>> {
+        self.charts.iter().chain([&self.view.chart])
+    }
+
+    /// Pins a token, or takes the pin away where it is pinned already.
+    fn pin(&self, token: (usize, usize)) {
+        self.set_pinned(Some(token).filter(|token| self.pinned.get() != Some(*token)));
+    }
+
+    fn set_pinned(&self, pinned: Option<(usize, usize)>) {
+        self.pinned.set(pinned);
+        self.show_again();
+    }
+
+    /// Takes the pin away where the trace has another token there, and says what is pinned.
+    fn keep_pin(&self, trace: &Trace) {
+        let ids = |trace: &Trace, (sequence, token): (usize, usize)| {
+            let ids = trace.sequences.get(sequence)?.ids.get(..=token)?;
+            Some(ids.to_vec())
+        };
+        let shown = self.state.borrow().shown.clone();
+        let same = |pinned: &(usize, usize)| {
+            ids(trace, *pinned).is_some_and(|now| shown.is_some_and(|shown| ids(&shown, *pinned) == Some(now)))
+        };
+        self.pinned.set(self.pinned.get().filter(same));
+        let pinned = self.pinned.get();
+        self.tokens.set_pinned(pinned);
+        let token = pinned.and_then(|(sequence, token)| trace.sequences.get(sequence)?.tokens.get(token).cloned());
+        self.unpin.set_hidden(token.is_none());
+        if let Some(token) = token {
+            dom::set_text(&self.unpin, &format!("Unpin {}", quote_token(&token)));
+        }
+    }
+
+    /// Runs the text again where the chosen view needs more than the last trace recorded.
+    fn run_for_view(self: &Rc<Self>) {
+        let lacks = |trace: &Rc<Trace>| trace.sequences.iter().any(|sequence| sequence.head_norm.is_none());
+        let (running, shown) = {
+            let state = self.state.borrow();
+            (state.running.is_some(), state.shown.clone())
+        };
+        if self.view.needs_heads() && (running || shown.is_some_and(|shown| lacks(&shown))) {
+            self.run();
+        }
     }
 
     /// Shows the same trace after a change of a control.
@@ -256,7 +344,7 @@ impl App {
         let stale = !reason.is_empty() && self.state.borrow().good.is_some();
         dom::set_text(&self.stale, reason);
         self.stale.set_hidden(!stale);
-        for chart in &self.charts {
+        for chart in self.all_charts() {
             chart.set_stale(stale);
         }
         self.findings.set_stale(stale);

@@ -11,6 +11,7 @@ use super::pointer::ReadOut;
 use crate::charts::{ChartName, ChartOptions, Figure, Scene, Size, Swatch, Table, Theme, canvas};
 use crate::error::Result;
 use crate::trace::Trace;
+use crate::trace::summary::Place;
 
 /// Size of an exported picture in CSS pixels; PNGs have twice as many pixels each way.
 const EXPORT_SIZE: (f64, f64) = (960.0, 540.0);
@@ -30,7 +31,7 @@ type SizeObserver = (ResizeObserver, Closure<dyn FnMut()>);
 
 /// One chart with its legend, read-out, table, downloads and finding.
 pub struct ChartPanel {
-    name: ChartName,
+    name: Cell<ChartName>,
     root: HtmlElement,
     pub(super) canvas: HtmlCanvasElement,
     legend: Element,
@@ -43,6 +44,7 @@ pub struct ChartPanel {
     pub(super) read_out: ReadOut,
     figure: RefCell<Option<Figure>>,
     pub(super) scene: RefCell<Scene>,
+    choose: RefCell<Option<Rc<dyn Fn(Place)>>>,
     due: Cell<Due>,
     frame: RefCell<Option<Closure<dyn FnMut()>>>,
     listeners: RefCell<Vec<Listener>>,
@@ -54,7 +56,7 @@ impl ChartPanel {
     pub fn new(id: &str, name: ChartName) -> Result<Rc<ChartPanel>> {
         let root: HtmlElement = dom::by_id(id)?;
         let panel = Rc::new(ChartPanel {
-            name,
+            name: Cell::new(name),
             canvas: dom::find(&root, "canvas")?,
             legend: dom::find(&root, ".legend")?,
             plot: dom::find(&root, ".plot")?,
@@ -67,6 +69,7 @@ impl ChartPanel {
             root,
             figure: RefCell::default(),
             scene: RefCell::default(),
+            choose: RefCell::default(),
             due: Cell::new(Due::Nothing),
             frame: RefCell::default(),
             listeners: RefCell::default(),
@@ -112,8 +115,8 @@ impl ChartPanel {
     }
 
     /// Shows a trace. Cheap to call for every block that arrives.
-    pub fn show(&self, trace: &Trace, bins: Option<usize>, skip_first: bool) -> Result<()> {
-        let figure = Figure::new(self.name, trace, &ChartOptions { bins, skip_first, legend: false });
+    pub fn show(&self, trace: &Trace, options: &ChartOptions) -> Result<()> {
+        let figure = Figure::new(self.name.get(), trace, &ChartOptions { legend: false, ..*options });
         dom::set_attribute(&self.canvas, "aria-label", &figure.description());
         dom::set_text(&self.how_to_read, &figure.how_to_read());
         dom::set_text(&self.finding, &figure.finding().map_or_else(String::new, |finding| finding.text));
@@ -128,6 +131,31 @@ impl ChartPanel {
         self.figure.replace(Some(figure));
         self.draw_soon(Due::Layout);
         Ok(())
+    }
+
+    /// Another chart in this panel, from the next trace that is shown.
+    pub fn set_chart(&self, name: ChartName) {
+        self.name.set(name);
+        self.read_out.hit.set(None);
+    }
+
+    /// Title and lead of what is shown.
+    pub fn heading(&self) -> Option<(&'static str, &'static str)> {
+        self.figure.borrow().as_ref().map(|figure| (figure.title(), figure.lead()))
+    }
+
+    /// Calls `handler` with the place that the reader chose in the chart.
+    pub fn on_choose(&self, handler: impl Fn(Place) + 'static) {
+        self.choose.replace(Some(Rc::new(handler)));
+    }
+
+    /// The reader chose the hit that is looked at.
+    pub(super) fn choose(&self) {
+        let place = self.read_out.hit.get().and_then(|hit| self.scene.borrow().hits.get(hit)?.place);
+        let handler = self.choose.borrow().clone();
+        if let (Some(place), Some(handler)) = (place, handler) {
+            handler(place);
+        }
     }
 
     /// Marks the chart as belonging to an earlier text.

@@ -38,6 +38,8 @@ mod text_panel;
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
 mod token_strip;
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
+mod view_panel;
+#[cfg(all(feature = "page", target_arch = "wasm32"))]
 mod wish;
 
 #[cfg(all(feature = "page", target_arch = "wasm32"))]

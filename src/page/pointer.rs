@@ -99,6 +99,12 @@ pub fn follow(panel: &Rc<ChartPanel>) -> Vec<Listener> {
         }));
     }
     let weak = Rc::downgrade(panel);
+    listeners.push(listen(&panel.canvas, "click", move |_| {
+        if let Some(panel) = weak.upgrade() {
+            panel.choose();
+        }
+    }));
+    let weak = Rc::downgrade(panel);
     listeners.push(listen(&panel.canvas, "keydown", move |event| {
         if let (Some(panel), Some(key)) = (weak.upgrade(), event.dyn_ref::<KeyboardEvent>()) {
             on_key(&panel, key);
@@ -111,9 +117,18 @@ fn on_key(panel: &ChartPanel, key: &KeyboardEvent) {
     let scene = panel.scene.borrow();
     let Some(last) = scene.hits.len().checked_sub(1) else { return };
     let here = panel.read_out.hit.get();
+    let row = scene.hits_in_a_row.max(1);
     let next = match key.key().as_str() {
-        "ArrowRight" | "ArrowDown" => Some(here.map_or(0, |hit| (hit + 1).min(last))),
-        "ArrowLeft" | "ArrowUp" => Some(here.map_or(last, |hit| hit.saturating_sub(1))),
+        "ArrowRight" => Some(here.map_or(0, |hit| (hit + 1).min(last))),
+        "ArrowLeft" => Some(here.map_or(last, |hit| hit.saturating_sub(1))),
+        // Where there is no row above or below, the read-out stays.
+        "ArrowDown" => Some(here.map_or(0, |hit| if hit + row <= last { hit + row } else { hit })),
+        "ArrowUp" => Some(here.map_or(last, |hit| hit.checked_sub(row).unwrap_or(hit))),
+        "Enter" | " " if here.is_some() => {
+            key.prevent_default();
+            drop(scene);
+            return panel.choose();
+        }
         "Home" => Some(0),
         "End" => Some(last),
         "Escape" => None,

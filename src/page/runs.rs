@@ -70,6 +70,7 @@ impl App {
         });
         let options = TraceOptions {
             predictions: false,
+            heads: self.view.needs_heads(),
             signal: Some(signal),
             on_partial: Some(on_partial),
             ..Default::default()

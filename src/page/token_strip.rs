@@ -16,7 +16,7 @@ use crate::trace::Trace;
 const MOST_CHIPS: usize = 1200;
 /// Chips built in one go; then the browser gets its turn.
 const CHIPS_AT_ONCE: usize = 60;
-const HINT: &str = "Point at a token to see its id and norms.";
+const HINT: &str = "Point at a token to see its id and norms; choose one to pin it in every view.";
 
 /// One chip and what it stands for.
 struct Chip {
@@ -40,6 +40,8 @@ pub struct TokenStrip {
     current: Cell<usize>,
     /// Counts builds; a later one outdates an earlier one.
     build: Cell<u32>,
+    pinned: Cell<Option<(usize, usize)>>,
+    choose: RefCell<Option<Rc<dyn Fn(usize, usize)>>>,
     listeners: RefCell<Vec<Listener>>,
 }
 
@@ -53,6 +55,8 @@ impl TokenStrip {
             chips: RefCell::default(),
             current: Cell::new(0),
             build: Cell::new(0),
+            pinned: Cell::new(None),
+            choose: RefCell::default(),
             listeners: RefCell::default(),
         });
         let mut listeners = Vec::new();
@@ -68,6 +72,14 @@ impl TokenStrip {
                 }
             }));
         }
+        let weak = Rc::downgrade(&strip);
+        listeners.push(listen(&strip.root, "click", move |event| {
+            let target = event.target().and_then(|target| target.dyn_into::<Element>().ok());
+            let on_chip = target.is_some_and(|element| element.closest("[data-chip]").ok().flatten().is_some());
+            if let Some(strip) = weak.upgrade().filter(|_| on_chip) {
+                strip.choose_current();
+            }
+        }));
         let weak = Rc::downgrade(&strip);
         listeners.push(listen(&strip.root, "keydown", move |event| {
             if let (Some(strip), Some(key)) = (weak.upgrade(), event.dyn_ref::<KeyboardEvent>()) {
@@ -136,10 +148,33 @@ impl TokenStrip {
                 self.chips.borrow_mut().push(Chip { element, sequence: index, group });
             }
         }
+        self.set_pinned(self.pinned.get());
         if left_out > 0 {
             dom::set_text(&self.detail, &format!("{left_out} more tokens are traced but not shown here. {HINT}"));
         }
         Ok(())
+    }
+
+    /// Calls `handler` with sequence and position of a token that the reader chose.
+    pub fn on_choose(&self, handler: impl Fn(usize, usize) + 'static) {
+        self.choose.replace(Some(Rc::new(handler)));
+    }
+
+    fn choose_current(&self) {
+        let chosen = self.chips.borrow().get(self.current.get()).map(|chip| (chip.sequence, chip.group.tokens.start));
+        let handler = self.choose.borrow().clone();
+        if let (Some((sequence, token)), Some(handler)) = (chosen, handler) {
+            handler(sequence, token);
+        }
+    }
+
+    /// Marks the pinned token.
+    pub fn set_pinned(&self, pinned: Option<(usize, usize)>) {
+        self.pinned.set(pinned);
+        for chip in self.chips.borrow().iter() {
+            let is_pinned = pinned.is_some_and(|(s, token)| chip.sequence == s && chip.group.tokens.contains(&token));
+            dom::set_class(&chip.element, "pinned", is_pinned);
+        }
     }
 
     fn add_row(&self, index: usize) -> Result<HtmlElement> {
@@ -160,6 +195,10 @@ impl TokenStrip {
             "ArrowUp" => self.neighbour_row(here, -1),
             "Home" => 0,
             "End" => last,
+            "Enter" | " " => {
+                key.prevent_default();
+                return self.choose_current();
+            }
             _ => return,
         };
         key.prevent_default();

@@ -7,9 +7,9 @@
 
 use std::ops::Range;
 
+use super::panels::WIDTH;
 use crate::lanes::F32x4;
 use crate::spare;
-use super::panels::WIDTH;
 
 /// Rows of a tile.
 pub const ROWS: usize = if cfg!(target_feature = "relaxed-simd") { 6 } else { 4 };

@@ -10,7 +10,9 @@
 
 mod evolution;
 mod findings;
+mod growth;
 mod histogram;
+mod layers;
 #[cfg(test)]
 mod tests;
 pub(crate) mod words;
@@ -21,7 +23,9 @@ use super::record::{Sequence, Trace};
 
 pub use evolution::{Evolution, EvolutionOptions, Stat, evolution};
 pub use findings::{Finding, Place, Topic, evolution_finding, findings, histogram_finding};
+pub use growth::{Growth, Rate, growth};
 pub use histogram::{BinRule, Histogram, HistogramOptions, MAX_BINS, histogram};
+pub use layers::{ByLayer, Measure, by_head, by_layer};
 
 /// Who wrote to the stream, or the stream itself. Decides colour, shape and word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -1,0 +1,218 @@
+//! Token × layer: where in the text and in the model the updates happen.
+
+use super::Kind;
+use super::figure::{Chart, ChartOptions, Quantity, coverage_empty, coverage_notes};
+use super::format;
+use super::grid::{Grid, Ramp};
+use super::legend::{LegendItem, Swatch};
+use super::mark::Size;
+use super::scene::{HitRow, Scene};
+use super::surface::MeasureText;
+use super::table::{Cell, Table};
+use super::theme::Theme;
+use crate::trace::summary::{Coverage, Finding, Place, Topic};
+use crate::trace::{Sequence, Trace};
+
+#[derive(Debug)]
+pub(super) struct Heatmap {
+    sequence: Sequence,
+    /// Which of the trace's sequences it is, and of how many.
+    number: usize,
+    of: usize,
+    quantity: Quantity,
+    skip_first: bool,
+    pinned: Option<usize>,
+    coverage: Coverage,
+    /// Largest size of a finite value that counts.
+    most: f64,
+}
+
+impl Heatmap {
+    pub(super) fn new(trace: &Trace, options: &ChartOptions) -> Self {
+        let number = if options.sequence < trace.sequences.len() { options.sequence } else { 0 };
+        let whole = trace.sequences.get(number);
+        // What is drawn, and no more.
+        let sequence = whole.map(|whole| Sequence {
+            ids: whole.ids.clone(),
+            tokens: whole.tokens.clone(),
+            attn_norm: whole.attn_norm.clone(),
+            mlp_norm: whole.mlp_norm.clone(),
+            ..Sequence::default()
+        });
+        let sequence = sequence.unwrap_or_default();
+        let one = Trace { model: trace.model.clone(), sequences: vec![sequence] };
+        let coverage = Coverage::of(&one, options.skip_first);
+        let sequence = one.sequences.into_iter().next().unwrap_or_default();
+        let mut map = Heatmap {
+            pinned: options.token.filter(|token| *token < sequence.token_count()),
+            of: trace.sequences.len(),
+            quantity: options.quantity,
+            skip_first: options.skip_first,
+            most: 0.0,
+            sequence,
+            number,
+            coverage,
+        };
+        map.most = map.cells().map(|(_, _, value)| value.abs()).fold(0.0, f64::max);
+        map
+    }
+
+    fn value(&self, layer: usize, token: usize) -> Option<f64> {
+        let at = |values| self.sequence.layer(values, layer).get(token).map(|&value| f64::from(value));
+        let (attn, mlp) = (at(&self.sequence.attn_norm)?, at(&self.sequence.mlp_norm)?);
+        Some(match self.quantity {
+            Quantity::Attention => attn,
+            Quantity::Mlp => mlp,
+            Quantity::Difference => mlp - attn,
+        })
+    }
+
+    /// Finite values that count, each with its layer and token.
+    fn cells(&self) -> impl Iterator<Item = (usize, usize, f64)> {
+        let tokens = usize::from(self.skip_first)..self.sequence.token_count();
+        (0..self.sequence.layer_count()).flat_map(move |layer| {
+            tokens.clone().filter_map(move |token| {
+                let value = self.value(layer, token).filter(|value| value.is_finite())?;
+                Some((layer, token, value))
+            })
+        })
+    }
+
+    fn token(&self, token: usize) -> &str {
+        self.sequence.tokens.get(token).map_or("", String::as_str)
+    }
+}
+
+impl Chart for Heatmap {
+    fn title(&self) -> &'static str {
+        "Token by layer"
+    }
+
+    fn lead(&self) -> &'static str {
+        "On which token, in which layer, are the updates written?"
+    }
+
+    fn how_to_read(&self) -> String {
+        match self.quantity {
+            Quantity::Difference => {
+                "Each cell is the MLP's update norm less attention's, on one token in one layer: orange where the MLP \
+                 writes more, blue where attention does. Choose a cell to pin its token in every view."
+            }
+            _ => {
+                "Each cell is the length (L2 norm) of one update: one token, one layer, the first layer at the bottom. \
+                 Choose a cell to pin its token in every view."
+            }
+        }
+        .to_owned()
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let mut notes = coverage_notes(&self.coverage, 0);
+        if self.coverage.skip_first {
+            notes.retain(|note| note != "position 0 left out");
+            notes.push("position 0 does not set the colours".to_owned());
+        }
+        if self.of > 1 {
+            notes.push(format!("sentence {} of {}", self.number + 1, self.of));
+        }
+        notes.extend(self.pinned.map(|token| format!("pinned: {}", format::quote_token(self.token(token)))));
+        notes
+    }
+
+    fn legend(&self) -> Vec<LegendItem> {
+        let item = |kind: Kind| LegendItem { label: kind.label().to_owned(), kind, swatch: Swatch::Solid };
+        match self.quantity {
+            Quantity::Attention => vec![item(Kind::Attention)],
+            Quantity::Mlp => vec![item(Kind::Mlp)],
+            Quantity::Difference => vec![item(Kind::Attention), item(Kind::Mlp)],
+        }
+    }
+
+    fn finding(&self) -> Option<Finding> {
+        let (layer, token, value) = self.cells().max_by(|a, b| a.2.abs().total_cmp(&b.2.abs()))?;
+        let (what, kind) = match self.quantity {
+            Quantity::Attention => ("The largest attention update", Kind::Attention),
+            Quantity::Mlp => ("The largest MLP update", Kind::Mlp),
+            Quantity::Difference if value < 0.0 => ("The widest gap, in favour of attention,", Kind::Attention),
+            Quantity::Difference => ("The widest gap, in favour of the MLP,", Kind::Mlp),
+        };
+        let text = format!(
+            "{what} is on {} in layer {}: {}.",
+            format::quote_token(self.token(token)),
+            layer + 1,
+            format::norm(value.abs())
+        );
+        let place = Place { layer: Some(layer), kind: Some(kind), sequence: Some(self.number), token: Some(token) };
+        Some(Finding { topic: Topic::LargestUpdate, text, place })
+    }
+
+    fn description(&self) -> String {
+        let what = match self.quantity {
+            Quantity::Attention => "attention's update norms",
+            Quantity::Mlp => "the MLP's update norms",
+            Quantity::Difference => "the MLP's update norms less attention's",
+        };
+        let finding = self.finding().map(|finding| format!(" {}", finding.text)).unwrap_or_default();
+        let (tokens, layers) = (self.sequence.token_count(), self.sequence.layer_count());
+        format!("Heatmap of {what}, {tokens} tokens by {layers} layers.{finding}")
+    }
+
+    fn table(&self) -> Table {
+        let layers = self.sequence.layer_count();
+        let names = (1..=layers).map(|layer| format!("layer {layer}"));
+        let row = |token: usize| {
+            let values = (0..layers).map(|layer| self.value(layer, token).map_or(Cell::Missing, Cell::number));
+            [Cell::Text(self.token(token).to_owned()), Cell::count(token)].into_iter().chain(values).collect()
+        };
+        let caption = match self.quantity {
+            Quantity::Attention => "Attention's contribution norms in activation units, by token and layer",
+            Quantity::Mlp => "The MLP's contribution norms in activation units, by token and layer",
+            Quantity::Difference => "The MLP's contribution norms less attention's, in activation units",
+        };
+        Table {
+            caption: caption.to_owned(),
+            columns: ["token".to_owned(), "position".to_owned()].into_iter().chain(names).collect(),
+            rows: (0..self.sequence.token_count()).map(row).collect(),
+        }
+    }
+
+    fn empty(&self) -> Option<String> {
+        let all_left_out = || coverage_empty(&self.coverage);
+        all_left_out().or_else(|| (self.sequence.layer_count() == 0).then(|| "This trace holds no updates.".to_owned()))
+    }
+
+    fn layout(&self, size: Size, top: f64, theme: &Theme, measure: &dyn MeasureText) -> Option<Scene> {
+        let columns: Vec<String> = self.sequence.tokens.iter().map(|token| format::token_label(token)).collect();
+        let ramp = match self.quantity {
+            Quantity::Attention => Ramp::sequential(theme, theme.attn, self.most),
+            Quantity::Mlp => Ramp::sequential(theme, theme.mlp, self.most),
+            Quantity::Difference => Ramp::diverging(theme, (theme.attn, theme.mlp), self.most),
+        };
+        let read_out = |layer: usize, token: usize| {
+            let at = |values| self.sequence.layer(values, layer).get(token).map_or(f64::NAN, |&v| f64::from(v));
+            let row = |kind: Kind, values| HitRow {
+                label: kind.label().to_owned(),
+                value: format::norm(at(values)),
+                kind: Some(kind),
+            };
+            let title = format!("layer {}, {} (position {token})", layer + 1, format::quote_token(self.token(token)));
+            (title, vec![row(Kind::Attention, &self.sequence.attn_norm), row(Kind::Mlp, &self.sequence.mlp_norm)])
+        };
+        Grid {
+            rows: self.sequence.layer_count(),
+            row_label: &|layer| (layer + 1).to_string(),
+            row_title: "layer",
+            columns: &columns,
+            column_title: "token",
+            value: &|layer, token| self.value(layer, token),
+            ramp,
+            read_out: &read_out,
+            place: &|layer, token| {
+                Some(Place { layer: Some(layer), kind: None, sequence: Some(self.number), token: Some(token) })
+            },
+            marked: self.pinned,
+            text: None,
+        }
+        .layout(size, top, theme, measure)
+    }
+}
