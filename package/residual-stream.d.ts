@@ -33,7 +33,12 @@ export function evolution(trace: Trace, options?: EvolutionOptions): Evolution;
 /** Draws a chart on a canvas at the canvas' size on the page and the screen's resolution. */
 export function draw(canvas: HTMLCanvasElement, trace: Trace, chart: ChartName, options?: ChartOptions): void;
 
-export type ChartName = "distribution" | "evolution";
+export type ChartName =
+  | "distribution" | "evolution" | "heatmap" | "growth" | "relative" | "direction"
+  /** Needs a trace made with `heads`. */
+  | "heads"
+  /** Needs a trace made with `lens`. */
+  | "lens";
 
 /** A model's files as bytes. Without `tokenizer`, only `traceTokens` works. */
 export interface ModelFiles {
@@ -203,7 +208,7 @@ export interface Sequence {
   /** L*H*T, with `heads`: norm of each head's part, without the projection's bias. */
   head_norm?: Float32Array;
   /** (L+1)*T*k, with `lens`: the embedding first, then after each block. */
-  lens?: { ids: Uint32Array; probs: Float32Array };
+  lens?: { ids: Uint32Array; probs: Float32Array; /** What the ids read, each once, ids rising. */ vocab: { ids: Uint32Array; tokens: string[] } };
   /** T-1: natural log-probability of each token after the first. */
   token_logprob?: Float32Array;
   /** The five most probable next tokens. */
@@ -256,6 +261,12 @@ export interface ChartOptions {
   skipFirst?: boolean;
   /** Draw the legend and notes above the data (default true). */
   legend?: boolean;
+  /** What the heatmap shows: a contribution norm, or the MLP's less attention's (default "mlp"). */
+  quantity?: "attention" | "mlp" | "difference";
+  /** The sequence that "heatmap" and "lens" show, and that `token` belongs to (default 0). */
+  sequence?: number;
+  /** Position of a pinned token, whose own values stand beside the statistics. */
+  token?: number;
 }
 
 /** What every rejection is: an `Error` with a stable code and a message that names the file, tensor or setting. */

@@ -12,6 +12,7 @@ use super::growth::GrowthChart;
 use super::heads::Heads;
 use super::heatmap::Heatmap;
 use super::legend::{self, LegendItem};
+use super::lens::LensChart;
 use super::mark::{Align, Label, Mark, Point, Rect, Size};
 use super::scene::Scene;
 use super::surface::{Font, MeasureText};
@@ -39,11 +40,13 @@ pub enum ChartName {
     Direction,
     /// Heads: head_out norms, layer by head.
     Heads,
+    /// Logit lens: the most probable token after each layer, layer by token.
+    Lens,
 }
 
 impl ChartName {
     /// Every chart, in the order a page shows them.
-    pub const ALL: [ChartName; 7] = [
+    pub const ALL: [ChartName; 8] = [
         ChartName::Distribution,
         ChartName::Evolution,
         ChartName::Heatmap,
@@ -51,6 +54,7 @@ impl ChartName {
         ChartName::Relative,
         ChartName::Direction,
         ChartName::Heads,
+        ChartName::Lens,
     ];
 
     /// The name as programs write it.
@@ -63,6 +67,7 @@ impl ChartName {
             ChartName::Relative => "relative",
             ChartName::Direction => "direction",
             ChartName::Heads => "heads",
+            ChartName::Lens => "lens",
         }
     }
 
@@ -75,6 +80,7 @@ impl ChartName {
             ChartName::Relative => Box::new(LayerChart::new(Measure::Relative, trace, options)),
             ChartName::Direction => Box::new(LayerChart::new(Measure::Cosine, trace, options)),
             ChartName::Heads => Box::new(Heads::new(trace, options)),
+            ChartName::Lens => Box::new(LensChart::new(trace, options)),
         }
     }
 }

@@ -17,6 +17,18 @@ pub fn token_label(token: &str) -> String {
     visible.chars().map(sign).collect()
 }
 
+/// A probability: "53.7 %", "0.012 %".
+pub fn probability(share: f64) -> String {
+    let percent = share * 100.0;
+    match percent {
+        p if !p.is_finite() => "–".to_owned(),
+        p if p >= 9.95 => format!("{p:.1} %"),
+        p if p >= 0.1 => format!("{p:.2} %"),
+        p if p >= 0.001 => format!("{p:.3} %"),
+        _ => "under 0.001 %".to_owned(),
+    }
+}
+
 /// Decimals needed to tell multiples of `step` apart: 0 for 5, 1 for 0.5, 2 for 0.25.
 pub fn decimals_of(step: f64) -> usize {
     if !step.is_finite() || step <= 0.0 {

@@ -38,6 +38,7 @@ mod heads;
 mod heatmap;
 mod layer_lines;
 pub mod legend;
+mod lens;
 pub mod mark;
 mod pinned;
 pub mod recorder;

@@ -2,7 +2,7 @@
 
 use super::recorder::Recorder;
 use super::*;
-use crate::trace::{ModelInfo, Sequence, Trace};
+use crate::trace::{Lens, ModelInfo, Sequence, Trace};
 
 /// 12 layers × 26 tokens that look like GPT-2's: a huge position 0, MLP updates that grow, attention that lags behind.
 fn trace(layers: usize, n_layer: usize) -> Trace {
@@ -40,6 +40,16 @@ fn trace(layers: usize, n_layer: usize) -> Trace {
         }
         let heads = (0..layers * HEADS * t).map(|cell| 2.0 + ((cell / t * 37) % 11) as f32 + (cell % t) as f32 * 0.1);
         sequence.head_norm = Some(heads.collect());
+        let cells = (layers + 1) * t;
+        let mut lens = Lens {
+            ids: (0..cells as u32 * 2).map(|place| place / 3 % 7).collect(),
+            probs: (0..cells * 2)
+                .map(|place| if place % 2 == 0 { 0.04 + (place % 90) as f32 / 100.0 } else { 0.01 })
+                .collect(),
+            ..Lens::default()
+        };
+        lens.name_tokens(|id| format!(" guess{id}"));
+        sequence.lens = Some(lens);
         sequence
     });
     let model = ModelInfo { n_layer, n_embd: 768, n_head: HEADS, ..ModelInfo::default() };
@@ -103,6 +113,7 @@ fn charts_draw_what_their_snapshots_say() {
         ("relative-wide", &whole, wide),
         ("direction-phone", &whole, phone),
         ("heads-wide", &whole, wide),
+        ("lens-wide", &whole, wide),
     ] {
         let chart = name.split('-').next().unwrap().parse().unwrap();
         let scene = figure(chart, trace).scene(size, &Theme::light(), &ApproximateText);
@@ -221,6 +232,9 @@ fn empty_charts_say_what_to_do() {
         let nothing = figure(chart, &Trace::default());
         assert_eq!(nothing.empty().as_deref(), Some("Nothing to show yet: type a sentence and run it."));
         assert!(nothing.scene(Size::new(300.0, 200.0), &Theme::light(), &ApproximateText).hits.is_empty());
+        if chart == ChartName::Lens {
+            continue; // A single token predicts as well.
+        }
         let short = figure(chart, &one_token_each()).empty().unwrap_or_default();
         assert!(short.contains("count position 0 too"), "figure.rs: {short}");
     }

@@ -96,6 +96,9 @@ async fn compute(
     }
     let streams = pass.streams()?;
     let mut done = pass.recorded(layers);
+    for lens in done.iter_mut().filter_map(|sequence| sequence.lens.as_mut()) {
+        lens.name_tokens(|id| token_text(tokenizer, id));
+    }
     let starts = pass.into_starts();
     if options.predictions {
         let known: Vec<_> =

@@ -321,12 +321,8 @@ impl App {
 
     /// Runs the text again where the chosen view needs more than the last trace recorded.
     fn run_for_view(self: &Rc<Self>) {
-        let lacks = |trace: &Rc<Trace>| trace.sequences.iter().any(|sequence| sequence.head_norm.is_none());
-        let (running, shown) = {
-            let state = self.state.borrow();
-            (state.running.is_some(), state.shown.clone())
-        };
-        if self.view.needs_heads() && (running || shown.is_some_and(|shown| lacks(&shown))) {
+        let shown = self.state.borrow().shown.clone();
+        if shown.is_some_and(|shown| self.view.lacks(&shown)) {
             self.run();
         }
     }

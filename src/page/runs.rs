@@ -71,6 +71,7 @@ impl App {
         let options = TraceOptions {
             predictions: false,
             heads: self.view.needs_heads(),
+            lens: self.view.lens(),
             signal: Some(signal),
             on_partial: Some(on_partial),
             ..Default::default()

@@ -10,7 +10,7 @@ use super::chart_panel::ChartPanel;
 use super::dom::{self, Listener, listen};
 use crate::charts::{ChartName, ChartOptions};
 use crate::error::Result;
-use crate::trace::Trace;
+use crate::trace::{Sequence, Trace};
 
 /// The panel and its tabs.
 pub struct ViewPanel {
@@ -101,6 +101,21 @@ impl ViewPanel {
     /// Whether the chosen view needs traces that were made with heads.
     pub fn needs_heads(&self) -> bool {
         self.view.get() == ChartName::Heads
+    }
+
+    /// Predictions a cell of the logit lens that the chosen view needs.
+    pub fn lens(&self) -> usize {
+        /// As many as the read-out lists.
+        const TOP: usize = 5;
+        if self.view.get() == ChartName::Lens { TOP } else { 0 }
+    }
+
+    /// Whether a trace lacks what the chosen view shows.
+    pub fn lacks(&self, trace: &Trace) -> bool {
+        let lacks = |sequence: &Sequence| {
+            self.needs_heads() && sequence.head_norm.is_none() || self.lens() > 0 && sequence.lens.is_none()
+        };
+        trace.sequences.iter().any(lacks)
     }
 
     /// Shows a trace in the chosen view.

@@ -41,7 +41,7 @@ impl Sequence {
         let with = || parts.iter().zip(&lenses);
         let ids = join(layers + 1, k, with().map(|(part, lens)| (lens.ids.as_slice(), part.of, part.rows.clone())));
         let probs = join(layers + 1, k, with().map(|(part, lens)| (lens.probs.as_slice(), part.of, part.rows.clone())));
-        self.lens = Some(Lens { ids, probs });
+        self.lens = Some(Lens { ids, probs, ..Lens::default() });
     }
 }
 
@@ -70,7 +70,11 @@ mod tests {
         // Two layers, two heads; the first record has 3 rows of which 2 are meant, the second 2 of which the last is.
         let record = |rows: usize, base: f32| {
             let numbers = |planes: usize| (0..planes * rows).map(|i| base + i as f32).collect::<Vec<_>>();
-            let lens = Lens { ids: (0..3 * rows as u32 * 2).map(|i| base as u32 + i).collect(), probs: numbers(6) };
+            let lens = Lens {
+                ids: (0..3 * rows as u32 * 2).map(|i| base as u32 + i).collect(),
+                probs: numbers(6),
+                ..Lens::default()
+            };
             Sequence {
                 embed_norm: numbers(1),
                 attn_norm: numbers(2),

@@ -6,7 +6,7 @@
 use js_sys::{Array, Float32Array, JsString, Object, Reflect, Uint32Array};
 use wasm_bindgen::{JsCast, JsValue};
 
-use super::{Lens, ModelInfo, Next, Sequence, Trace};
+use super::{Lens, ModelInfo, Next, Sequence, Trace, Vocab};
 use crate::{Code, Error, Result};
 
 /// A trace as a plain object.
@@ -63,7 +63,12 @@ fn sequence_to_js(sequence: &Sequence) -> JsValue {
         floats("token_logprob", values);
     }
     if let Some(lens) = &sequence.lens {
-        set(&object, "lens", &predictions(&lens.ids, &lens.probs));
+        let cells = predictions(&lens.ids, &lens.probs);
+        let vocab = Object::new();
+        set(&vocab, "ids", &ids(&lens.vocab.ids));
+        set(&vocab, "tokens", &strings(&lens.vocab.tokens));
+        set(&cells, "vocab", &vocab);
+        set(&object, "lens", &cells);
     }
     if let Some(next) = &sequence.next {
         let candidates = predictions(&next.ids, &next.probs);
@@ -153,11 +158,19 @@ fn sequence_from_js(value: &JsValue) -> Result<Sequence, String> {
         attn_cos: layer_wise("attn_cos")?,
         mlp_cos: layer_wise("mlp_cos")?,
         head_norm: optional("head_norm")?,
-        lens: ids_and_probs("lens")?.map(|(ids, probs, _)| Lens { ids, probs }),
+        lens: ids_and_probs("lens")?.map(|(ids, probs, _)| Lens { ids, probs, vocab: vocab(&get(value, "lens")) }),
         token_logprob: optional("token_logprob")?,
         next: ids_and_probs("next")?.map(|(ids, probs, tokens)| Next { ids, probs, tokens }),
         ids,
     })
+}
+
+/// What a lens says of its tokens; nothing where it says it in another form than traces do.
+fn vocab(lens: &JsValue) -> Vocab {
+    let vocab = get(lens, "vocab");
+    let ids: Vec<u32> = numbers(&vocab, "ids").unwrap_or_default().into_iter().map(|id| id as u32).collect();
+    let tokens = texts(&get(&vocab, "tokens"));
+    if ids.len() == tokens.len() && ids.is_sorted() { Vocab { ids, tokens } } else { Vocab::default() }
 }
 
 fn floats(value: &JsValue, name: &str) -> Result<Vec<f32>, String> {

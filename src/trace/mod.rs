@@ -14,4 +14,4 @@ pub mod lens;
 pub mod probe;
 
 pub use join::Rows;
-pub use record::{Lens, ModelInfo, Next, Sequence, Trace};
+pub use record::{Lens, ModelInfo, Next, Sequence, Trace, Vocab};

@@ -81,6 +81,34 @@ pub struct Lens {
     pub ids: Vec<u32>,
     /// Their probabilities.
     pub probs: Vec<f32>,
+    /// What the ids read, each of them once.
+    #[serde(default)]
+    pub vocab: Vocab,
+}
+
+/// Some of a model's tokens.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Vocab {
+    /// Token ids, rising.
+    pub ids: Vec<u32>,
+    /// Their text, `#id` where the model has no tokenizer.
+    pub tokens: Vec<String>,
+}
+
+impl Lens {
+    /// What a token id reads: `#id` where the trace does not say.
+    pub fn text(&self, id: u32) -> String {
+        let place = self.vocab.ids.binary_search(&id).ok();
+        place.and_then(|place| self.vocab.tokens.get(place)).cloned().unwrap_or_else(|| format!("#{id}"))
+    }
+
+    /// Writes down what the ids read.
+    pub fn name_tokens(&mut self, text: impl Fn(u32) -> String) {
+        let mut ids = self.ids.clone();
+        ids.sort_unstable();
+        ids.dedup();
+        self.vocab = Vocab { tokens: ids.iter().map(|id| text(*id)).collect(), ids };
+    }
 }
 
 /// Candidates for the next token, most probable first.

@@ -23,6 +23,8 @@ pub enum Topic {
     StreamGrowth,
     /// The two histograms.
     Distribution,
+    /// What the model predicts, and since which layer.
+    Prediction,
 }
 
 /// Where in the trace a finding is to be seen. Indices count from 0.
