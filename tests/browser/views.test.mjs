@@ -1,0 +1,141 @@
+// The views beside the two charts: tabs, pinned tokens, and that the package draws the same.
+import assert from "node:assert/strict";
+import { mkdir, readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { after, afterEach, before, test } from "node:test";
+import { launch, until } from "./support/browser.mjs";
+import { openLab, SITE, SITE_PATH } from "./support/lab.mjs";
+import { serve } from "./support/site.mjs";
+import { canvasOf, isQuiet, openSite, run, traced, WIDTHS } from "./support/site-page.mjs";
+
+const SCREENSHOTS = fileURLToPath(new URL("../../target/screenshots/", import.meta.url));
+const VIEWS = ["heatmap", "growth", "relative", "direction", "heads", "lens"];
+
+let browser, site, page;
+before(async () => {
+  await mkdir(SCREENSHOTS, { recursive: true });
+  site = await serve({ mounts: { [SITE_PATH]: SITE } });
+  browser = await launch();
+});
+after(async () => {
+  await browser?.close();
+  await site?.close();
+});
+afterEach(async () => {
+  await page?.context().close();
+  page = undefined;
+});
+
+/** Chooses a view and waits until it is drawn; heads and the lens run the text again. */
+async function choose(view) {
+  const before = (await canvasOf(page, "view")).fingerprint;
+  await page.click(`#tab-${view}`);
+  await until(`the view ${view} to be drawn`, async () => {
+    const selected = await page.getAttribute(`#tab-${view}`, "aria-selected") === "true";
+    const finding = await page.locator("#view .finding").textContent();
+    return selected && finding !== "" && (view === "heatmap" || (await canvasOf(page, "view")).fingerprint !== before);
+  });
+  await traced(page);
+}
+
+for (const [width, theme] of [[WIDTHS.wide, "light"], [WIDTHS.wide, "dark"], [WIDTHS.phone, "light"]]) {
+  test(`every view draws, says what it found, and fills its table: ${width} pixels, ${theme}`, async () => {
+    page = await openSite(browser, site.origin, { width, theme, dpr: width === WIDTHS.phone ? 3 : 1 });
+    const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+    await page.evaluate(axe);
+    const titles = new Set();
+    for (const view of VIEWS) {
+      await choose(view);
+      const canvas = await canvasOf(page, "view");
+      assert.ok(canvas.colours > 10, `${view}: the canvas holds ${canvas.colours} colours, as good as blank`);
+      titles.add(await page.locator("#view-title").textContent());
+      assert.match(await page.locator("#view .finding").textContent(), /\d|embedding/, `${view}: a finding without a number`);
+      await page.click("#view [data-tool=table]");
+      assert.ok(await page.locator("#view tbody tr").count() >= 12, `${view}: the table has too few rows`);
+      await page.click("#view [data-tool=table]");
+      const [scroll, client] = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
+      assert.ok(scroll <= client, `${view}: the page is ${scroll} pixels wide in a window of ${client}`);
+      const { violations } = await page.evaluate(() => window.axe.run("#view"));
+      assert.deepEqual(violations.map((v) => `${v.id}: ${v.nodes.map((node) => node.target).join("; ")}`), [], `axe in ${view}`);
+      await page.locator("#view").screenshot({ path: join(SCREENSHOTS, `view-${view}-${width}-${theme}.png`) });
+    }
+    assert.equal(titles.size, VIEWS.length, `two views share a title: ${[...titles].join(", ")}`);
+    await isQuiet(page);
+  });
+}
+
+test("the tabs follow the keyboard, and arrow keys walk the rows and columns of a grid", async () => {
+  page = await openSite(browser, site.origin);
+  await page.focus("#tab-heatmap");
+  await page.keyboard.press("ArrowLeft");
+  assert.equal(await page.evaluate(() => document.activeElement.id), "tab-lens", "left of the first tab is the last");
+  await page.keyboard.press("Home");
+  assert.equal(await page.getAttribute("#tab-heatmap", "aria-selected"), "true");
+  await until("the heatmap", async () => await page.locator("#view-title").textContent() === "Token by layer");
+  await traced(page);
+  await page.focus("#view canvas");
+  const said = async () => await page.locator("#view .plot [role=status]").textContent();
+  await page.keyboard.press("Home");
+  await until("a read-out", async () => /layer 12, .*position 0/.test(await said()));
+  await page.keyboard.press("ArrowRight");
+  await until("the next token", async () => /layer 12, .*position 1/.test(await said()));
+  await page.keyboard.press("ArrowDown");
+  await until("the row below", async () => /layer 11, .*position 1/.test(await said()));
+  await page.keyboard.press("Enter");
+  await until("the token to be pinned", async () => await page.isVisible("#unpin"));
+});
+
+test("a pinned token shows in every view, and goes with the text it belongs to", async () => {
+  page = await openSite(browser, site.origin);
+  await run(page, "Alice was beginning to get very tired.\nThe whale swam on and on.");
+  await traced(page);
+  const before = {};
+  for (const chart of ["evolution", "view"]) before[chart] = (await canvasOf(page, chart)).fingerprint;
+  await page.locator("#tokens .sequence").nth(1).locator("[data-chip]").nth(2).click();
+  for (const chart of ["evolution", "view"]) {
+    await until(`#${chart} to show the pinned token`, async () => (await canvasOf(page, chart)).fingerprint !== before[chart]);
+  }
+  assert.match(await page.locator("#view .notes").textContent(), /sentence 2 of 2/);
+  assert.match(await page.locator("#evolution .notes").textContent(), /dashed: .*position 2/);
+  assert.equal(await page.locator("#tokens .pinned").count(), 1);
+  // Appending keeps it; another text does not.
+  await run(page, "Alice was beginning to get very tired.\nThe whale swam on and on. So did she.");
+  await traced(page);
+  assert.ok(await page.isVisible("#unpin"), "appending to the sentence took the pin away");
+  await run(page, "A short one.");
+  await traced(page);
+  await until("the pin to be gone", async () => !(await page.isVisible("#unpin")));
+  await page.locator("#tokens [data-chip]").nth(1).click();
+  await until("a new pin", async () => await page.isVisible("#unpin"));
+  await page.click("#unpin");
+  await until("it to be gone", async () => !(await page.isVisible("#unpin")));
+  await isQuiet(page);
+});
+
+test("the package draws every view, and the lens names its tokens", async () => {
+  const lab = await openLab();
+  try {
+    const drawn = await lab.run(async (rs, { views }) => {
+      const model = await rs.loadModel("demo");
+      const trace = await model.trace(["Once upon a time there was a little girl."], { heads: true, lens: 3 });
+      const [{ lens, ids, tokens }] = trace.sequences;
+      const canvas = document.querySelector("canvas");
+      const pictures = views.map((view) => {
+        rs.draw(canvas, JSON.parse(JSON.stringify(trace)), view, { quantity: "difference", token: 2 });
+        return canvas.toDataURL().length;
+      });
+      model.close();
+      const layers = trace.model.n_layer + 1;
+      return { pictures, cells: lens.ids.length, expected: layers * ids.length * 3, vocab: lens.vocab, tokens, ids: [...ids], lens: [...lens.ids] };
+    }, { views: VIEWS });
+    assert.equal(drawn.cells, drawn.expected, "(L+1) * T * k");
+    drawn.pictures.forEach((size, at) => assert.ok(size > 2000, `${VIEWS[at]}: a picture of ${size} characters is blank`));
+    const texts = new Map(Object.values(drawn.vocab.ids).map((id, at) => [id, drawn.vocab.tokens[at]]));
+    assert.ok(drawn.lens.every((id) => texts.has(id)), "a token of the lens has no text");
+    for (const [at, id] of drawn.ids.entries()) if (texts.has(id)) assert.equal(texts.get(id), drawn.tokens[at], `text of token ${id}`);
+  } finally {
+    await lab.close();
+  }
+});
