@@ -110,6 +110,17 @@ pub enum Quantity {
     Difference,
 }
 
+impl Quantity {
+    /// The name as programs write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Quantity::Attention => "attention",
+            Quantity::Mlp => "mlp",
+            Quantity::Difference => "difference",
+        }
+    }
+}
+
 impl FromStr for Quantity {
     type Err = Error;
 

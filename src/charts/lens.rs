@@ -89,7 +89,7 @@ impl Chart for LensChart {
 
     fn how_to_read(&self) -> String {
         "Each cell is the token that the stream at this place predicts next, through the final layer norm and the \
-         unembedding; the darker, the more probable. The lowest row is the embedding, the highest the model's own \
+         unembedding; the fuller the colour, the more probable. The lowest row is the embedding, the highest the model's own \
          prediction."
             .to_owned()
     }

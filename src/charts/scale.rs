@@ -144,10 +144,15 @@ fn log_ticks((low, high): (f64, f64), count: usize) -> Vec<f64> {
             .collect()
     };
     let decades = (last - first).max(1) as usize;
-    [candidates(&[1.0, 2.0, 5.0], 1), candidates(&[1.0, 3.0], 1), candidates(&[1.0], 1)]
-        .into_iter()
-        .find(|ticks| ticks.len() <= count.max(2))
-        .unwrap_or_else(|| candidates(&[1.0], decades.div_ceil(count.max(1))))
+    [
+        candidates(&[1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0], 1),
+        candidates(&[1.0, 2.0, 5.0], 1),
+        candidates(&[1.0, 3.0], 1),
+        candidates(&[1.0], 1),
+    ]
+    .into_iter()
+    .find(|ticks| ticks.len() <= count.max(2))
+    .unwrap_or_else(|| candidates(&[1.0], decades.div_ceil(count.max(1))))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use web_sys::{
 use super::chart_panel::ChartPanel;
 use super::dom::{self, Listener, listen};
 use super::findings::FindingsList;
+use super::link::Link;
 use super::model_panel::{ModelEvent, ModelPanel};
 use super::repo::KNOWN_MODELS;
 use super::text_panel::{TextEvent, TextPanel};
@@ -32,6 +33,9 @@ pub fn start() {
     match configure().and_then(|()| App::new()) {
         Ok(app) => {
             app.load(Wish::known(&KNOWN_MODELS[0]));
+            if let Some(link) = Link::here().filter(|link| *link != Link::default()) {
+                app.follow(&link);
+            }
             app.refresh_kept();
             APP.set(Some(app));
         }
@@ -105,6 +109,11 @@ pub(super) struct State {
     pub run_when_ready: bool,
     /// The last trace that was complete, with its status line.
     pub good: Option<(Rc<Trace>, String)>,
+    /// What was in the text box when the last run began; none for the first sample.
+    pub ran: Option<String>,
+    /// What a link asked for and is yet to come: a pinned token (with the next trace), a model (with the reader's click).
+    pub asked_pin: Option<(usize, usize)>,
+    pub asked_model: Option<String>,
     /// What the charts show: `good`, or a part of what is being computed.
     pub shown: Option<Rc<Trace>>,
 }
@@ -124,11 +133,11 @@ pub(super) struct App {
     charts: Vec<Rc<ChartPanel>>,
     pub view: Rc<ViewPanel>,
     /// Sequence and position of the token that every view shows by itself.
-    pinned: Cell<Option<(usize, usize)>>,
+    pub pinned: Cell<Option<(usize, usize)>>,
     unpin: HtmlButtonElement,
     findings: FindingsList,
     stale: HtmlElement,
-    skip_first: HtmlInputElement,
+    pub skip_first: HtmlInputElement,
     bins: HtmlInputElement,
     pub state: RefCell<State>,
     /// Number and time of the last look at what is kept.
@@ -174,7 +183,10 @@ impl App {
         app.models.on_event(move |event| {
             if let Some(app) = weak.upgrade() {
                 match event {
-                    ModelEvent::Load(wish) => app.load(wish),
+                    ModelEvent::Load(wish) => {
+                        app.state.borrow_mut().asked_model = None;
+                        app.load(wish);
+                    }
                     ModelEvent::AskSize(id) => app.ask_size(id),
                     ModelEvent::Cancel => app.cancel_load(),
                     ModelEvent::Ticked(wish) => app.load_if_still_ticked(wish),
@@ -188,6 +200,7 @@ impl App {
             if let Some(app) = weak.upgrade() {
                 app.show_again();
                 app.run_for_view();
+                app.write_link();
             }
         });
         let weak = Rc::downgrade(&app);
@@ -216,6 +229,15 @@ impl App {
             listeners.push(listen(control, event, move |_| {
                 if let Some(app) = weak.upgrade() {
                     app.show_again();
+                    app.write_link();
+                }
+            }));
+        }
+        if let Ok(window) = dom::window() {
+            let weak = Rc::downgrade(&app);
+            listeners.push(listen(&window, "popstate", move |_| {
+                if let Some((app, link)) = weak.upgrade().zip(Link::here()) {
+                    app.follow(&link);
                 }
             }));
         }
@@ -294,9 +316,10 @@ impl App {
         self.set_pinned(Some(token).filter(|token| self.pinned.get() != Some(*token)));
     }
 
-    fn set_pinned(&self, pinned: Option<(usize, usize)>) {
+    pub fn set_pinned(&self, pinned: Option<(usize, usize)>) {
         self.pinned.set(pinned);
         self.show_again();
+        self.write_link();
     }
 
     /// Takes the pin away where the trace has another token there, and says what is pinned.
@@ -320,7 +343,7 @@ impl App {
     }
 
     /// Runs the text again where the chosen view needs more than the last trace recorded.
-    fn run_for_view(self: &Rc<Self>) {
+    pub fn run_for_view(self: &Rc<Self>) {
         let shown = self.state.borrow().shown.clone();
         if shown.is_some_and(|shown| self.view.lacks(&shown)) {
             self.run();
@@ -328,7 +351,7 @@ impl App {
     }
 
     /// Shows the same trace after a change of a control.
-    fn show_again(&self) {
+    pub fn show_again(&self) {
         let shown = self.state.borrow().shown.clone();
         if let Some(shown) = shown {
             self.report(self.show(&shown));

@@ -24,6 +24,10 @@ mod hub_size;
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
 mod kept_list;
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
+mod link;
+#[cfg(all(feature = "page", target_arch = "wasm32"))]
+mod links;
+#[cfg(all(feature = "page", target_arch = "wasm32"))]
 mod loads;
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
 mod model_panel;

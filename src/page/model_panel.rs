@@ -179,6 +179,22 @@ impl ModelPanel {
         self.render();
     }
 
+    /// Ticks the row of a model as a reader would: what is large waits for its button.
+    pub fn propose(&self, address: &str) {
+        let known = KNOWN_MODELS.iter().find(|model| model.address == address);
+        let key = match known {
+            Some(model) => model.key,
+            None if parse_repo_id(address).is_ok() => {
+                self.repo_id.set_value(address);
+                "repo"
+            }
+            None => return,
+        };
+        if let Some(radio) = self.radios.iter().find(|radio| radio.value() == key && !radio.checked()) {
+            radio.click();
+        }
+    }
+
     /// Ticks a row.
     fn choose(&self, key: &str) {
         for radio in &self.radios {

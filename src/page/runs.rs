@@ -59,6 +59,7 @@ impl App {
             state.running = Some(Running { number, on_arriving, computed: 0, abort });
             number
         };
+        self.state.borrow_mut().ran = self.text.text();
         self.text.set_error("");
         self.text.set_running(true);
         self.text.set_status(if arriving { "Waiting for the model’s first layers…" } else { "Running…" });
@@ -151,12 +152,17 @@ impl App {
         let status = format!("{brief} · {} · {}", count(model.workers(), "core"), model.simd());
         let trace = Rc::new(trace);
         self.set_stale("");
+        let asked = self.state.borrow_mut().asked_pin.take();
         self.report(self.show(&trace));
         match arriving {
             true => self.text.set_status(&format!("{brief}. {REST}")),
             false => self.text.set_status(&status),
         }
         self.state.borrow_mut().good = Some((trace, status));
+        match asked {
+            Some(pin) => self.set_pinned(Some(pin)),
+            None => self.write_link(),
+        }
     }
 
     fn fail_run(&self, model: &Model, error: &Error) {

@@ -95,6 +95,17 @@ impl TextPanel {
         }
     }
 
+    /// What is in the box; none where it is the first sample.
+    pub fn text(&self) -> Option<String> {
+        Some(self.input.value()).filter(|text| text != samples::SAMPLES[0].text)
+    }
+
+    /// Puts a text into the box; none for the first sample.
+    pub fn set_text(&self, text: Option<&str>) {
+        self.input.set_value(text.unwrap_or(samples::SAMPLES[0].text));
+        self.mark_sample();
+    }
+
     /// The sentences in the box.
     pub fn sentences(&self) -> Vec<String> {
         samples::sentences(&self.input.value())

@@ -8,7 +8,7 @@ use web_sys::{Element, HtmlButtonElement, HtmlElement, HtmlSelectElement, Keyboa
 
 use super::chart_panel::ChartPanel;
 use super::dom::{self, Listener, listen};
-use crate::charts::{ChartName, ChartOptions};
+use crate::charts::{ChartName, ChartOptions, Quantity};
 use crate::error::Result;
 use crate::trace::{Sequence, Trace};
 
@@ -98,6 +98,20 @@ impl ViewPanel {
         }
     }
 
+    /// The chosen view, and what its heatmap shows.
+    pub fn chosen(&self) -> (ChartName, Quantity) {
+        (self.view.get(), self.quantity.value().parse().unwrap_or_default())
+    }
+
+    /// Chooses a view.
+    pub fn set_chosen(&self, view: ChartName, quantity: Quantity) {
+        self.quantity.set_value(quantity.as_str());
+        let name = Some(view.as_str().to_owned());
+        if let Some(index) = self.tabs.iter().position(|tab| tab.get_attribute("data-view") == name) {
+            self.choose(index);
+        }
+    }
+
     /// Whether the chosen view needs traces that were made with heads.
     pub fn needs_heads(&self) -> bool {
         self.view.get() == ChartName::Heads
@@ -120,7 +134,7 @@ impl ViewPanel {
 
     /// Shows a trace in the chosen view.
     pub fn show(&self, trace: &Trace, options: &ChartOptions) -> Result<()> {
-        let quantity = self.quantity.value().parse().unwrap_or_default();
+        let (_, quantity) = self.chosen();
         self.chart.show(trace, &ChartOptions { quantity, ..*options })?;
         if let Some((title, lead)) = self.chart.heading() {
             dom::set_text(&self.title, title);

@@ -139,3 +139,55 @@ test("the package draws every view, and the lens names its tokens", async () => 
     await lab.close();
   }
 });
+
+test("the address holds the picture: a copied link shows it again, back and forward undo and redo", async () => {
+  page = await openSite(browser, site.origin);
+  assert.equal(new URL(page.url()).hash, "", "a first visit has a clean address");
+  await run(page, "The whale & the sea: 100 % <deep>.");
+  await traced(page);
+  await choose("growth");
+  await page.locator("#tokens [data-chip]").nth(1).click();
+  await until("the pin in the address", () => new URL(page.url()).hash.includes("pin=0.1"));
+  const link = page.url();
+  const picture = (await canvasOf(page, "view")).fingerprint;
+
+  await page.goBack();
+  await until("the pin to be undone", async () => !(await page.isVisible("#unpin")));
+  await page.goBack();
+  await until("the view to be undone", async () => await page.getAttribute("#tab-heatmap", "aria-selected") === "true");
+  await page.goBack();
+  await until("the text to be undone", async () => (await page.inputValue("#text-input")).startsWith("Once") || !(await page.inputValue("#text-input")).includes("whale"));
+  await traced(page);
+  for (let step = 0; step < 3; step += 1) {
+    await page.goForward();
+    await traced(page);
+  }
+  await until("the pin to be redone", async () => await page.isVisible("#unpin"));
+  assert.equal(await page.inputValue("#text-input"), "The whale & the sea: 100 % <deep>.");
+  await isQuiet(page);
+
+  const copied = await page.context().newPage();
+  await copied.goto("about:blank");
+  await copied.goto(link);
+  await traced(copied);
+  await until("the copied link to pin its token", async () => await copied.isVisible("#unpin"));
+  await until("the copied link to draw the same picture", async () => (await canvasOf(copied, "view")).fingerprint === picture);
+  assert.equal(copied.url(), link, "following a link changed it");
+});
+
+test("a link with another model ticks its row and waits for the click that names the size; a broken one harms nothing", async () => {
+  page = await openSite(browser, site.origin);
+  const copied = await page.context().newPage();
+  await copied.goto(page.url() + "#model=openai-community%2Fgpt2&view=direction");
+  await traced(copied);
+  assert.ok(await copied.isChecked("input[name=model][value=gpt2]"), "GPT-2's row is not ticked");
+  await until("the button that names the size", async () => /548/.test(await copied.locator("#model-load").textContent()));
+  assert.match(new URL(copied.url()).hash, /model=openai-community%2Fgpt2/, "the link lost its model before it was loaded");
+  for (const hash of ["#view=pie&pin=9.9&model=..%2F..&first=%00", "#pin=a.b&=&text=", "#text=%F0%9F&pin=0.99999999999999999999"]) {
+    await copied.goto("about:blank");
+    await copied.goto(page.url() + hash);
+    await until(`${hash}: an answer`, async () => await copied.evaluate(() =>
+      !document.querySelector("#run-status[data-busy]") && document.querySelector("#run-status, #run-error").textContent.trim() !== ""), 60_000);
+  }
+  await isQuiet(page);
+});
