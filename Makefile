@@ -60,7 +60,8 @@ format: setup ## formatting, checked
 lint: setup ## clippy, natively and for both wasm32 halves; warnings are errors
 	$(WITH) cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	$(PAGE_CARGO) clippy $(WASM) --features page --lib --bins --locked -- -D warnings
-	$(ENGINE_CARGO) clippy $(WASM) --features engine --lib --bins --locked -- -D warnings
+	$(ENGINE_CARGO) clippy $(WASM) --workspace --features residual-stream/engine --lib --locked -- -D warnings
+	$(ENGINE_CARGO) clippy $(WASM) --package residual-stream-worker --locked -- -D warnings
 
 docs: setup ## rustdoc; warnings are errors
 	$(WITH) env RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --lib --all-features --locked
@@ -75,7 +76,7 @@ bench: setup-test ## speed and size of a release build beside ONNX Runtime Web: 
 	SITE=dist node bench/run.mjs $(BENCH)
 
 bench-baseline: setup ## the engine with candle's own matmul, which make bench then measures as well
-	RESIDUAL_STREAM_ENGINE_FEATURES=engine,candle-matmul $(WITH) node tools/package.mjs --out target/baseline-pkg --profile $(PROFILE)
+	RESIDUAL_STREAM_ENGINE_FEATURES=candle-matmul $(WITH) node tools/package.mjs --out target/baseline-pkg --profile $(PROFILE)
 
 setup: ## install what building needs (once)
 	@bash tools/setup.sh

@@ -26,7 +26,7 @@ const ENGINES = [
   },
 ];
 // "candle-matmul" makes the engine that `make bench` compares with.
-const ENGINE_FEATURES = process.env.RESIDUAL_STREAM_ENGINE_FEATURES || "engine";
+const ENGINE_FEATURES = process.env.RESIDUAL_STREAM_ENGINE_FEATURES || "";
 // What rustc itself emits for wasm32 today, and no more.
 const WASM_FEATURES = [
   "--enable-bulk-memory", "--enable-nontrapping-float-to-int", "--enable-sign-ext",
@@ -90,7 +90,7 @@ export async function buildPackage({ out, profile, demo }) {
   await mkdir(internal, { recursive: true });
 
   for (const { name, folder, flags, optimise } of ENGINES) {
-    const dir = cargo(folder, profile, ["build", "--bin", "worker", "--features", ENGINE_FEATURES], flags);
+    const dir = cargo(folder, profile, ["build", "--package", "residual-stream-worker", "--features", ENGINE_FEATURES], flags);
     bind(join(dir, "worker.wasm"), internal, name, "no-modules", release ? [...optimise, "-O3"] : []);
   }
   // The library is an rlib as well, which rules out link-time optimisation; here only the cdylib is wanted.

@@ -110,25 +110,23 @@ impl Chart for GrowthChart {
     }
 
     fn table(&self) -> Table {
-        let rows = self.growth.median.iter().zip(&self.growth.quartiles).zip(&self.growth.first).enumerate();
         let cell = |value: Option<f64>| value.map_or(Cell::Missing, Cell::number);
-        let fitted = |layer: usize| cell(self.growth.rate.map(|rate| rate.at(layer as f64)));
-        let row =
-            |(block, ((median, quartiles), first)): (usize, ((&Option<f64>, &Option<(f64, f64)>), &Option<f64>))| {
-                vec![
-                    Cell::count(block + 1),
-                    cell(*median),
-                    cell(quartiles.map(|quartiles| quartiles.0)),
-                    cell(quartiles.map(|quartiles| quartiles.1)),
-                    cell(*first),
-                    fitted(block + 1),
-                ]
-            };
+        let row = |block: usize| {
+            let quartiles = self.growth.quartiles.get(block).copied().flatten();
+            vec![
+                Cell::count(block + 1),
+                cell(self.growth.median.get(block).copied().flatten()),
+                cell(quartiles.map(|quartiles| quartiles.0)),
+                cell(quartiles.map(|quartiles| quartiles.1)),
+                cell(self.growth.first.get(block).copied().flatten()),
+                cell(self.growth.rate.map(|rate| rate.at((block + 1) as f64))),
+            ]
+        };
         let columns = ["layer", "median", "lower quartile", "upper quartile", "position 0", "fitted"];
         Table {
             caption: "L2 norm of the stream after each block, in activation units, over tokens".to_owned(),
             columns: columns.map(str::to_owned).to_vec(),
-            rows: rows.map(row).collect(),
+            rows: (0..self.growth.median.len()).map(row).collect(),
         }
     }
 
