@@ -56,6 +56,17 @@ pub struct Table {
 }
 
 impl Table {
+    /// As an object: `{ caption, columns, rows }`, a row as a list of strings, numbers in full precision, and nulls.
+    pub fn to_json(&self) -> String {
+        let cell = |cell: &Cell| match cell {
+            Cell::Text(text) => serde_json::Value::from(text.as_str()),
+            Cell::Number(value) => serde_json::Value::from(*value),
+            Cell::Missing => serde_json::Value::Null,
+        };
+        let rows: Vec<Vec<_>> = self.rows.iter().map(|row| row.iter().map(cell).collect()).collect();
+        serde_json::json!({ "caption": self.caption, "columns": self.columns, "rows": rows }).to_string()
+    }
+
     /// RFC 4180: CRLF line ends, fields with commas, quotes or line ends in quotes, the header first.
     pub fn to_csv(&self) -> String {
         let mut out = line(self.columns.iter().cloned());
@@ -88,6 +99,9 @@ mod tests {
                 vec![Cell::Text("plain".into()), Cell::Missing],
             ],
         };
+        let json: serde_json::Value = serde_json::from_str(&table.to_json()).unwrap();
+        assert_eq!(json["rows"], serde_json::json!([["say \"hi\"\n", 0.1], ["plain", null]]), "table.rs: to_json");
+        assert_eq!(json["columns"][1], "norm, mean");
         assert_eq!(table.to_csv(), "token,\"norm, mean\"\r\n\"say \"\"hi\"\"\n\",0.1\r\nplain,\r\n");
         assert_eq!(
             [Cell::Number(3001.0), Cell::Number(0.12345), Cell::number(f64::NAN)].map(|cell| cell.text()),

@@ -246,6 +246,7 @@ impl ChartPanel {
                 let picture = canvas::export_svg(figure, size, &Theme::light())?;
                 dom::offer_file(&dom::text_blob(&picture, "image/svg+xml")?, &file("svg"))
             }
+            "json" => dom::offer_file(&dom::text_blob(&figure.table().to_json(), "application/json")?, &file("json")),
             "csv" => dom::offer_file(&dom::text_blob(&figure.table().to_csv(), "text/csv")?, &file("csv")),
             _ => {
                 let picture = canvas::export(figure, size, 2.0, &Theme::light())?;

@@ -55,6 +55,9 @@ for (const [width, theme] of [[WIDTHS.wide, "light"], [WIDTHS.wide, "dark"], [WI
       await page.click("#view [data-tool=table]");
       assert.ok(await page.locator("#view tbody tr").count() >= 12, `${view}: the table has too few rows`);
       await page.click("#view [data-tool=table]");
+      const [file] = await Promise.all([page.waitForEvent("download"), page.click("#view [data-tool=json]")]);
+      const numbers = JSON.parse(await readFile(await file.path(), "utf8"));
+      assert.ok(numbers.rows.length >= 12 && numbers.rows.every((row) => row.length === numbers.columns.length), `${view}: ${file.suggestedFilename()}`);
       const [scroll, client] = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
       assert.ok(scroll <= client, `${view}: the page is ${scroll} pixels wide in a window of ${client}`);
       const { violations } = await page.evaluate(() => window.axe.run("#view"));
