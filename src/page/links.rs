@@ -62,4 +62,13 @@ impl App {
             self.run();
         }
     }
+
+    /// Loads the model that a link asked for, where this browser keeps it: that needs no question.
+    pub fn load_asked(self: &Rc<Self>) {
+        let asked = self.state.borrow().asked_model.clone();
+        if let Some(wish) = asked.and_then(|address| self.models.ready_to_load(&address)) {
+            self.state.borrow_mut().asked_model = None;
+            self.load(wish);
+        }
+    }
 }

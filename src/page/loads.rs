@@ -136,6 +136,10 @@ impl App {
         if let Some(status) = status {
             self.text.set_status(&status);
         }
+        // A trace of this model may have been shown before its last byte came.
+        if traced {
+            self.write_link();
+        }
         self.refresh_kept();
     }
 

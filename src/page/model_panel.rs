@@ -230,6 +230,14 @@ impl ModelPanel {
         }
     }
 
+    /// The model of this address, where its row is ticked, nothing of it is under way, and it takes no download.
+    pub fn ready_to_load(&self, address: &str) -> Option<Wish> {
+        let ticked = KNOWN_MODELS.iter().any(|model| model.address == address && model.key == self.chosen())
+            || self.chosen() == "repo" && self.repo_id.value() == address;
+        let wish = ticked.then(|| self.wish()).flatten()?;
+        (self.is_at_hand(&wish) && self.still_wants(&wish)).then_some(wish)
+    }
+
     /// Whether it takes no download: it comes from this site, from disk, or from this browser's storage.
     pub fn is_at_hand(&self, wish: &Wish) -> bool {
         let kept = |address: &str| self.models.borrow().is_kept(address);

@@ -41,7 +41,7 @@ impl App {
         spawn_local(async move { app.list_kept().await });
     }
 
-    async fn list_kept(&self) {
+    async fn list_kept(self: &Rc<Self>) {
         let number = self.looked.get().0 + 1;
         self.looked.set((number, dom::now()));
         let found = api::cached_models().await;
@@ -64,6 +64,7 @@ impl App {
         // The browser's whole estimate says little where nothing can be kept.
         let room = room.filter(|_| available);
         self.models.set_kept(KeptModels { models: models.collect(), room, available });
+        self.load_asked();
     }
 
     /// Deletes folders, and says how that went.

@@ -132,7 +132,8 @@ test("a loaded model is listed with its size, and is still there after the page 
   await waitFor("the list to name it", async () => /^1 model · /.test(await page.locator("#kept-sum").textContent()));
   await openList();
   assert.match(await rows().innerText(), /GPT-2\s+[\d.]+ MB · used today/);
-  await page.reload();
+  // A clean address: the one that the page wrote names GPT-2, and would bring it back by itself.
+  await page.goto(page.url().replace(/#.*$/, ""));
   await traced(page);
   await waitFor("the list to open by itself", () => kept().evaluate((details) => details.open && !details.hidden));
   assert.equal(await rowState("gpt2"), "kept");
@@ -144,6 +145,18 @@ test("a loaded model is listed with its size, and is still there after the page 
     "weights were fetched again");
   await run(page, "Kept for the next visit.");
   await waitFor("a trace", async () => (await page.locator("#tokens").innerText()).includes("visit"));
+  await isQuiet(page, { except: [/404/] });
+});
+
+test("an address that names a kept model brings it back without a question", async () => {
+  await loadGpt2();
+  assert.match(page.url(), /#model=openai-community%2Fgpt2/);
+  hub.reset();
+  await page.reload();
+  await waitFor("GPT-2 to be in use", ready(/^GPT-2/));
+  await traced(page);
+  assert.deepEqual(hub.requests.filter((request) => request.where === "cdn").map((request) => request.url), [], "weights were fetched again");
+  assert.match(page.url(), /#model=openai-community%2Fgpt2/, "the address lost its model");
   await isQuiet(page, { except: [/404/] });
 });
 
