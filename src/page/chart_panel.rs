@@ -29,6 +29,9 @@ enum Due {
 /// Watches the canvas' size; the closure lives as long as the observer that calls it.
 type SizeObserver = (ResizeObserver, Closure<dyn FnMut()>);
 
+/// Told of the place that the reader chose.
+type OnChoose = Rc<dyn Fn(Place)>;
+
 /// One chart with its legend, read-out, table, downloads and finding.
 pub struct ChartPanel {
     name: Cell<ChartName>,
@@ -44,7 +47,7 @@ pub struct ChartPanel {
     pub(super) read_out: ReadOut,
     figure: RefCell<Option<Figure>>,
     pub(super) scene: RefCell<Scene>,
-    choose: RefCell<Option<Rc<dyn Fn(Place)>>>,
+    choose: RefCell<Option<OnChoose>>,
     due: Cell<Due>,
     frame: RefCell<Option<Closure<dyn FnMut()>>>,
     listeners: RefCell<Vec<Listener>>,

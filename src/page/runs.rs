@@ -75,7 +75,6 @@ impl App {
             lens: self.view.lens(),
             signal: Some(signal),
             on_partial: Some(on_partial),
-            ..Default::default()
         };
         let app = self.clone();
         spawn_local(async move {

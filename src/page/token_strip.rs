@@ -31,6 +31,9 @@ impl Chip {
     }
 }
 
+/// Told of sequence and position of the token that the reader chose.
+type OnChoose = Rc<dyn Fn(usize, usize)>;
+
 /// The strip and the line below it. One tab stop; arrow keys move within.
 pub struct TokenStrip {
     root: HtmlElement,
@@ -41,7 +44,7 @@ pub struct TokenStrip {
     /// Counts builds; a later one outdates an earlier one.
     build: Cell<u32>,
     pinned: Cell<Option<(usize, usize)>>,
-    choose: RefCell<Option<Rc<dyn Fn(usize, usize)>>>,
+    choose: RefCell<Option<OnChoose>>,
     listeners: RefCell<Vec<Listener>>,
 }
 
