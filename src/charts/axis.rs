@@ -136,7 +136,8 @@ impl Frame {
     }
 }
 
-fn text(at: Point, text: String, align: Align, theme: &Theme) -> Mark {
+/// A label beside the data.
+pub(super) fn text(at: Point, text: String, align: Align, theme: &Theme) -> Mark {
     Mark::Text(Label { at, text, align, font: Font::SMALL, color: theme.mute })
 }
 

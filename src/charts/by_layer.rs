@@ -4,7 +4,7 @@ use super::Kind;
 use super::axis::{Axis, Frame, Ticks};
 use super::figure::{Chart, ChartOptions, coverage_empty, coverage_notes};
 use super::format;
-use super::layer_lines::{PAD, Series, grown, layer_rect, layer_rule, pending, radius, token_lines};
+use super::layer_lines::{Series, dot, grown, layer_axis, layer_rect, layer_rule, pending, token_lines};
 use super::legend::{LegendItem, Swatch};
 use super::mark::{Mark, Point, Shape, Size, Stroke};
 use super::scene::{Hit, HitRow, Scene};
@@ -56,7 +56,6 @@ impl LayerChart {
         let ends = stats().flat_map(|stat| [stat.mean - stat.std, stat.mean + stat.std]).chain(pinned);
         let (low, high) = ends.fold((0.0f64, 0.0f64), |(low, high), value| (low.min(value), high.max(value)));
         match self.measure {
-            // A layer or two that write far more than the stream holds would flatten all others.
             Measure::Relative => (0.0, (high * 1.04).max(f64::MIN_POSITIVE)),
             Measure::Cosine => ((low - 0.04).max(-1.0), (high + 0.04).min(1.0)),
         }
@@ -136,27 +135,22 @@ impl Chart for LayerChart {
     }
 
     fn description(&self) -> String {
-        let finding = self.finding().map(|finding| format!(" {}", finding.text)).unwrap_or_default();
         let what = match self.measure {
             Measure::Relative => "update norm divided by stream norm",
             Measure::Cosine => "cosine of update and stream",
         };
-        format!(
-            "Line chart of the mean {what}, attention and MLP, over {} layers.{finding}",
-            self.summary.coverage.layers
-        )
+        format!("Line chart of the mean {what}, attention and MLP, over {} layers.", self.summary.coverage.layers)
     }
 
     fn table(&self) -> Table {
         let columns = ["layer", "attention mean", "attention std", "MLP mean", "MLP std", "tokens"];
         let rows = self.summary.attn.iter().zip(&self.summary.mlp).enumerate().map(|(block, (attn, mlp))| {
-            let number = |value| Cell::number(value);
             vec![
                 Cell::count(block + 1),
-                number(attn.mean),
-                number(attn.std),
-                number(mlp.mean),
-                number(mlp.std),
+                Cell::number(attn.mean),
+                Cell::number(attn.std),
+                Cell::number(mlp.mean),
+                Cell::number(mlp.std),
                 Cell::count(attn.n.max(mlp.n)),
             ]
         });
@@ -180,14 +174,7 @@ impl Chart for LayerChart {
 
     fn layout(&self, size: Size, top: f64, theme: &Theme, measure: &dyn MeasureText) -> Option<Scene> {
         let layers = self.summary.coverage.n_layer;
-        let x = Axis {
-            domain: (1.0 - PAD, layers as f64 + PAD),
-            title: "layer",
-            short_title: "layer",
-            ticks: Ticks::UpTo(layers),
-            nice: false,
-            log: false,
-        };
+        let x = layer_axis(1, layers);
         let (title, short_title) = match self.measure {
             Measure::Relative => ("update norm / stream norm", "update / stream"),
             Measure::Cosine => ("cosine of update and stream", "cosine"),
@@ -227,8 +214,7 @@ impl LayerChart {
             rows.push(HitRow { label: kind.label().to_owned(), value, kind: Some(kind) });
             let at = Point::new(x, frame.y.map(stat.mean));
             anchor.y = anchor.y.min(at.y);
-            let outline = Some(Stroke::solid(theme.panel, 1.5));
-            highlight.push(Mark::Symbol { at, shape, radius: radius(frame) + 1.5, fill: theme.kind(kind), outline });
+            highlight.push(dot(frame, at, shape, theme.kind(kind), theme));
         }
         if rows.is_empty() {
             return None;

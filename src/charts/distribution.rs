@@ -96,7 +96,6 @@ impl Chart for Distribution {
     }
 
     fn description(&self) -> String {
-        let finding = self.finding().map(|finding| format!(" {}", finding.text)).unwrap_or_default();
         let updates = match self.total() {
             1 => "1 update".to_owned(),
             n => format!("{} updates", format::format_grouped(n as f64, 0)),
@@ -106,7 +105,7 @@ impl Chart for Distribution {
             (Some(first), Some(last)) => format!(" from {} to {}", format::norm(first.from), format::norm(last.to)),
             _ => String::new(),
         };
-        format!("Histogram of the L2 norms of {updates}{span} activation units, attention against MLP.{finding}")
+        format!("Histogram of the L2 norms of {updates}{span} activation units, attention against MLP.")
     }
 
     fn table(&self) -> Table {

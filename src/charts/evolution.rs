@@ -4,7 +4,7 @@ use super::Kind;
 use super::axis::{Axis, Frame, Ticks};
 use super::figure::{Chart, ChartOptions, coverage_empty, coverage_notes};
 use super::format;
-use super::layer_lines::{PAD, Series, grown, layer_rect, layer_rule, pending, radius, token_lines};
+use super::layer_lines::{Series, dot, grown, layer_axis, layer_rect, layer_rule, pending, radius, token_lines};
 use super::legend::{LegendItem, Swatch};
 use super::mark::{Mark, Point, Shape, Size, Stroke};
 use super::pinned::Pinned;
@@ -113,8 +113,7 @@ impl Chart for EvolutionChart {
             0 => String::new(),
             _ => format!(" The embedding's mean norm is {}.", format::norm(self.evolution.embed)),
         };
-        let finding = self.finding().map(|finding| format!(" {}", finding.text)).unwrap_or_default();
-        format!("Line chart of the mean L2 norm of attention's and the MLP's updates over {layers}.{embed}{finding}")
+        format!("Line chart of the mean L2 norm of attention's and the MLP's updates over {layers}.{embed}")
     }
 
     fn table(&self) -> Table {
@@ -159,14 +158,7 @@ impl Chart for EvolutionChart {
 
     fn layout(&self, size: Size, top: f64, theme: &Theme, measure: &dyn MeasureText) -> Option<Scene> {
         let layers = self.evolution.coverage.n_layer;
-        let x = Axis {
-            domain: (-PAD, layers as f64 + PAD),
-            title: "layer (0 = embedding)",
-            short_title: "layer",
-            ticks: Ticks::UpTo(layers),
-            nice: false,
-            log: false,
-        };
+        let x = layer_axis(0, layers);
         let y = Axis {
             domain: (0.0, (self.top() * 1.04).max(f64::MIN_POSITIVE)),
             title: "mean L2 norm (activation units)",
@@ -233,8 +225,7 @@ impl EvolutionChart {
             }
             let at = Point::new(x, frame.y.map(stat.mean));
             anchor.y = anchor.y.min(at.y);
-            let outline = Some(Stroke::solid(theme.panel, 1.5));
-            highlight.push(Mark::Symbol { at, shape, radius: radius(frame) + 1.5, fill: theme.kind(kind), outline });
+            highlight.push(dot(frame, at, shape, theme.kind(kind), theme));
         }
         if rows.is_empty() {
             return None;

@@ -176,6 +176,7 @@ pub(super) trait Chart: Debug {
     fn notes(&self) -> Vec<String>;
     fn legend(&self) -> Vec<LegendItem>;
     fn finding(&self) -> Option<Finding>;
+    /// What the chart is; the finding is added to it.
     fn description(&self) -> String;
     fn table(&self) -> Table;
     /// Why there is nothing to draw and what to do about it; `None` when there is something.
@@ -233,9 +234,12 @@ impl Figure {
         self.chart.finding()
     }
 
-    /// The chart in words, for screen readers.
+    /// The chart in words, for screen readers: what it is, and what it shows of this trace.
     pub fn description(&self) -> String {
-        self.chart.empty().unwrap_or_else(|| self.chart.description())
+        self.chart.empty().unwrap_or_else(|| match self.chart.finding() {
+            Some(finding) => format!("{} {}", self.chart.description(), finding.text),
+            None => self.chart.description(),
+        })
     }
 
     /// The numbers behind it.

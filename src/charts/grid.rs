@@ -2,6 +2,7 @@
 //!
 //! More columns than pixels can show are drawn several to a cell, the value farthest from 0 standing for all.
 
+use super::axis;
 use super::format;
 use super::legend::fit;
 use super::mark::{Align, Label, Mark, Point, Rect, Size, Stroke};
@@ -115,11 +116,13 @@ impl Grid<'_> {
             Some(value) if value.is_finite() => self.ramp.color(value),
             _ => theme.soft,
         };
+        let mut chosen_columns = Vec::with_capacity(self.rows * shown);
         let mut colors = Vec::with_capacity(self.rows * shown);
         let mut hits = Vec::with_capacity(self.rows * shown);
         for row in (0..self.rows).rev() {
             for column in 0..shown {
                 let of = chosen(row, column);
+                chosen_columns.push(of);
                 colors.push(color(row, of));
                 let rect = rect(row, column);
                 let (title, rows) = (self.read_out)(row, of);
@@ -128,20 +131,17 @@ impl Grid<'_> {
                 hits.push(Hit { rect, anchor, title, rows, place: (self.place)(row, of), highlight });
             }
         }
-        let mut marks = vec![Mark::Cells { rect: plot, columns: shown, colors }];
+        let mut words = Vec::new();
         if let Some(text) = self.text {
-            for row in 0..self.rows {
-                for column in 0..shown {
-                    marks.extend(cell_text(
-                        rect(row, column),
-                        &text(row, chosen(row, column)),
-                        color(row, column),
-                        theme,
-                        measure,
-                    ));
+            let rows = chosen_columns.chunks(shown).zip(colors.chunks(shown)).zip(hits.chunks(shown)).rev();
+            for (row, ((columns, grounds), hits)) in rows.enumerate() {
+                for ((column, ground), hit) in columns.iter().zip(grounds).zip(hits) {
+                    words.extend(cell_text(hit.rect, &text(row, *column), *ground, theme, measure));
                 }
             }
         }
+        let mut marks = vec![Mark::Cells { rect: plot, columns: shown, colors }];
+        marks.extend(words);
         if let Some(column) = self.marked {
             let first = rect(0, column / together);
             let whole = Rect { y: plot.y, height: plot.height, ..first };
@@ -149,7 +149,7 @@ impl Grid<'_> {
         }
         marks.extend(self.row_marks(plot, row_height, theme));
         marks.extend(self.column_marks(plot, (cell, together, upright), theme, measure));
-        let label = |at, text: &str, align| text_mark(at, text.to_owned(), align, theme);
+        let label = |at, text: &str, align| axis::text(at, text.to_owned(), align, theme);
         marks.push(label(Point::new(EDGE, top + 13.0), self.row_title, Align::Start));
         let bottom = Point::new(plot.x + plot.width / 2.0, size.height - 6.0);
         marks.push(label(bottom, self.column_title, Align::Middle));
@@ -164,7 +164,7 @@ impl Grid<'_> {
             .step_by(every)
             .map(|row| {
                 let y = plot.bottom() - height * (row as f64 + 0.5) + 4.0;
-                text_mark(Point::new(plot.x - 6.0, y), (self.row_label)(row), Align::End, theme)
+                axis::text(Point::new(plot.x - 6.0, y), (self.row_label)(row), Align::End, theme)
             })
             .collect()
     }
@@ -184,7 +184,9 @@ impl Grid<'_> {
             .enumerate()
             .step_by(every)
             .map(|(column, text)| match upright {
-                true => text_mark(Point::new(middle(column), plot.bottom() + 16.0), text.clone(), Align::Middle, theme),
+                true => {
+                    axis::text(Point::new(middle(column), plot.bottom() + 16.0), text.clone(), Align::Middle, theme)
+                }
                 false => {
                     let at = Point::new(middle(column) + 4.0, plot.bottom() + 6.0);
                     let text = fit(text, TALLEST_LABEL, measure);
@@ -211,8 +213,8 @@ impl Grid<'_> {
         vec![
             Mark::Cells { rect: strip, columns: STEPS, colors },
             outline(strip, Stroke::solid(theme.axis, 1.0)),
-            text_mark(Point::new(strip.x - 6.0, top + 13.0), low_text, Align::End, theme),
-            text_mark(Point::new(right, top + 13.0), high_text, Align::End, theme),
+            axis::text(Point::new(strip.x - 6.0, top + 13.0), low_text, Align::End, theme),
+            axis::text(Point::new(right, top + 13.0), high_text, Align::End, theme),
         ]
     }
 }
@@ -233,8 +235,4 @@ fn outline(rect: Rect, stroke: Stroke) -> Mark {
     let (left, right, top, bottom) = (rect.x, rect.right(), rect.y, rect.bottom());
     let corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)];
     Mark::Line { points: corners.map(|(x, y)| Point::new(x, y)).to_vec(), stroke }
-}
-
-fn text_mark(at: Point, text: String, align: Align, theme: &Theme) -> Mark {
-    Mark::Text(Label { at, text, align, font: Font::SMALL, color: theme.mute })
 }

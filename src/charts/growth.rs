@@ -4,7 +4,7 @@ use super::Kind;
 use super::axis::{Axis, Frame, Ticks};
 use super::figure::{Chart, ChartOptions, coverage_empty, coverage_notes};
 use super::format;
-use super::layer_lines::{PAD, grown, layer_rect, layer_rule, pending, radius, token_lines};
+use super::layer_lines::{dot, grown, layer_axis, layer_rect, layer_rule, pending, radius, token_lines};
 use super::legend::{LegendItem, Swatch};
 use super::mark::{Mark, Point, Shape, Size, Stroke};
 use super::pinned::Pinned;
@@ -13,7 +13,7 @@ use super::surface::MeasureText;
 use super::table::{Cell, Table};
 use super::theme::Theme;
 use crate::trace::Trace;
-use crate::trace::summary::{Finding, Growth, Place, Topic, growth};
+use crate::trace::summary::{Coverage, Finding, Growth, Place, Topic, growth};
 
 /// Most tokens that have a line of their own; beyond, evenly picked ones do.
 const MOST_LINES: usize = 160;
@@ -33,10 +33,7 @@ impl GrowthChart {
         let growth = growth(trace, options.skip_first);
         let skip = usize::from(options.skip_first);
         let all = trace.sequences.iter().flat_map(|sequence| {
-            (skip..sequence.token_count()).map(move |token| {
-                let layers = (0..sequence.layer_count()).map(move |layer| layer * sequence.token_count() + token);
-                layers.map(|cell| sequence.resid_post_norm.get(cell).copied().unwrap_or(f32::NAN)).collect()
-            })
+            (skip..sequence.token_count()).map(move |token| sequence.column(&sequence.resid_post_norm, token))
         });
         let counted = growth.coverage.counted_tokens;
         let tokens = all.step_by(counted.div_ceil(MOST_LINES).max(1)).collect();
@@ -68,10 +65,10 @@ impl Chart for GrowthChart {
     }
 
     fn notes(&self) -> Vec<String> {
-        let mut notes = coverage_notes(&self.growth.coverage, self.growth.non_finite);
+        // Position 0 is drawn here, by itself.
+        let drawn = Coverage { skip_first: false, ..self.growth.coverage };
+        let mut notes = coverage_notes(&drawn, self.growth.non_finite);
         if self.growth.coverage.skip_first {
-            // It is drawn here, by itself.
-            notes.retain(|note| note != "position 0 left out");
             notes.push("dashed: position 0, by itself".to_owned());
         }
         if self.tokens.len() < self.counted {
@@ -101,10 +98,9 @@ impl Chart for GrowthChart {
     }
 
     fn description(&self) -> String {
-        let finding = self.finding().map(|finding| format!(" {}", finding.text)).unwrap_or_default();
         format!(
             "Line chart with a logarithmic axis: the stream's L2 norm after each of {} layers, every token and the \
-             median.{finding}",
+             median.",
             self.growth.coverage.layers
         )
     }
@@ -139,14 +135,7 @@ impl Chart for GrowthChart {
 
     fn layout(&self, size: Size, top: f64, theme: &Theme, measure: &dyn MeasureText) -> Option<Scene> {
         let layers = self.growth.coverage.n_layer;
-        let x = Axis {
-            domain: (1.0 - PAD, layers as f64 + PAD),
-            title: "layer",
-            short_title: "layer",
-            ticks: Ticks::UpTo(layers),
-            nice: false,
-            log: false,
-        };
+        let x = layer_axis(1, layers);
         let (low, high) = self.values().fold((f64::MAX, 0.0f64), |(low, high), v| (low.min(v), high.max(v)));
         let y = Axis {
             domain: (low / 1.15, high * 1.15),
@@ -207,9 +196,7 @@ impl GrowthChart {
             rows.push(row("beside the layer before", format::times(median / before)));
         }
         let anchor = Point::new(frame.x.map(layer as f64), frame.y.map(median));
-        let outline = Some(Stroke::solid(theme.panel, 1.5));
-        let dot =
-            Mark::Symbol { at: anchor, shape: Shape::Circle, radius: radius(frame) + 1.5, fill: theme.stream, outline };
+        let dot = dot(frame, anchor, Shape::Circle, theme.stream, theme);
         let highlight = vec![layer_rule(frame, layer, theme), dot];
         let title = format!("after layer {layer}");
         Some(Hit { rect: layer_rect(frame, layer), anchor, title, rows, place: None, highlight })

@@ -63,11 +63,9 @@ impl Chart for Heads {
     }
 
     fn notes(&self) -> Vec<String> {
-        let mut notes = coverage_notes(&self.coverage, 0);
-        if let Some(pinned) = &self.pinned {
-            notes.retain(|note| note != "position 0 left out");
-            notes.push(format!("on {}", pinned.name));
-        }
+        let skip_first = self.coverage.skip_first && self.pinned.is_none();
+        let mut notes = coverage_notes(&Coverage { skip_first, ..self.coverage }, 0);
+        notes.extend(self.pinned.as_ref().map(|pinned| format!("on {}", pinned.name)));
         notes
     }
 
@@ -83,8 +81,7 @@ impl Chart for Heads {
     }
 
     fn description(&self) -> String {
-        let finding = self.finding().map(|finding| format!(" {}", finding.text)).unwrap_or_default();
-        format!("Grid of head_out norms, {} layers by {} heads.{finding}", self.stats.len(), self.heads)
+        format!("Grid of head_out norms, {} layers by {} heads.", self.stats.len(), self.heads)
     }
 
     fn table(&self) -> Table {

@@ -6,6 +6,7 @@ use super::format;
 use super::grid::{Grid, Ramp};
 use super::legend::{LegendItem, Swatch};
 use super::mark::Size;
+use super::one_text::OneText;
 use super::scene::{HitRow, Scene};
 use super::surface::MeasureText;
 use super::table::{Cell, Table};
@@ -15,13 +16,8 @@ use crate::trace::{Sequence, Trace};
 
 #[derive(Debug)]
 pub(super) struct Heatmap {
-    sequence: Sequence,
-    /// Which of the trace's sequences it is, and of how many.
-    number: usize,
-    of: usize,
+    text: OneText,
     quantity: Quantity,
-    skip_first: bool,
-    pinned: Option<usize>,
     coverage: Coverage,
     /// Largest size of a finite value that counts.
     most: f64,
@@ -29,37 +25,21 @@ pub(super) struct Heatmap {
 
 impl Heatmap {
     pub(super) fn new(trace: &Trace, options: &ChartOptions) -> Self {
-        let number = if options.sequence < trace.sequences.len() { options.sequence } else { 0 };
-        let whole = trace.sequences.get(number);
-        // What is drawn, and no more.
-        let sequence = whole.map(|whole| Sequence {
-            ids: whole.ids.clone(),
-            tokens: whole.tokens.clone(),
+        let text = OneText::of(trace, options, |whole| Sequence {
             attn_norm: whole.attn_norm.clone(),
             mlp_norm: whole.mlp_norm.clone(),
             ..Sequence::default()
         });
-        let sequence = sequence.unwrap_or_default();
-        let one = Trace { model: trace.model.clone(), sequences: vec![sequence] };
-        let coverage = Coverage::of(&one, options.skip_first);
-        let sequence = one.sequences.into_iter().next().unwrap_or_default();
-        let mut map = Heatmap {
-            pinned: options.token.filter(|token| *token < sequence.token_count()),
-            of: trace.sequences.len(),
-            quantity: options.quantity,
-            skip_first: options.skip_first,
-            most: 0.0,
-            sequence,
-            number,
-            coverage,
-        };
+        let alone = std::slice::from_ref(&text.sequence);
+        let coverage = Coverage::of_sequences(alone, trace.model.n_layer, options.skip_first);
+        let mut map = Heatmap { text, quantity: options.quantity, coverage, most: 0.0 };
         map.most = map.cells().map(|(_, _, value)| value.abs()).fold(0.0, f64::max);
         map
     }
 
     fn value(&self, layer: usize, token: usize) -> Option<f64> {
-        let at = |values| self.sequence.layer(values, layer).get(token).map(|&value| f64::from(value));
-        let (attn, mlp) = (at(&self.sequence.attn_norm)?, at(&self.sequence.mlp_norm)?);
+        let at = |values| self.text.sequence.layer(values, layer).get(token).map(|&value| f64::from(value));
+        let (attn, mlp) = (at(&self.text.sequence.attn_norm)?, at(&self.text.sequence.mlp_norm)?);
         Some(match self.quantity {
             Quantity::Attention => attn,
             Quantity::Mlp => mlp,
@@ -69,17 +49,13 @@ impl Heatmap {
 
     /// Finite values that count, each with its layer and token.
     fn cells(&self) -> impl Iterator<Item = (usize, usize, f64)> {
-        let tokens = usize::from(self.skip_first)..self.sequence.token_count();
-        (0..self.sequence.layer_count()).flat_map(move |layer| {
+        let tokens = usize::from(self.coverage.skip_first)..self.text.sequence.token_count();
+        (0..self.text.sequence.layer_count()).flat_map(move |layer| {
             tokens.clone().filter_map(move |token| {
                 let value = self.value(layer, token).filter(|value| value.is_finite())?;
                 Some((layer, token, value))
             })
         })
-    }
-
-    fn token(&self, token: usize) -> &str {
-        self.sequence.tokens.get(token).map_or("", String::as_str)
     }
 }
 
@@ -107,15 +83,13 @@ impl Chart for Heatmap {
     }
 
     fn notes(&self) -> Vec<String> {
-        let mut notes = coverage_notes(&self.coverage, 0);
+        let mut notes = coverage_notes(&Coverage { skip_first: false, ..self.coverage }, 0);
         if self.coverage.skip_first {
-            notes.retain(|note| note != "position 0 left out");
             notes.push("position 0 does not set the colours".to_owned());
         }
-        if self.of > 1 {
-            notes.push(format!("sentence {} of {}", self.number + 1, self.of));
-        }
-        notes.extend(self.pinned.map(|token| format!("pinned: {}", format::quote_token(self.token(token)))));
+        notes.extend(self.text.note());
+        let pinned = |token| format!("pinned: {}", format::quote_token(self.text.token(token)));
+        notes.extend(self.text.pinned.map(pinned));
         notes
     }
 
@@ -138,11 +112,11 @@ impl Chart for Heatmap {
         };
         let text = format!(
             "{what} is on {} in layer {}: {}.",
-            format::quote_token(self.token(token)),
+            format::quote_token(self.text.token(token)),
             layer + 1,
             format::norm(value.abs())
         );
-        let place = Place { layer: Some(layer), kind: Some(kind), sequence: Some(self.number), token: Some(token) };
+        let place = Place { kind: Some(kind), ..self.text.place(Some(layer), token) };
         Some(Finding { topic: Topic::LargestUpdate, text, place })
     }
 
@@ -152,17 +126,16 @@ impl Chart for Heatmap {
             Quantity::Mlp => "the MLP's update norms",
             Quantity::Difference => "the MLP's update norms less attention's",
         };
-        let finding = self.finding().map(|finding| format!(" {}", finding.text)).unwrap_or_default();
-        let (tokens, layers) = (self.sequence.token_count(), self.sequence.layer_count());
-        format!("Heatmap of {what}, {tokens} tokens by {layers} layers.{finding}")
+        let (tokens, layers) = (self.text.sequence.token_count(), self.text.sequence.layer_count());
+        format!("Heatmap of {what}, {tokens} tokens by {layers} layers.")
     }
 
     fn table(&self) -> Table {
-        let layers = self.sequence.layer_count();
+        let layers = self.text.sequence.layer_count();
         let names = (1..=layers).map(|layer| format!("layer {layer}"));
         let row = |token: usize| {
             let values = (0..layers).map(|layer| self.value(layer, token).map_or(Cell::Missing, Cell::number));
-            [Cell::Text(self.token(token).to_owned()), Cell::count(token)].into_iter().chain(values).collect()
+            [Cell::Text(self.text.token(token).to_owned()), Cell::count(token)].into_iter().chain(values).collect()
         };
         let caption = match self.quantity {
             Quantity::Attention => "Attention's contribution norms in activation units, by token and layer",
@@ -172,34 +145,38 @@ impl Chart for Heatmap {
         Table {
             caption: caption.to_owned(),
             columns: ["token".to_owned(), "position".to_owned()].into_iter().chain(names).collect(),
-            rows: (0..self.sequence.token_count()).map(row).collect(),
+            rows: (0..self.text.sequence.token_count()).map(row).collect(),
         }
     }
 
     fn empty(&self) -> Option<String> {
-        let all_left_out = || coverage_empty(&self.coverage);
-        all_left_out().or_else(|| (self.sequence.layer_count() == 0).then(|| "This trace holds no updates.".to_owned()))
+        coverage_empty(&self.coverage)
+            .or_else(|| (self.text.sequence.layer_count() == 0).then(|| "This trace holds no updates.".to_owned()))
     }
 
     fn layout(&self, size: Size, top: f64, theme: &Theme, measure: &dyn MeasureText) -> Option<Scene> {
-        let columns: Vec<String> = self.sequence.tokens.iter().map(|token| format::token_label(token)).collect();
+        let columns = self.text.labels();
         let ramp = match self.quantity {
             Quantity::Attention => Ramp::sequential(theme, theme.attn, self.most),
             Quantity::Mlp => Ramp::sequential(theme, theme.mlp, self.most),
             Quantity::Difference => Ramp::diverging(theme, (theme.attn, theme.mlp), self.most),
         };
         let read_out = |layer: usize, token: usize| {
-            let at = |values| self.sequence.layer(values, layer).get(token).map_or(f64::NAN, |&v| f64::from(v));
+            let at = |values| self.text.sequence.layer(values, layer).get(token).map_or(f64::NAN, |&v| f64::from(v));
             let row = |kind: Kind, values| HitRow {
                 label: kind.label().to_owned(),
                 value: format::norm(at(values)),
                 kind: Some(kind),
             };
-            let title = format!("layer {}, {} (position {token})", layer + 1, format::quote_token(self.token(token)));
-            (title, vec![row(Kind::Attention, &self.sequence.attn_norm), row(Kind::Mlp, &self.sequence.mlp_norm)])
+            let title =
+                format!("layer {}, {} (position {token})", layer + 1, format::quote_token(self.text.token(token)));
+            (
+                title,
+                vec![row(Kind::Attention, &self.text.sequence.attn_norm), row(Kind::Mlp, &self.text.sequence.mlp_norm)],
+            )
         };
         Grid {
-            rows: self.sequence.layer_count(),
+            rows: self.text.sequence.layer_count(),
             row_label: &|layer| (layer + 1).to_string(),
             row_title: "layer",
             columns: &columns,
@@ -207,10 +184,8 @@ impl Chart for Heatmap {
             value: &|layer, token| self.value(layer, token),
             ramp,
             read_out: &read_out,
-            place: &|layer, token| {
-                Some(Place { layer: Some(layer), kind: None, sequence: Some(self.number), token: Some(token) })
-            },
-            marked: self.pinned,
+            place: &|layer, token| Some(self.text.place(Some(layer), token)),
+            marked: self.text.pinned,
             text: None,
         }
         .layout(size, top, theme, measure)

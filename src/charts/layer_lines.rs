@@ -1,16 +1,34 @@
 //! Lines over layers: means with a band of one standard deviation, layer by layer.
 
 use super::Kind;
-use super::axis::Frame;
+use super::axis::{Axis, Frame, Ticks};
 use super::mark::{Align, Label, Mark, Point, Rect, Shape, Stroke};
 use super::surface::{Font, MeasureText};
-use super::theme::Theme;
+use super::theme::{Color, Theme};
 use crate::trace::summary::{Coverage, Stat};
 
 /// Opacity of the bands.
 const BAND_ALPHA: f64 = 0.16;
-/// Room to the left of layer 0 and to the right of the last, in layers.
-pub(super) const PAD: f64 = 0.4;
+/// Room to the left of the first layer and to the right of the last, in layers.
+const PAD: f64 = 0.4;
+
+/// The axis of the layers from `first` (0: the embedding) to the last.
+pub(super) fn layer_axis(first: usize, last: usize) -> Axis<'static> {
+    Axis {
+        domain: (first as f64 - PAD, last as f64 + PAD),
+        title: if first == 0 { "layer (0 = embedding)" } else { "layer" },
+        short_title: "layer",
+        ticks: Ticks::UpTo(last),
+        nice: false,
+        log: false,
+    }
+}
+
+/// A data point while its layer is looked at.
+pub(super) fn dot(frame: &Frame, at: Point, shape: Shape, fill: Color, theme: &Theme) -> Mark {
+    let outline = Some(Stroke::solid(theme.panel, 1.5));
+    Mark::Symbol { at, shape, radius: radius(frame) + 1.5, fill, outline }
+}
 
 /// Radius of the data points: smaller where layers stand close.
 pub(super) fn radius(frame: &Frame) -> f64 {

@@ -40,6 +40,7 @@ mod layer_lines;
 pub mod legend;
 mod lens;
 pub mod mark;
+mod one_text;
 mod pinned;
 pub mod recorder;
 pub mod scale;

@@ -3,7 +3,7 @@
 use super::Kind;
 use super::figure::ChartOptions;
 use super::format::quote_token;
-use crate::trace::{Sequence, Trace};
+use crate::trace::Trace;
 
 /// A token's own values, L each.
 #[derive(Clone, Debug)]
@@ -24,18 +24,14 @@ impl Pinned {
     pub fn of(trace: &Trace, options: &ChartOptions) -> Option<Pinned> {
         let sequence = trace.sequences.get(options.sequence)?;
         let token = options.token.filter(|token| *token < sequence.token_count())?;
-        let column = |values: fn(&Sequence) -> &[f32]| {
-            let layers = (0..sequence.layer_count()).map(|layer| sequence.layer(values(sequence), layer));
-            layers.map(|layer| layer.get(token).copied().unwrap_or(f32::NAN)).collect()
-        };
         let text = sequence.tokens.get(token).map_or_else(|| "a token".to_owned(), |text| quote_token(text));
         Some(Pinned {
             name: format!("{text}, position {token}"),
             sequence: options.sequence,
             token,
-            attn: column(|sequence| &sequence.attn_norm),
-            mlp: column(|sequence| &sequence.mlp_norm),
-            resid: column(|sequence| &sequence.resid_post_norm),
+            attn: sequence.column(&sequence.attn_norm, token),
+            mlp: sequence.column(&sequence.mlp_norm, token),
+            resid: sequence.column(&sequence.resid_post_norm, token),
         })
     }
 

@@ -324,16 +324,14 @@ impl App {
 
     /// Takes the pin away where the trace has another token there, and says what is pinned.
     fn keep_pin(&self, trace: &Trace) {
-        let ids = |trace: &Trace, (sequence, token): (usize, usize)| {
-            let ids = trace.sequences.get(sequence)?.ids.get(..=token)?;
-            Some(ids.to_vec())
-        };
         let shown = self.state.borrow().shown.clone();
-        let same = |pinned: &(usize, usize)| {
-            ids(trace, *pinned).is_some_and(|now| shown.is_some_and(|shown| ids(&shown, *pinned) == Some(now)))
+        let same = |&(sequence, token): &(usize, usize)| {
+            let now = trace.sequences.get(sequence).and_then(|sequence| sequence.ids.get(..=token));
+            let before = shown.as_ref().and_then(|shown| shown.sequences.get(sequence)?.ids.get(..=token));
+            now.is_some() && now == before
         };
-        self.pinned.set(self.pinned.get().filter(same));
-        let pinned = self.pinned.get();
+        let pinned = self.pinned.get().filter(same);
+        self.pinned.set(pinned);
         self.tokens.set_pinned(pinned);
         let token = pinned.and_then(|(sequence, token)| trace.sequences.get(sequence)?.tokens.get(token).cloned());
         self.unpin.set_hidden(token.is_none());

@@ -139,17 +139,28 @@ impl Sequence {
         let t = self.token_count();
         values.get(layer * t..(layer + 1) * t).unwrap_or(&[])
     }
+
+    /// The values of one token out of a `[layer][token]` array, one per layer recorded; `NaN` where the array is too short.
+    pub fn column(&self, values: &[f32], token: usize) -> Vec<f32> {
+        let t = self.token_count();
+        (0..self.layer_count()).map(|layer| values.get(layer * t + token).copied().unwrap_or(f32::NAN)).collect()
+    }
 }
 
 impl Trace {
-    /// L, the number of layers that every sequence has recorded. (One without tokens has no layers, and says nothing.)
+    /// L, the number of layers that every sequence has recorded.
     pub fn layer_count(&self) -> usize {
-        let with_tokens = self.sequences.iter().filter(|sequence| sequence.token_count() > 0);
-        with_tokens.map(Sequence::layer_count).min().unwrap_or(0)
+        layers_of_all(&self.sequences)
     }
 
     /// Whether blocks are still missing, as in a trace of a model that is still arriving.
     pub fn is_partial(&self) -> bool {
         self.layer_count() < self.model.n_layer
     }
+}
+
+/// The number of layers that every sequence has recorded. (One without tokens has no layers, and says nothing.)
+pub(crate) fn layers_of_all(sequences: &[Sequence]) -> usize {
+    let with_tokens = sequences.iter().filter(|sequence| sequence.token_count() > 0);
+    with_tokens.map(Sequence::layer_count).min().unwrap_or(0)
 }

@@ -3,7 +3,6 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, test } from "node:test";
@@ -12,7 +11,7 @@ import { launch, openPage, until } from "./support/browser.mjs";
 import { SITE, SITE_PATH } from "./support/lab.mjs";
 import { tinyModel, tinyModelWithGpt2Tokenizer } from "./support/models.mjs";
 import { serve } from "./support/site.mjs";
-import { isQuiet, openSite, run, said, traced, WIDTHS } from "./support/site-page.mjs";
+import { axeObjections, isQuiet, openSite, run, said, traced, WIDTHS } from "./support/site-page.mjs";
 
 const CDN = "cdn-lfs.hf.co";
 const GPT2 = "https://huggingface.co/openai-community/gpt2/resolve/main/";
@@ -321,7 +320,6 @@ test("without a storage the list is hidden, and models load", async () => {
 });
 
 test("axe finds nothing to object to in the open list, its question, and on a phone", async () => {
-  const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
   const about = (key, complete) => JSON.stringify({ version: 1, key, source: key, weightsBytes: 9_000, complete, used: Date.now(), files: {} });
   const planted = { a: { "about.json": about(GPT2, true) }, b: { "about.json": about("https://host/a/long/address/of/a/model/", false) } };
   for (const [width, theme] of [[WIDTHS.wide, "light"], [WIDTHS.wide, "dark"], [WIDTHS.phone, "light"], [WIDTHS.phone, "dark"]]) {
@@ -332,10 +330,7 @@ test("axe finds nothing to object to in the open list, its question, and on a ph
     await traced(page);
     await waitFor("two rows", async () => (await rows().count()) === 2);
     await page.getByRole("button", { name: "Delete GPT-2 from this browser" }).click();
-    await page.evaluate(axe);
-    const { violations } = await page.evaluate(() => window.axe.run());
-    const told = violations.map((v) => `${v.id} (${v.help}): ${v.nodes.map((node) => node.target.join(" ")).join("; ")}`);
-    assert.deepEqual(told, [], `axe at ${width} pixels, ${theme}`);
+    assert.deepEqual(await axeObjections(page), [], `axe at ${width} pixels, ${theme}`);
     const [scroll, client] = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
     assert.ok(scroll <= client, `the page is ${scroll} pixels wide in a window of ${client}`);
   }

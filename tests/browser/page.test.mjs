@@ -1,14 +1,13 @@
 // The page as a visitor meets it: demo model, text in, two charts out, at three widths and in two themes.
 import assert from "node:assert/strict";
-import { mkdir, readFile } from "node:fs/promises";
-import { createRequire } from "node:module";
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { after, afterEach, before, test } from "node:test";
 import { launch, until } from "./support/browser.mjs";
 import { SITE, SITE_PATH } from "./support/lab.mjs";
 import { serve } from "./support/site.mjs";
-import { canvasOf, CHARTS, isQuiet, openSite, run, traced, WIDTHS } from "./support/site-page.mjs";
+import { axeObjections, canvasOf, CHARTS, isQuiet, openSite, run, traced, WIDTHS } from "./support/site-page.mjs";
 
 const SCREENSHOTS = fileURLToPath(new URL("../../target/screenshots/", import.meta.url));
 
@@ -47,13 +46,9 @@ for (const [name, width] of Object.entries(WIDTHS)) {
 }
 
 test("axe finds nothing to object to, light and dark, wide and narrow", async () => {
-  const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
   for (const [width, theme] of [[WIDTHS.wide, "light"], [WIDTHS.wide, "dark"], [WIDTHS.phone, "light"]]) {
     page = await openSite(browser, site.origin, { width, theme });
-    await page.evaluate(axe);
-    const { violations } = await page.evaluate(() => window.axe.run());
-    const told = violations.map((v) => `${v.id} (${v.help}): ${v.nodes.map((node) => node.target.join(" ")).join("; ")}`);
-    assert.deepEqual(told, [], `axe at ${width} pixels, ${theme}`);
+    assert.deepEqual(await axeObjections(page), [], `axe at ${width} pixels, ${theme}`);
     await page.context().close();
   }
   page = undefined;

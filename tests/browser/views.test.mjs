@@ -1,14 +1,13 @@
 // The views beside the two charts: tabs, pinned tokens, and that the package draws the same.
 import assert from "node:assert/strict";
 import { mkdir, readFile } from "node:fs/promises";
-import { createRequire } from "node:module";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { after, afterEach, before, test } from "node:test";
 import { launch, until } from "./support/browser.mjs";
 import { openLab, SITE, SITE_PATH } from "./support/lab.mjs";
 import { serve } from "./support/site.mjs";
-import { canvasOf, isQuiet, openSite, run, traced, WIDTHS } from "./support/site-page.mjs";
+import { axeObjections, canvasOf, isQuiet, openSite, run, traced, WIDTHS } from "./support/site-page.mjs";
 
 const SCREENSHOTS = fileURLToPath(new URL("../../target/screenshots/", import.meta.url));
 const VIEWS = ["heatmap", "growth", "relative", "direction", "heads", "lens"];
@@ -43,8 +42,6 @@ async function choose(view) {
 for (const [width, theme] of [[WIDTHS.wide, "light"], [WIDTHS.wide, "dark"], [WIDTHS.phone, "light"]]) {
   test(`every view draws, says what it found, and fills its table: ${width} pixels, ${theme}`, async () => {
     page = await openSite(browser, site.origin, { width, theme, dpr: width === WIDTHS.phone ? 3 : 1 });
-    const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-    await page.evaluate(axe);
     const titles = new Set();
     for (const view of VIEWS) {
       await choose(view);
@@ -60,8 +57,7 @@ for (const [width, theme] of [[WIDTHS.wide, "light"], [WIDTHS.wide, "dark"], [WI
       assert.ok(numbers.rows.length >= 12 && numbers.rows.every((row) => row.length === numbers.columns.length), `${view}: ${file.suggestedFilename()}`);
       const [scroll, client] = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
       assert.ok(scroll <= client, `${view}: the page is ${scroll} pixels wide in a window of ${client}`);
-      const { violations } = await page.evaluate(() => window.axe.run("#view"));
-      assert.deepEqual(violations.map((v) => `${v.id}: ${v.nodes.map((node) => node.target).join("; ")}`), [], `axe in ${view}`);
+      assert.deepEqual(await axeObjections(page, "#view"), [], `axe in ${view}`);
       await page.locator("#view").screenshot({ path: join(SCREENSHOTS, `view-${view}-${width}-${theme}.png`) });
     }
     assert.equal(titles.size, VIEWS.length, `two views share a title: ${[...titles].join(", ")}`);

@@ -19,7 +19,7 @@ pub(crate) mod words;
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{Sequence, Trace};
+use super::record::{Sequence, Trace, layers_of_all};
 
 pub use evolution::{Evolution, EvolutionOptions, Stat, evolution};
 pub use findings::{Finding, Place, Topic, evolution_finding, findings, histogram_finding};
@@ -86,12 +86,17 @@ impl Coverage {
     }
 
     pub(crate) fn of(trace: &Trace, skip_first: bool) -> Coverage {
+        Coverage::of_sequences(&trace.sequences, trace.model.n_layer, skip_first)
+    }
+
+    /// Of some of the sequences that a model of `n_layer` blocks was run over.
+    pub(crate) fn of_sequences(sequences: &[Sequence], n_layer: usize, skip_first: bool) -> Coverage {
         let skip = usize::from(skip_first);
-        let counts = || sequences(trace).map(|(_, sequence)| sequence.token_count());
-        let layers = trace.layer_count();
+        let counts = || sequences.iter().map(Sequence::token_count).filter(|t| *t > 0);
+        let layers = layers_of_all(sequences);
         Coverage {
             layers,
-            n_layer: trace.model.n_layer.max(layers),
+            n_layer: n_layer.max(layers),
             sequences: counts().count(),
             tokens: counts().sum(),
             counted_tokens: counts().map(|t| t.saturating_sub(skip)).sum(),

@@ -1,5 +1,7 @@
 // The real page: opening it, waiting for it to have traced, reading what a visitor would see.
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
 import { openPage, until } from "./browser.mjs";
 import { SITE_PATH } from "./lab.mjs";
 
@@ -57,6 +59,15 @@ export function canvasOf(page, chart) {
 }
 
 export const CHARTS = ["histogram", "evolution"];
+
+/** What axe objects to in the page, or in a part of it: a line for each rule, with the elements that break it. */
+export async function axeObjections(page, part) {
+  if (!await page.evaluate(() => "axe" in window)) {
+    await page.evaluate(await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8"));
+  }
+  const { violations } = await page.evaluate((part) => part ? window.axe.run(part) : window.axe.run(), part);
+  return violations.map((v) => `${v.id} (${v.help}): ${v.nodes.map((node) => node.target.join(" ")).join("; ")}`);
+}
 
 /** No console error, no uncaught error, no violation of the page's own policy. */
 export async function isQuiet(page, { except = [] } = {}) {
