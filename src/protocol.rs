@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::trace::ModelInfo;
+use crate::trace::closer::{Ablated, AttributionOf, Head};
 
 /// Page to engine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -172,7 +173,7 @@ pub enum NoticeKind {
 }
 
 /// What to record besides the norms.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RunOptions {
     /// Norms of every head's part.
@@ -183,10 +184,39 @@ pub struct RunOptions {
     pub predictions: bool,
     /// Where the time went, beside the trace.
     pub profile: bool,
+    /// Candidates for the next token that are listed.
+    pub next: usize,
+    /// Heads whose attention patterns are wanted.
+    pub patterns: Vec<Head>,
+    /// A prediction to explain.
+    pub attribution: Option<AttributionOf>,
+    /// What to switch off.
+    pub ablate: Vec<Ablated>,
+}
+
+impl RunOptions {
+    /// Norms, and these.
+    pub const fn new(heads: bool, lens: usize, predictions: bool) -> RunOptions {
+        RunOptions {
+            heads,
+            lens,
+            predictions,
+            profile: false,
+            next: 5,
+            patterns: Vec::new(),
+            attribution: None,
+            ablate: Vec::new(),
+        }
+    }
+
+    /// Whether the unembedding is needed.
+    pub fn unembeds(&self) -> bool {
+        self.predictions || self.lens > 0 || self.attribution.is_some()
+    }
 }
 
 impl Default for RunOptions {
     fn default() -> Self {
-        RunOptions { heads: false, lens: 0, predictions: true, profile: false }
+        RunOptions::new(false, 0, true)
     }
 }

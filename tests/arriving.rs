@@ -23,8 +23,8 @@ const LARGE: &str =
     r#"{"model_type":"gpt2","vocab_size":40000,"n_positions":64,"n_embd":64,"n_layer":3,"n_head":2,"n_inner":1500}"#;
 const SMALL: &str =
     r#"{"model_type":"gpt2","vocab_size":50,"n_positions":16,"n_embd":8,"n_layer":2,"n_head":2,"n_inner":8}"#;
-const PLAIN: RunOptions = RunOptions { heads: false, lens: 0, predictions: false, profile: false };
-const ALL: RunOptions = RunOptions { heads: true, lens: 1, predictions: true, profile: false };
+static PLAIN: RunOptions = RunOptions::new(false, 0, false);
+static ALL: RunOptions = RunOptions::new(true, 1, true);
 const IDS: [u32; 5] = [3, 1, 41, 5, 9];
 
 /// As the hub's GPT-2 has them: in alphabetical order, with mask buffers.
@@ -58,7 +58,7 @@ fn vouched(files: Memory) -> Memory {
 fn trace_with(
     files: Memory,
     shelf: &MemoryShelf,
-    options: RunOptions,
+    options: &RunOptions,
     report: &impl Fn(News),
 ) -> Result<Vec<Sequence>, Error> {
     let loading = pollster::block_on(opened_with(files, shelf, report))?;
@@ -69,7 +69,7 @@ fn trace_with(
 }
 
 fn trace(files: Memory) -> Result<Vec<Sequence>, Error> {
-    trace_with(files, &MemoryShelf::default(), ALL, &|_| {})
+    trace_with(files, &MemoryShelf::default(), &ALL, &|_| {})
 }
 
 fn sent(files: &Memory) -> u64 {
@@ -151,9 +151,9 @@ fn a_value_that_is_no_number_is_named_with_its_place() {
     let at = files.files["model.safetensors"].len() - 400;
     let files = Memory { always: Some(Fault::Damage(at, f32::INFINITY.to_le_bytes().to_vec())), ..files };
     let shelf = MemoryShelf::default();
-    let error = trace_with(files, &shelf, ALL, &|_| {}).unwrap_err();
+    let error = trace_with(files, &shelf, &ALL, &|_| {}).unwrap_err();
     assert_eq!(error.code, Code::CorruptDownload);
-    let after = trace_with(large(), &shelf, ALL, &|_| {}).unwrap();
+    let after = trace_with(large(), &shelf, &ALL, &|_| {}).unwrap();
     assert_eq!(after, trace(large()).unwrap(), "arrive.rs: damaged bytes were kept for the next visit");
     for part in ["wte.weight", &at.to_string(), "model.safetensors"] {
         assert!(error.message.contains(part), "error.rs, Damaged: no {part} in {}", error.message);
@@ -193,7 +193,7 @@ fn a_file_that_changes_while_it_is_read_is_not_mixed() {
 
 #[test]
 fn no_byte_comes_twice_and_no_mask_at_all() {
-    for (parallel_text, options) in [(true, ALL), (false, PLAIN)] {
+    for (parallel_text, options) in [(true, &ALL), (false, &PLAIN)] {
         let files = large();
         let wanted: u64 = entries(LARGE).iter().map(|entry| entry.bytes.len() as u64).sum();
         let header = u64::from_le_bytes(files.files["model.safetensors"][..8].try_into().unwrap()) + 8;
@@ -209,7 +209,7 @@ fn without_predictions_the_rest_of_the_table_stays_where_it_is() {
     let loading = pollster::block_on(opened(files.clone())).unwrap();
     let parts = loading.parts.clone();
     let start = vec![from_ids(None, IDS.to_vec())];
-    let running = run(&parts, None, start, PLAIN, &NoBreath, |_| {});
+    let running = run(&parts, None, start, &PLAIN, &NoBreath, |_| {});
     // The loader goes on waiting for wishes; the run does not.
     let ran = pollster::block_on(async {
         match futures_util::future::select(std::pin::pin!(running), std::pin::pin!(loading.serve(&|_| {}))).await {
@@ -217,7 +217,7 @@ fn without_predictions_the_rest_of_the_table_stays_where_it_is() {
             futures_util::future::Either::Right((served, _)) => panic!("arrive.rs: serving ended: {served:?}"),
         }
     });
-    let expected = trace_with(large(), &MemoryShelf::default(), PLAIN, &|_| {}).unwrap();
+    let expected = trace_with(large(), &MemoryShelf::default(), &PLAIN, &|_| {}).unwrap();
     assert_eq!(ran.unwrap(), expected);
     let table = 40_000 * 64 * 4;
     let all = files.files["model.safetensors"].len() as u64;
@@ -240,7 +240,7 @@ fn the_first_point_is_shown_before_the_second_block_is_asked_for() {
         let layers = partial[0].layer_count();
         index.borrow_mut().push((layers, requests.borrow().len()));
     };
-    let (ran, loaded) = together(run(&parts, None, start, ALL, &NoBreath, seen), loading.finish(&|_| {}));
+    let (ran, loaded) = together(run(&parts, None, start, &ALL, &NoBreath, seen), loading.finish(&|_| {}));
     loaded.unwrap();
     let shown = index.into_inner();
     assert_eq!(
@@ -270,7 +270,7 @@ fn a_text_that_comes_late_waits_for_its_own_rows_only() {
             for _ in 0..turns {
                 others_turn().await;
             }
-            run(&parts, None, vec![from_ids(None, IDS.to_vec())], ALL, &NoBreath, |_| {}).await
+            run(&parts, None, vec![from_ids(None, IDS.to_vec())], &ALL, &NoBreath, |_| {}).await
         };
         let (ran, loaded) = together(late, loading.finish(&|_| {}));
         loaded.unwrap();
@@ -284,7 +284,7 @@ fn a_second_visit_asks_for_no_weights() {
     let whole: fn() -> Memory = || Memory { ranges: false, ..large() };
     for base in [large as fn() -> Memory, || vouched(large()), || vouched(model(SMALL)), || model(SMALL), whole] {
         let shelf = MemoryShelf::default();
-        let expected = trace_with(base(), &shelf, ALL, &|_| {}).unwrap();
+        let expected = trace_with(base(), &shelf, &ALL, &|_| {}).unwrap();
         assert!(shelf.inside().about.as_ref().is_some_and(|about| about.complete), "arrive.rs: it is all there");
         let files = base();
         let cached = RefCell::new(0.0);
@@ -292,14 +292,14 @@ fn a_second_visit_asks_for_no_weights() {
             News::Progress(progress) => *cached.borrow_mut() = progress.cached,
             News::Notice(notice) => panic!("a second visit has something to say: {notice:?}"),
         };
-        assert_eq!(trace_with(files.clone(), &shelf, ALL, &note).unwrap(), expected);
+        assert_eq!(trace_with(files.clone(), &shelf, &ALL, &note).unwrap(), expected);
         assert_eq!(sent(&files), 0, "visit.rs: weights were fetched again");
         assert!(cached.into_inner() > 1000.0);
         // Nobody answers at all.
         let offline =
             Memory { files: Default::default(), version: Version { offline: true, ..Default::default() }, ..base() };
         if base().version.commit.is_some() {
-            assert_eq!(trace_with(offline, &shelf, ALL, &|_| {}).unwrap(), expected, "visit.rs: offline");
+            assert_eq!(trace_with(offline, &shelf, &ALL, &|_| {}).unwrap(), expected, "visit.rs: offline");
         }
     }
 }
@@ -329,7 +329,7 @@ fn an_interrupted_visit_is_taken_up_where_it_stopped() {
         }
         let first = sent(&files);
         let again = large();
-        assert_eq!(trace_with(again.clone(), &shelf, ALL, &|_| {}).unwrap(), expected, "after {polls} turns");
+        assert_eq!(trace_with(again.clone(), &shelf, &ALL, &|_| {}).unwrap(), expected, "after {polls} turns");
         // What four connections had not finished is lost: two megabytes each, at most.
         let both = first + sent(&again);
         assert!(both <= wanted + (4 << 21), "transfer.rs: {first} bytes, then {} of {wanted}", sent(&again));
@@ -339,14 +339,14 @@ fn an_interrupted_visit_is_taken_up_where_it_stopped() {
 #[test]
 fn a_tab_that_cannot_write_leaves_the_shelf_as_it_is() {
     let shelf = MemoryShelf::default();
-    let expected = trace_with(large(), &shelf, ALL, &|_| {}).unwrap();
+    let expected = trace_with(large(), &shelf, &ALL, &|_| {}).unwrap();
     shelf.inside().busy = true;
     let before = shelf.inside().about.clone();
-    assert_eq!(trace_with(large(), &shelf, ALL, &|_| {}).unwrap(), expected);
+    assert_eq!(trace_with(large(), &shelf, &ALL, &|_| {}).unwrap(), expected);
     assert_eq!(shelf.inside().about, before, "visit.rs: a tab without pieces described another's");
     shelf.inside().busy = false;
     let files = large();
-    trace_with(files.clone(), &shelf, ALL, &|_| {}).unwrap();
+    trace_with(files.clone(), &shelf, &ALL, &|_| {}).unwrap();
     assert_eq!(sent(&files), 0);
 }
 
@@ -356,35 +356,35 @@ fn what_changed_on_the_server_is_read_afresh() {
     list.iter_mut().filter(|entry| entry.name == "ln_f.weight").for_each(|entry| entry.bytes.fill(0x3f));
     let other = || Memory::model(LARGE, safetensors(&list));
     let shelf = MemoryShelf::default();
-    trace_with(vouched(large()), &shelf, ALL, &|_| {}).unwrap();
+    trace_with(vouched(large()), &shelf, &ALL, &|_| {}).unwrap();
     let notices = RefCell::new(Vec::new());
     let note = |news| {
         if let News::Notice(notice) = news {
             notices.borrow_mut().push(notice.kind);
         }
     };
-    let changed = trace_with(vouched(other()), &shelf, ALL, &note).unwrap();
+    let changed = trace_with(vouched(other()), &shelf, &ALL, &note).unwrap();
     assert_eq!(changed, trace(other()).unwrap(), "visit.rs: a mixture of two versions");
     assert_eq!(notices.into_inner(), [NoticeKind::Changed]);
     // Without a hub's word, by size and ETag.
     let shelf = MemoryShelf::default();
-    trace_with(large(), &shelf, ALL, &|_| {}).unwrap();
-    assert_eq!(trace_with(other(), &shelf, ALL, &|_| {}).unwrap(), changed);
+    trace_with(large(), &shelf, &ALL, &|_| {}).unwrap();
+    assert_eq!(trace_with(other(), &shelf, &ALL, &|_| {}).unwrap(), changed);
 }
 
 #[test]
 fn a_damaged_shelf_costs_its_own_pieces_and_nothing_else() {
     let shelf = MemoryShelf::default();
-    let expected = trace_with(large(), &shelf, ALL, &|_| {}).unwrap();
+    let expected = trace_with(large(), &shelf, &ALL, &|_| {}).unwrap();
     let disk = shelf.inside().disks["model.safetensors.data"].clone();
     let middle = disk.bytes.borrow().len() / 2;
     disk.bytes.borrow_mut()[middle] ^= 4;
     let files = large();
-    assert_eq!(trace_with(files.clone(), &shelf, ALL, &|_| {}).unwrap(), expected);
+    assert_eq!(trace_with(files.clone(), &shelf, &ALL, &|_| {}).unwrap(), expected);
     let fetched = sent(&files);
     assert!((1..=2_200_000).contains(&fetched), "pieces.rs: {fetched} bytes were fetched for one damaged piece");
     let files = large();
-    trace_with(files.clone(), &shelf, ALL, &|_| {}).unwrap();
+    trace_with(files.clone(), &shelf, &ALL, &|_| {}).unwrap();
     assert_eq!(sent(&files), 0, "transfer.rs: what was fetched again was not kept");
 }
 
@@ -413,10 +413,10 @@ fn a_shelf_that_cannot_be_used_is_said_and_done_without() {
                 notices.borrow_mut().push(notice.kind);
             }
         };
-        assert_eq!(trace_with(large(), &shelf, ALL, &note).unwrap(), expected, "{kind:?}");
+        assert_eq!(trace_with(large(), &shelf, &ALL, &note).unwrap(), expected, "{kind:?}");
         assert_eq!(notices.into_inner(), [kind], "arrive.rs: what the reader is told, once");
         shelf.inside().busy = false;
         shelf.inside().room = None;
-        assert_eq!(trace_with(large(), &shelf, ALL, &|_| {}).unwrap(), expected, "{kind:?}, and a visit after it");
+        assert_eq!(trace_with(large(), &shelf, &ALL, &|_| {}).unwrap(), expected, "{kind:?}, and a visit after it");
     }
 }

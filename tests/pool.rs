@@ -24,7 +24,7 @@ use residual_stream::{Code, Error, Result};
 use support::memory::Memory;
 use support::same::assert_same;
 
-const ALL: RunOptions = RunOptions { heads: true, lens: 2, predictions: true, profile: false };
+static ALL: RunOptions = RunOptions::new(true, 2, true);
 /// Sums over heads and columns in another order, through as many as six blocks; a fixture with coordinates thousands of
 /// times the rest shows it most.
 const TOLERANCE: f32 = 5e-5;
@@ -73,7 +73,7 @@ fn loaded(folder: &str, workers: usize, orders: usize) -> Rc<Parts> {
     })
 }
 
-fn go(parts: &Parts, texts: &[Vec<u32>], options: RunOptions) -> Result<Vec<Sequence>> {
+fn go(parts: &Parts, texts: &[Vec<u32>], options: &RunOptions) -> Result<Vec<Sequence>> {
     let sequences = texts.iter().map(|ids| from_ids(None, ids.clone())).collect();
     pollster::block_on(run(parts, None, sequences, options, &NoBreath, |_| {}))
 }
@@ -107,7 +107,7 @@ fn a_text_that_grows_or_changes_gives_what_it_gives_alone() {
         let text = ids(20, 7, &parts);
         let mut changed = text.clone();
         changed[9] += 1;
-        let plain = RunOptions { heads: false, lens: 0, predictions: false, profile: false };
+        let plain = RunOptions::new(false, 0, false);
         let steps: [(&str, Vec<Vec<u32>>, RunOptions); 8] = [
             ("a text", vec![text[..12].to_vec()], ALL),
             ("eight tokens more", vec![text.clone()], ALL),
@@ -152,7 +152,7 @@ fn a_stopped_run_leaves_nothing_behind() {
             Err(Error::new(Code::Aborted, "stopped by the test"))
         }
     }
-    let stopped = run(&parts, None, vec![from_ids(None, text.clone())], ALL, &Stop, |_| {});
+    let stopped = run(&parts, None, vec![from_ids(None, text.clone())], &ALL, &Stop, |_| {});
     assert_eq!(pollster::block_on(stopped).unwrap_err().code, Code::Aborted);
     let expected = go(&loaded(folder, 1, 0), std::slice::from_ref(&text), ALL).unwrap();
     assert_same("after a stopped run", &go(&parts, &[text], ALL).unwrap(), &expected, TOLERANCE);

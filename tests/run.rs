@@ -16,8 +16,8 @@ use support::same::assert_same;
 use support::trace_ids;
 
 const TINY: &str = "tests/fixtures/tiny-gpt2";
-const ALL: RunOptions = RunOptions { heads: true, lens: 1, predictions: true, profile: false };
-const PLAIN: RunOptions = RunOptions { heads: false, lens: 0, predictions: false, profile: false };
+static ALL: RunOptions = RunOptions::new(true, 1, true);
+static PLAIN: RunOptions = RunOptions::new(false, 0, false);
 const IDS: [u32; 6] = [3, 1, 4, 1, 5, 9];
 
 const CONFIG: &str =
@@ -41,7 +41,7 @@ fn there() -> Parts {
     })
 }
 
-fn go(parts: &Parts, list: &[&[u32]], options: RunOptions) -> Result<Vec<Sequence>> {
+fn go(parts: &Parts, list: &[&[u32]], options: &RunOptions) -> Result<Vec<Sequence>> {
     let sequences = list.iter().map(|ids| from_ids(None, ids.to_vec())).collect();
     pollster::block_on(run(parts, None, sequences, options, &NoBreath, |_| {}))
 }
@@ -74,7 +74,7 @@ fn a_run_shows_each_block_as_it_arrives_and_ends_like_any_other() {
         assert_eq!(parts.blocks_ready(), 0, "load.rs: open() is meant to return before the blocks are in");
         let seen = RefCell::new(Vec::new());
         let sequences = vec![from_ids(None, IDS.to_vec()), from_ids(None, vec![7, 8])];
-        let running = run(&parts, None, sequences, ALL, &NoBreath, |partial| seen.borrow_mut().push(partial));
+        let running = run(&parts, None, sequences, &ALL, &NoBreath, |partial| seen.borrow_mut().push(partial));
         let (done, loaded) = together(running, loading.finish(&|_| {}));
         loaded.unwrap();
         let done = done.unwrap();
@@ -101,7 +101,7 @@ fn a_run_shows_each_block_as_it_arrives_and_ends_like_any_other() {
 fn a_model_that_is_there_shows_no_partial_traces() {
     let parts = there();
     let sequences = vec![from_ids(None, IDS.to_vec())];
-    pollster::block_on(run(&parts, None, sequences, ALL, &NoBreath, |_| panic!("run.rs: on_block fired"))).unwrap();
+    pollster::block_on(run(&parts, None, sequences, &ALL, &NoBreath, |_| panic!("run.rs: on_block fired"))).unwrap();
 }
 
 #[test]
@@ -135,12 +135,12 @@ fn a_run_stops_at_whichever_breath_says_so() {
     let parts = there();
     let start = || vec![from_ids(None, IDS.to_vec()), from_ids(None, vec![7, 8])];
     let counted = Count::until(usize::MAX);
-    pollster::block_on(run(&parts, None, start(), ALL, &counted, |_| {})).unwrap();
+    pollster::block_on(run(&parts, None, start(), &ALL, &counted, |_| {})).unwrap();
     let breaths = counted.taken.get();
     assert!(breaths > 2 * 4 + 5, "run.rs: only {breaths} breaths in four blocks of two steps, five lens rows");
     for last in 1..=breaths {
         let breath = Count::until(last);
-        let error = pollster::block_on(run(&parts, None, start(), ALL, &breath, |_| {})).unwrap_err();
+        let error = pollster::block_on(run(&parts, None, start(), &ALL, &breath, |_| {})).unwrap_err();
         assert_eq!(error.code, Code::Aborted, "run.rs: breath {last} of {breaths}");
         assert_eq!(breath.taken.get(), last, "run.rs: it went on after breath {last} said stop");
     }
@@ -156,11 +156,11 @@ fn a_loading_that_fails_reaches_the_runs_that_wait() {
         let loading = opened(cut).await.unwrap();
         let parts = loading.parts.clone();
         let start = || vec![from_ids(None, IDS.to_vec())];
-        let (ran, loaded) = together(run(&parts, None, start(), ALL, &NoBreath, |_| {}), loading.finish(&|_| {}));
+        let (ran, loaded) = together(run(&parts, None, start(), &ALL, &NoBreath, |_| {}), loading.finish(&|_| {}));
         let loaded = loaded.unwrap_err();
         assert_eq!(loaded.code, Code::CorruptDownload, "load.rs: {}", loaded.message);
         assert_eq!(ran.unwrap_err(), loaded, "parts.rs: a waiting run learns why the loading ended");
-        let late = run(&parts, None, start(), ALL, &NoBreath, |_| {}).await.unwrap_err();
+        let late = run(&parts, None, start(), &ALL, &NoBreath, |_| {}).await.unwrap_err();
         assert_eq!(late, loaded, "parts.rs: so does a run that comes later");
     });
 }
@@ -180,7 +180,7 @@ fn without_predictions_no_unembedding_is_waited_for() {
         let loading = opened(Memory { ends_at: Some(bytes.len() - 1), ..slow(|_| {}) }).await.unwrap();
         let parts = loading.parts.clone();
         let start = vec![from_ids(None, IDS.to_vec())];
-        let (ran, _) = together(run(&parts, None, start, PLAIN, &NoBreath, |_| {}), loading.finish(&|_| {}));
+        let (ran, _) = together(run(&parts, None, start, &PLAIN, &NoBreath, |_| {}), loading.finish(&|_| {}));
         let ran = ran.expect("run.rs: predictions are off, and the run waits for the unembedding");
         let whole = go(&there(), &[&IDS], PLAIN).unwrap();
         assert_eq!(ran, whole, "run.rs: a model without its final layer norm traces the same without predictions");

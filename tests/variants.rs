@@ -62,8 +62,8 @@ fn trace(files: Memory, ids: &[u32]) -> Sequence {
         let loading = opened(files).await?;
         let parts = loading.parts.clone();
         loading.finish(&|_| {}).await?;
-        let options = RunOptions { heads: true, lens: 1, predictions: true, profile: false };
-        run(&parts, None, vec![from_ids(None, ids.to_vec())], options, &NoBreath, |_| {}).await
+        let options = RunOptions::new(true, 1, true);
+        run(&parts, None, vec![from_ids(None, ids.to_vec())], &options, &NoBreath, |_| {}).await
     });
     found.unwrap_or_else(|error| panic!("variants.rs: {error}")).remove(0)
 }

@@ -24,6 +24,23 @@ impl LayerNorm {
         LayerNorm { weight, bias, epsilon }
     }
 
+    /// What a normalised row is multiplied by, `[D]`.
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// What is added to it then, `[D]`.
+    pub fn bias(&self) -> &Tensor {
+        &self.bias
+    }
+
+    /// What a row is divided by: sqrt(variance + epsilon).
+    pub fn scale(&self, row: &[f32]) -> f64 {
+        let width = row.len() as f64;
+        let mean = sums::sum(row) / width;
+        (sums::squares_about(row, mean) / width + self.epsilon).sqrt()
+    }
+
     /// `[T, D]` to `[T, D]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         stopwatch::on(Work::Norms, || {

@@ -1,5 +1,7 @@
 //! A tensor's values, looked at and added to in place.
 
+use std::ops::Range;
+
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Tensor};
 
 /// x += y, for two contiguous tensors of one shape.
@@ -16,6 +18,40 @@ pub fn add(x: &Tensor, y: &Tensor) -> Result<()> {
 /// candle's, for others.
 pub fn add_values(x: &Tensor, y: &[f32]) -> Result<()> {
     x.inplace_op1(&Add(y))
+}
+
+/// Writes `row` over some rows of a contiguous tensor `[.., D]`, counted over all axes but the last.
+///
+/// # Errors
+/// candle's, for a tensor of another width or with fewer rows.
+pub fn fill_rows(x: &Tensor, rows: Range<usize>, row: &[f32]) -> Result<()> {
+    x.inplace_op1(&Fill { rows, row })
+}
+
+struct Fill<'a> {
+    rows: Range<usize>,
+    row: &'a [f32],
+}
+
+impl InplaceOp1 for Fill<'_> {
+    fn name(&self) -> &'static str {
+        "fill-rows"
+    }
+
+    fn cpu_fwd(&self, x: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let width = self.row.len();
+        let (CpuStorage::F32(x), Some((start, end))) = (x, layout.contiguous_offsets()) else {
+            candle_core::bail!("fill-rows: expected a contiguous F32 tensor, got {:?}", layout.shape())
+        };
+        let wanted = x.get_mut(start..end).and_then(|x| x.get_mut(self.rows.start * width..self.rows.end * width));
+        match wanted {
+            Some(wanted) if layout.dims().last() == Some(&width) && width > 0 => {
+                wanted.chunks_exact_mut(width).for_each(|place| place.copy_from_slice(self.row));
+                Ok(())
+            }
+            _ => candle_core::bail!("fill-rows: rows {:?} of {width} numbers in {:?}", self.rows, layout.shape()),
+        }
+    }
 }
 
 struct Add<'a>(&'a [f32]);

@@ -53,7 +53,7 @@ fn trace(layers: usize, n_layer: usize) -> Trace {
         sequence
     });
     let model = ModelInfo { n_layer, n_embd: 768, n_head: HEADS, ..ModelInfo::default() };
-    Trace { model, sequences: sequences.to_vec() }
+    Trace { model, sequences: sequences.to_vec(), ..Trace::default() }
 }
 
 const HEADS: usize = 12;

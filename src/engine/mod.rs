@@ -8,12 +8,14 @@
 
 pub mod batch;
 pub mod breath;
+mod closer;
 pub mod demand;
 pub mod load;
 pub mod memory;
 pub mod parts;
 mod pass;
 pub mod pool;
+mod predict;
 pub mod recall;
 pub mod run;
 

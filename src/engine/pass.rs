@@ -15,26 +15,29 @@ use crate::model::team::{Attended, Team, Waiting};
 use crate::model::{Block, Unembedding};
 use crate::protocol::RunOptions;
 use crate::trace::lens::{chunks, lens_rows};
-use crate::trace::probe::Recorder;
+use crate::trace::probe::{Recorder, norms};
+use crate::trace::watch::{Watch, Watched};
 use crate::trace::{Lens, Rows, Sequence};
 
 /// Sequences on their way.
 pub struct Pass<'a> {
     parts: &'a Parts,
-    options: RunOptions,
+    options: &'a RunOptions,
     sequences: Vec<Sequence>,
     starts: Vec<Start>,
     batches: Vec<Batch>,
     /// The block that all batches have begun.
     block: Option<Rc<Block>>,
+    /// Norms of the biases of attention's output projections, of the blocks that were gone through.
+    bias_norms: Vec<f32>,
 }
 
 /// Rows that go through a block together.
-struct Batch {
-    pieces: Vec<Piece>,
+pub(super) struct Batch {
+    pub pieces: Vec<Piece>,
     segments: Vec<Segment>,
-    x: Tensor, // [rows, D]
-    recorder: Recorder,
+    pub x: Tensor, // [rows, D]
+    pub recorder: Recorder,
     attention: Option<Waiting<Attended>>,
     mlp: Option<Waiting<Tensor>>,
 }
@@ -45,7 +48,7 @@ impl<'a> Pass<'a> {
         parts: &'a Parts,
         sequences: Vec<Sequence>,
         starts: Vec<Start>,
-        options: RunOptions,
+        (options, watched): (&'a RunOptions, Rc<Watched>),
     ) -> Result<Pass<'a>> {
         for (sequence, start) in sequences.iter().zip(&starts) {
             parts.demand.rows(&sequence.ids[start.keep..], sequence.ids.len());
@@ -69,12 +72,14 @@ impl<'a> Pass<'a> {
                 past: tokens.start,
                 rows: tokens.len(),
             };
-            let mut recorder = Recorder::new(options.heads, options.lens > 0);
+            let explained = if watched.contributions { explained_rows(&pieces, &sequences, options) } else { Vec::new() };
+            let watch = Watch::new(watched.clone(), explained);
+            let mut recorder = Recorder::new((options.heads, options.lens > 0), watch);
             let x = embed(&rows(|table| &table.0)?, &rows(|table| &table.1)?, &mut recorder)?;
             let segments = pieces.iter().map(segment).collect();
             batches.push(Batch { pieces, segments, x, recorder, attention: None, mlp: None });
         }
-        Ok(Pass { parts, options, sequences, starts, batches, block: None })
+        Ok(Pass { parts, options, sequences, starts, batches, block: None, bias_norms: Vec::new() })
     }
 
     /// Takes every batch through a block. What other workers compute of the block's MLP is not waited for: the next
@@ -97,6 +102,7 @@ impl<'a> Pass<'a> {
         }
         let passing: Vec<u32> = self.starts.iter().filter(|start| !start.lasting).map(|start| start.slot).collect();
         team.forget(block.layer()..block.layer() + 1, &passing);
+        self.bias_norms.extend(norms(block.attention_bias())?);
         self.block = Some(block);
         Ok(())
     }
@@ -122,6 +128,7 @@ impl<'a> Pass<'a> {
             if !self.options.heads {
                 sequence.head_norm = None;
             }
+            sequence.attn_bias_norm = sequence.head_norm.is_some().then(|| self.bias_norms.clone());
             if self.options.lens > 0 && rows.iter().all(|rows| rows.record.lens.is_some()) {
                 sequence.take_lens(&rows, layers, self.options.lens);
             }
@@ -141,7 +148,7 @@ impl<'a> Pass<'a> {
     }
 
     /// The batches that hold new tokens of a sequence, each with the rows that do.
-    fn new_rows(&self, number: usize) -> impl Iterator<Item = (&Batch, std::ops::Range<usize>)> {
+    pub(super) fn new_rows(&self, number: usize) -> impl Iterator<Item = (&Batch, std::ops::Range<usize>)> {
         self.batches.iter().flat_map(move |batch| {
             let mut first = 0;
             batch.pieces.iter().filter_map(move |piece| {
@@ -176,15 +183,21 @@ impl<'a> Pass<'a> {
     pub async fn add_lens(&mut self, unembedding: &Unembedding, k: usize, breath: &impl Breath) -> Result<()> {
         for batch in &mut self.batches {
             let mut lens = Lens::default();
+            let followers = followers(&batch.pieces, &self.sequences);
             for stream in &batch.recorder.streams {
-                for (_, rows) in chunks(unembedding, stream)? {
-                    lens_rows(unembedding, &rows, k, &mut lens)?;
+                for (first, rows) in chunks(unembedding, stream)? {
+                    lens_rows(unembedding, &rows, (&followers[first..], k), &mut lens)?;
                     breath.breathe().await?;
                 }
             }
             batch.recorder.sequence.lens = Some(lens);
         }
         Ok(())
+    }
+
+    /// The batches, in the order of the tokens.
+    pub(super) fn batches(&self) -> &[Batch] {
+        &self.batches
     }
 
     /// How the sequences started.
@@ -198,4 +211,28 @@ impl Batch {
         let of = self.pieces.iter().map(|piece| piece.tokens.len()).sum();
         Rows { record: &self.recorder.sequence, of, rows }
     }
+}
+
+/// The token that follows each row of a batch, where one does.
+fn followers(pieces: &[Piece], sequences: &[Sequence]) -> Vec<Option<u32>> {
+    let of_piece = |Piece { sequence, tokens }: &Piece| {
+        let ids = sequences.get(*sequence).map_or(&[][..], |sequence| &sequence.ids);
+        tokens.clone().map(|token| ids.get(token + 1).copied()).collect::<Vec<_>>()
+    };
+    pieces.iter().flat_map(of_piece).collect()
+}
+
+/// The rows of a batch whose prediction is to be explained.
+fn explained_rows(pieces: &[Piece], sequences: &[Sequence], options: &RunOptions) -> Vec<u32> {
+    let mut rows = Vec::new();
+    let mut first = 0;
+    for Piece { sequence, tokens } in pieces {
+        let last = sequences.get(*sequence).map_or(0, |sequence| sequence.ids.len().saturating_sub(1));
+        let position = options.attribution.as_ref().and_then(|asked| asked.position).unwrap_or(last);
+        if tokens.contains(&position) {
+            rows.push((first + position - tokens.start) as u32);
+        }
+        first += tokens.len();
+    }
+    rows
 }

@@ -44,7 +44,7 @@ pub struct Recall {
 impl Recall {
     /// Starts a run over these sequences; those that none of them goes on from are forgotten as room is needed.
     /// Returns how each starts, and the slots that are forgotten.
-    pub fn begin(&mut self, config: &Config, sequences: &[Sequence], options: RunOptions) -> (Vec<Start>, Vec<u32>) {
+    pub fn begin(&mut self, config: &Config, sequences: &[Sequence], options: &RunOptions) -> (Vec<Start>, Vec<u32>) {
         let mut forgotten = std::mem::take(&mut self.taken); // of a run that did not come to its end
         let mut starts: Vec<Start> = sequences.iter().map(|sequence| self.start(config, sequence, options)).collect();
         let mut room = MOST_BYTES / (8 * config.n_layer * config.n_embd);
@@ -68,6 +68,16 @@ impl Recall {
         (starts, forgotten)
     }
 
+    /// Starts of a run that goes on from nothing and of which nothing is remembered, as under ablation.
+    pub fn begin_apart(&mut self, count: usize) -> Vec<Start> {
+        let mut start = || {
+            let slot = self.free_slot();
+            self.taken.push(slot);
+            Start { slot, keep: 0, known: None, lasting: false }
+        };
+        (0..count).map(|_| start()).collect()
+    }
+
     /// Remembers a sequence of the run, with its stream after the last block.
     pub fn finish(&mut self, start: &Start, sequence: Sequence, stream: Tensor) {
         if start.lasting {
@@ -81,15 +91,27 @@ impl Recall {
         *self = Recall::default();
     }
 
-    fn start(&mut self, config: &Config, sequence: &Sequence, options: RunOptions) -> Start {
+    fn start(&mut self, config: &Config, sequence: &Sequence, options: &RunOptions) -> Start {
         let serves = |known: &Known| {
             let cells = (config.n_layer + 1) * known.sequence.ids.len();
             let lens = known.sequence.lens.as_ref().map_or(0, |lens| lens.ids.len());
             (!options.heads || known.sequence.head_norm.is_some())
                 && (options.lens == 0 || lens == cells * options.lens)
         };
-        let common =
-            |known: &Known| known.sequence.ids.iter().zip(&sequence.ids).take_while(|(known, id)| known == id).count();
+        let t = sequence.ids.len();
+        // Patterns need every row of every query; an explanation needs the contributions to its own token.
+        let most = match &options.attribution {
+            _ if !options.patterns.is_empty() => 0,
+            Some(attribution) => attribution.position.unwrap_or(t.saturating_sub(1)).min(t),
+            None => t,
+        };
+        let common = |known: &Known| {
+            let pairs = known.sequence.ids.iter().zip(&sequence.ids);
+            let same = pairs.take_while(|(known, id)| known == id).count();
+            // The lens tells what it makes of the token that follows: after the last common one that is another.
+            let followed = options.lens > 0 && same < known.sequence.ids.len().max(t);
+            same.saturating_sub(usize::from(followed)).min(most)
+        };
         let candidates = self.known.iter().enumerate().filter(|(_, known)| serves(known));
         let best = candidates.map(|(place, known)| (common(known), place)).max();
         match best.filter(|(keep, _)| *keep > 0) {

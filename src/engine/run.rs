@@ -1,21 +1,24 @@
 //! Running a model over sequences: what is new of them goes through block 0, then block 1, and on (`pass`), so that
-//! a model that is still arriving can show every sequence as far as it has come; then to the predictions.
+//! a model that is still arriving can show every sequence as far as it has come; then to the predictions (`predict`), and
+//! to what was asked beyond them (`closer`).
+
+use std::rc::Rc;
 
 use candle_core::Tensor;
 
 use super::breath::Breath;
+use super::closer::{Resolved, explain, means_of, see_patterns};
 use super::parts::Parts;
 use super::pass::Pass;
+use super::predict::{compare, predict};
+use super::recall::Start;
 use crate::Result;
 use crate::model::gpt2::check_ids;
 use crate::model::team::Team;
-use crate::model::{ModelError, Tokenizer, Unembedding};
+use crate::model::{ModelError, Tokenizer};
 pub use crate::protocol::RunOptions;
 use crate::trace::Sequence;
-use crate::trace::lens::{Prediction, chunks, prediction_rows};
-
-/// Candidates for the next token that a trace lists.
-const NEXT: usize = 5;
+use crate::trace::watch::{Watched, replacements};
 
 /// A text as the start of a sequence: ids, tokens and spans, nothing run yet.
 ///
@@ -34,7 +37,7 @@ pub fn from_ids(tokenizer: Option<&Tokenizer>, ids: Vec<u32>) -> Sequence {
     Sequence { ids, tokens, ..Sequence::default() }
 }
 
-fn token_text(tokenizer: Option<&Tokenizer>, id: u32) -> String {
+pub(super) fn token_text(tokenizer: Option<&Tokenizer>, id: u32) -> String {
     tokenizer.map_or_else(|| format!("#{id}"), |tokenizer| tokenizer.token_text(id))
 }
 
@@ -42,13 +45,13 @@ fn token_text(tokenizer: Option<&Tokenizer>, id: u32) -> String {
 /// for, recorded as far as that block.
 ///
 /// # Errors
-/// `EmptyInput`, `TooLong`, `TokenOutOfRange` before anything is computed; whatever ended the loading; `Aborted`;
-/// `EngineCrashed` or `OutOfMemory` where a helper is gone.
+/// `EmptyInput`, `TooLong`, `TokenOutOfRange`, `BadArgument` before anything is computed; whatever ended the loading;
+/// `Aborted`; `EngineCrashed` or `OutOfMemory` where a helper is gone.
 pub async fn run(
     parts: &Parts,
     tokenizer: Option<&Tokenizer>,
     sequences: Vec<Sequence>,
-    options: RunOptions,
+    options: &RunOptions,
     breath: &impl Breath,
     on_block: impl Fn(Vec<Sequence>),
 ) -> Result<Vec<Sequence>> {
@@ -58,98 +61,132 @@ pub async fn run(
     for sequence in &sequences {
         check_ids(&parts.config, &sequence.ids)?;
     }
-    if options.predictions || options.lens > 0 {
+    let asked = Resolved::new(parts, tokenizer, &sequences, options)?;
+    if options.unembeds() {
         parts.demand.everything();
     }
-    let done = compute(parts, tokenizer, sequences, options, breath, on_block).await;
+    let request = Request { parts, tokenizer, options, asked };
+    let done = if options.ablate.is_empty() {
+        request.compute(sequences, breath, on_block).await
+    } else {
+        request.compute_ablated(sequences, breath, on_block).await
+    };
     // What a helper died of says more than what failed for it.
     done.map_err(|error| parts.team.failure().unwrap_or(error))
 }
 
-async fn compute(
-    parts: &Parts,
-    tokenizer: Option<&Tokenizer>,
-    sequences: Vec<Sequence>,
-    options: RunOptions,
-    breath: &impl Breath,
-    on_block: impl Fn(Vec<Sequence>),
-) -> Result<Vec<Sequence>> {
-    let wants_unembedding = options.predictions || options.lens > 0;
-    let (starts, forgotten) = parts.recall.borrow_mut().begin(&parts.config, &sequences, options);
-    let layers = parts.config.n_layer;
-    parts.team.forget(0..layers, &forgotten);
-    let mark = parts.demand.begin();
-    let mut pass = Pass::begin(parts, sequences, starts, options).await?;
-    for layer in 0..layers {
-        let arriving = parts.blocks_ready() < layers || (wants_unembedding && !parts.has_unembedding());
-        let block = parts.block(layer).await?;
-        pass.go_through(block, breath).await?;
-        if arriving {
-            pass.catch_up(breath).await?;
-            on_block(pass.recorded(layer + 1));
-        }
-        mark.reached(layer + 1);
-    }
-    pass.catch_up(breath).await?;
-    if options.lens > 0 {
-        pass.add_lens(&*parts.unembedding().await?, options.lens, breath).await?;
-    }
-    let streams = pass.streams()?;
-    let mut done = pass.recorded(layers);
-    for lens in done.iter_mut().filter_map(|sequence| sequence.lens.as_mut()) {
-        lens.name_tokens(|id| token_text(tokenizer, id));
-    }
-    let starts = pass.into_starts();
-    if options.predictions {
-        let known: Vec<_> =
-            starts.iter().map(|start| (start.keep, start.known.as_ref().map(|known| &known.sequence))).collect();
-        predict(&*parts.unembedding().await?, &streams, (&known, &mut done), tokenizer, breath).await?;
-    }
-    parts.all_checked().await?;
-    for ((start, sequence), stream) in starts.iter().zip(&done).zip(streams) {
-        parts.recall.borrow_mut().finish(start, sequence.clone(), stream);
-    }
-    Ok(done)
+/// What is wanted of which model.
+struct Request<'a> {
+    parts: &'a Parts,
+    tokenizer: Option<&'a Tokenizer>,
+    options: &'a RunOptions,
+    asked: Resolved,
 }
 
-/// Adds the model's own predictions to sequences that may go on from known ones, of which so many tokens were kept.
-async fn predict(
-    unembedding: &Unembedding,
-    streams: &[Tensor],
-    (known, sequences): (&[(usize, Option<&Sequence>)], &mut [Sequence]),
-    tokenizer: Option<&Tokenizer>,
-    breath: &impl Breath,
-) -> Result<()> {
-    let mut rows = Vec::new();
-    let mut followers: Vec<Option<u32>> = Vec::new();
-    let mut counts = Vec::new();
-    for ((stream, sequence), (keep, known)) in streams.iter().zip(sequences.iter_mut()).zip(known) {
-        // What follows the last token that was kept is another one now.
-        let known = known.and_then(|known| known.token_logprob.as_deref()).unwrap_or_default();
-        let first = known.len().min(keep.saturating_sub(1));
-        sequence.token_logprob = Some(known[..first].to_vec());
-        let t = sequence.ids.len();
-        rows.push(stream.narrow(0, first, t - first)?);
-        followers.extend(sequence.ids[first + 1..].iter().map(|id| Some(*id)).chain([None]));
-        counts.push(t - first);
-    }
-    let rows = Tensor::cat(&rows, 0)?;
-    let mut predictions = Vec::new();
-    for (first, rows) in chunks(unembedding, &rows)? {
-        prediction_rows(unembedding, &rows, (&followers[first..], NEXT), &mut predictions)?;
-        breath.breathe().await?;
-    }
-    let mut predictions = predictions.into_iter();
-    for (sequence, count) in sequences.iter_mut().zip(counts) {
-        for prediction in predictions.by_ref().take(count) {
-            match prediction {
-                Prediction::Follower(log_prob) => sequence.token_logprob.get_or_insert_default().push(log_prob),
-                Prediction::Next(mut next) => {
-                    next.tokens = next.ids.iter().map(|&id| token_text(tokenizer, id)).collect();
-                    sequence.next = Some(next);
-                }
-            }
+impl<'a> Request<'a> {
+    /// Runs sequences through the model as it is.
+    async fn compute(
+        &self,
+        sequences: Vec<Sequence>,
+        breath: &impl Breath,
+        on_block: impl Fn(Vec<Sequence>),
+    ) -> Result<Vec<Sequence>> {
+        let watched = Rc::new(self.asked.watched(Vec::new()));
+        let (starts, forgotten) = self.parts.recall.borrow_mut().begin(&self.parts.config, &sequences, self.options);
+        self.parts.team.forget(0..self.parts.config.n_layer, &forgotten);
+        let mut pass = self.pass(sequences, (starts, watched), breath, on_block).await?;
+        let streams = pass.streams()?;
+        let mut done = self.read(&mut pass, &streams, breath).await?;
+        let starts = pass.into_starts();
+        if self.options.predictions {
+            let known: Vec<_> =
+                starts.iter().map(|start| (start.keep, start.known.as_ref().map(|known| &known.sequence))).collect();
+            self.predict(&streams, (&known, &mut done), breath).await?;
         }
+        self.parts.all_checked().await?;
+        for ((start, sequence), stream) in starts.iter().zip(&done).zip(streams) {
+            self.parts.recall.borrow_mut().finish(start, sequence.clone(), stream);
+        }
+        Ok(done)
     }
-    Ok(())
+
+    /// Runs them through the model with parts of it switched off, after a run through the model as it is.
+    async fn compute_ablated(
+        &self,
+        sequences: Vec<Sequence>,
+        breath: &impl Breath,
+        on_block: impl Fn(Vec<Sequence>),
+    ) -> Result<Vec<Sequence>> {
+        let apart = || self.parts.recall.borrow_mut().begin_apart(sequences.len());
+        let sums = Rc::new(self.asked.sums(self.options));
+        let mut clean = self.pass(sequences.clone(), (apart(), sums), breath, on_block).await?;
+        let (before, mean) = (clean.streams()?, means_of(&clean));
+        let mut baselines = self.read(&mut clean, &before, breath).await?;
+        let replace = replacements(&self.options.ablate, &mean, self.parts.config.n_embd);
+        let watched = Rc::new(self.asked.watched(replace));
+        let mut pass = self.pass(sequences.clone(), (apart(), watched), breath, |_| {}).await?;
+        let after = pass.streams()?;
+        let mut done = self.read(&mut pass, &after, breath).await?;
+        if self.options.predictions {
+            let known = vec![(0, None); done.len()];
+            self.predict(&before, (&known, &mut baselines), breath).await?;
+            self.predict(&after, (&known, &mut done), breath).await?;
+            compare(&*self.parts.unembedding().await?, (&before, &after), &mut done, breath).await?;
+        }
+        self.parts.all_checked().await?;
+        for (sequence, baseline) in done.iter_mut().zip(baselines) {
+            sequence.baseline = Some(Box::new(baseline));
+        }
+        Ok(done)
+    }
+
+    /// Takes sequences through all blocks.
+    async fn pass(
+        &self,
+        sequences: Vec<Sequence>,
+        (starts, watched): (Vec<Start>, Rc<Watched>),
+        breath: &impl Breath,
+        on_block: impl Fn(Vec<Sequence>),
+    ) -> Result<Pass<'a>> {
+        let (parts, layers) = (self.parts, self.parts.config.n_layer);
+        let mark = parts.demand.begin();
+        let mut pass = Pass::begin(parts, sequences, starts, (self.options, watched)).await?;
+        for layer in 0..layers {
+            let arriving = parts.blocks_ready() < layers || (self.options.unembeds() && !parts.has_unembedding());
+            let block = parts.block(layer).await?;
+            pass.go_through(block, breath).await?;
+            if arriving {
+                pass.catch_up(breath).await?;
+                on_block(pass.recorded(layer + 1));
+            }
+            mark.reached(layer + 1);
+        }
+        pass.catch_up(breath).await?;
+        Ok(pass)
+    }
+
+    /// What a pass that is through recorded: with the logit lens, patterns and attribution, if they were asked for.
+    async fn read(&self, pass: &mut Pass<'_>, streams: &[Tensor], breath: &impl Breath) -> Result<Vec<Sequence>> {
+        if self.options.lens > 0 {
+            pass.add_lens(&*self.parts.unembedding().await?, self.options.lens, breath).await?;
+        }
+        let mut done = pass.recorded(self.parts.config.n_layer);
+        for lens in done.iter_mut().filter_map(|sequence| sequence.lens.as_mut()) {
+            lens.name_tokens(|id| token_text(self.tokenizer, id));
+        }
+        let text = |id| token_text(self.tokenizer, id);
+        see_patterns(self.parts, (pass, streams), self.options, &mut done, text, breath).await?;
+        explain(self.parts, (pass, streams), &self.asked, &mut done, text).await?;
+        Ok(done)
+    }
+
+    async fn predict(
+        &self,
+        streams: &[Tensor],
+        (known, sequences): (&[(usize, Option<&Sequence>)], &mut [Sequence]),
+        breath: &impl Breath,
+    ) -> Result<()> {
+        let unembedding = self.parts.unembedding().await?;
+        predict(&unembedding, streams, (known, sequences), (self.options.next, self.tokenizer), breath).await
+    }
 }

@@ -231,14 +231,19 @@ impl Block {
     /// # Errors
     /// As `forward`.
     pub async fn end_attention(&self, x: &Tensor, waiting: Waiting<Attended>, probe: &mut impl Probe) -> Result<()> {
-        let Attended { out, by_head, patterns } = waiting.await?;
+        let Attended { mut out, by_head, patterns } = waiting.await?;
         for pattern in &patterns {
             probe.see(Point::Pattern(self.layer), pattern)?;
         }
         if let Some(by_head) = by_head {
+            if probe.edit(Point::HeadOut(self.layer), &by_head)? {
+                recycle(out)?;
+                out = by_head.sum(0)?.broadcast_add(self.attention_bias())?; // (T, D)
+            }
             probe.see(Point::HeadOut(self.layer), &by_head)?;
             recycle(by_head)?;
         }
+        probe.edit(Point::AttnOut(self.layer), &out)?;
         probe.see(Point::AttnOut(self.layer), &out)?;
         add(x, &out)?;
         recycle(out)?;
@@ -262,6 +267,7 @@ impl Block {
     /// As `forward`.
     pub async fn end_mlp(&self, x: &Tensor, waiting: Waiting<Tensor>, probe: &mut impl Probe) -> Result<()> {
         let out = waiting.await?;
+        probe.edit(Point::MlpOut(self.layer), &out)?;
         probe.see(Point::MlpOut(self.layer), &out)?;
         add(x, &out)?;
         recycle(out)?;
@@ -309,6 +315,19 @@ impl Unembedding {
     /// A normed stream `[N, D]` to scores of every token id, `[N, V]`.
     pub fn logits(&self, normed: &Tensor) -> Result<Tensor> {
         times_transposed(normed, &self.weight)
+    }
+
+    /// The final layer norm.
+    pub fn final_norm(&self) -> &LayerNorm {
+        &self.ln_f
+    }
+
+    /// A token's row of the unembedding, `[D]`: its logit is that row times the normed stream.
+    ///
+    /// # Errors
+    /// candle's, for an id beyond the vocabulary.
+    pub fn token_row(&self, id: u32) -> Result<Tensor> {
+        self.weight.get(id as usize)
     }
 
     /// V.

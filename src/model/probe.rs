@@ -28,12 +28,22 @@ pub enum Point {
     Logits,
 }
 
-/// What the forward pass calls at each capture point. It only looks, and only during the call: the pass goes on with
-/// the value and uses its memory again. A probe that keeps a value keeps a [`Tensor::copy`].
+/// What the forward pass calls at each capture point. It looks only during the call: the pass goes on with the value and
+/// uses its memory again. A probe that keeps a value keeps a [`Tensor::copy`]; one that intervenes does so in
+/// [`Probe::edit`], and everything that follows sees the value it left.
 pub trait Probe {
     /// Whether to be shown a point that costs something to compute: [`Point::Pattern`] and [`Point::HeadOut`] ask.
     fn wants(&self, _point: Point) -> bool {
         true
+    }
+
+    /// A chance to write over a contribution ([`Point::HeadOut`], [`Point::AttnOut`], [`Point::MlpOut`]) before it is
+    /// shown and added. Returns whether it did.
+    ///
+    /// # Errors
+    /// An error ends the pass.
+    fn edit(&mut self, _point: Point, _value: &Tensor) -> candle_core::Result<bool> {
+        Ok(false)
     }
 
     /// The value at a point.

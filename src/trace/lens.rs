@@ -32,18 +32,38 @@ impl<'a> Position<'a> {
 
     /// The `k` most probable ids, most probable first; of equals the lower id.
     fn top(&self, k: usize) -> impl Iterator<Item = (u32, f32)> {
-        let order = |&a: &u32, &b: &u32| self.logits[b as usize].total_cmp(&self.logits[a as usize]).then(a.cmp(&b));
-        let mut ids: Vec<u32> = Vec::with_capacity(k + 1);
-        for id in 0..self.logits.len() as u32 {
-            if ids.len() == k && ids.last().is_none_or(|last| order(&id, last).is_gt()) {
-                continue;
-            }
-            let place = ids.partition_point(|kept| order(kept, &id).is_lt());
-            ids.insert(place, id);
-            ids.truncate(k);
-        }
-        ids.into_iter().map(|id| (id, self.log_prob(id).exp()))
+        most_of(self.logits, k).map(|id| (id, self.log_prob(id).exp()))
     }
+
+    /// How many ids are at least as probable as this one, itself among them: 1 for the most probable.
+    fn rank(&self, id: u32) -> u32 {
+        let own = self.logits.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY);
+        1 + self.logits.iter().filter(|logit| **logit > own).count() as u32
+    }
+
+    /// Kullback-Leibler divergence of another prediction from this one, in nats: the sum of p ln(p / q).
+    fn divergence(&self, other: &Position) -> f64 {
+        let term = |(&a, &b): (&f32, &f32)| {
+            let (p, q) = (f64::from(a) - self.log_total, f64::from(b) - other.log_total);
+            p.exp() * (p - q)
+        };
+        self.logits.iter().zip(other.logits).map(term).sum()
+    }
+}
+
+/// The ids of the `k` largest of some scores, the largest first; of equals the lower id.
+pub fn most_of(scores: &[f32], k: usize) -> impl Iterator<Item = u32> {
+    let order = |&a: &u32, &b: &u32| scores[b as usize].total_cmp(&scores[a as usize]).then(a.cmp(&b));
+    let mut ids: Vec<u32> = Vec::with_capacity(k.min(scores.len()) + 1);
+    for id in 0..scores.len() as u32 {
+        if ids.len() == k && ids.last().is_none_or(|last| order(&id, last).is_gt()) {
+            continue;
+        }
+        let place = ids.partition_point(|kept| order(kept, &id).is_lt());
+        ids.insert(place, id);
+        ids.truncate(k);
+    }
+    ids.into_iter()
 }
 
 /// A stream `[N, D]` in pieces of as many rows as are unembedded at once, each with its first row's number.
@@ -56,13 +76,37 @@ pub fn chunks(unembedding: &Unembedding, stream: &Tensor) -> Result<Vec<(usize, 
         .collect()
 }
 
-/// Top-k predictions at some rows of a stream `[N, D]`, appended to a lens.
-pub fn lens_rows(unembedding: &Unembedding, stream: &Tensor, k: usize, lens: &mut Lens) -> Result<()> {
+/// Top-k predictions at some rows of a stream `[N, D]`, appended to a lens; and what they make of the token that does
+/// follow each row, where one does.
+pub fn lens_rows(
+    unembedding: &Unembedding,
+    stream: &Tensor,
+    (followers, k): (&[Option<u32>], usize),
+    lens: &mut Lens,
+) -> Result<()> {
+    let mut followers = followers.iter();
     each_position(unembedding, stream, |position| {
         for (id, prob) in position.top(k) {
             lens.ids.push(id);
             lens.probs.push(prob);
         }
+        let follower = followers.next().copied().flatten();
+        lens.true_rank.push(follower.map_or(0, |id| position.rank(id)));
+        lens.true_prob.push(follower.map_or(0.0, |id| position.log_prob(id).exp()));
+    })
+}
+
+/// How far the predictions at the rows of one stream are from those of another, `[N, D]` each: the Kullback-Leibler
+/// divergence of the second from the first, in nats, one per row.
+pub fn divergences(unembedding: &Unembedding, (before, after): (&Tensor, &Tensor)) -> Result<Vec<f32>> {
+    let logits = |stream: &Tensor| unembedding.logits(&unembedding.norm(stream)?);
+    let (before, after) = (logits(before)?, logits(after)?); // (N, V)
+    let vocabulary = before.dim(1)?;
+    with_values(&before, |before| {
+        with_values(&after, |after| {
+            let rows = before.chunks_exact(vocabulary).zip(after.chunks_exact(vocabulary));
+            Ok(rows.map(|(before, after)| Position::new(before).divergence(&Position::new(after)) as f32).collect())
+        })
     })
 }
 

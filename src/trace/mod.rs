@@ -2,6 +2,7 @@
 //! May depend on: nothing of this crate but `error` (the recording probe, behind `engine`, also on `model`).
 //! Must never know: browsers, canvases, workers, where weights come from.
 
+pub mod closer;
 mod join;
 pub mod record;
 pub mod summary;
@@ -9,9 +10,13 @@ pub mod summary;
 #[cfg(target_arch = "wasm32")]
 pub mod js;
 #[cfg(feature = "engine")]
+pub mod attribution;
+#[cfg(feature = "engine")]
 pub mod lens;
 #[cfg(feature = "engine")]
 pub mod probe;
+#[cfg(feature = "engine")]
+pub mod watch;
 
 pub use join::Rows;
 pub use record::{Lens, ModelInfo, Next, Sequence, Trace, Vocab};

@@ -3,6 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use super::Sequence;
+use super::watch::Watch;
 use crate::model::lanes::sums;
 use crate::model::stopwatch::{self, Work};
 use crate::model::values::with_values;
@@ -19,13 +20,15 @@ pub struct Recorder {
     /// The stream that the next contribution joins, with its norms: a cosine needs both. It stays as it is until the
     /// contribution has been shown.
     joined: Option<(Tensor, Vec<f32>)>,
+    /// What else is kept, and changed.
+    pub watch: Watch,
 }
 
 impl Recorder {
     /// `heads` records head_out norms, `lens` keeps the streams.
-    pub fn new(heads: bool, lens: bool) -> Recorder {
+    pub fn new((heads, lens): (bool, bool), watch: Watch) -> Recorder {
         let sequence = Sequence { head_norm: heads.then(Vec::new), ..Sequence::default() };
-        Recorder { sequence, keep_streams: lens, ..Recorder::default() }
+        Recorder { sequence, keep_streams: lens, watch, ..Recorder::default() }
     }
 
     /// Norms of a contribution `[T, D]`, and its cosines with the stream it joins.
@@ -55,10 +58,14 @@ impl Recorder {
 impl Probe for Recorder {
     fn wants(&self, point: Point) -> bool {
         match point {
-            Point::HeadOut(_) => self.sequence.head_norm.is_some(),
-            Point::Pattern(_) => false,
+            Point::HeadOut(_) => self.sequence.head_norm.is_some() || self.watch.wants(point),
+            Point::Pattern(_) => self.watch.wants(point),
             _ => true,
         }
+    }
+
+    fn edit(&mut self, point: Point, value: &Tensor) -> Result<bool> {
+        self.watch.edit(point, value)
     }
 
     fn see(&mut self, point: Point, value: &Tensor) -> Result<()> {
@@ -101,7 +108,7 @@ impl Probe for Recorder {
             Point::Pattern(_) | Point::Final | Point::Logits => {}
         }
         stopwatch::since(Work::Norms, before);
-        Ok(())
+        self.watch.see(point, value)
     }
 }
 

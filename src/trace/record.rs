@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::closer::{Ablated, Attribution, Pattern};
+
 /// Everything one run over one or more sequences recorded.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Trace {
@@ -10,6 +12,9 @@ pub struct Trace {
     /// One entry per text, in the order given. Sequences are computed one by one, so no padding
     /// token ever enters a number.
     pub sequences: Vec<Sequence>,
+    /// What was switched off. The sequences are those of the changed model; each has the unchanged model's beside it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ablate: Vec<Ablated>,
 }
 
 /// What a reader of a trace needs to know of the model behind it.
@@ -63,6 +68,9 @@ pub struct Sequence {
     /// L*H*T: norm of each head's part of attn_out, without the projection's bias.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head_norm: Option<Vec<f32>>,
+    /// L: norm of the bias of attention's output projection: with it, the heads' parts add up to attn_out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attn_bias_norm: Option<Vec<f32>>,
     /// The logit lens, when asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lens: Option<Lens>,
@@ -72,6 +80,19 @@ pub struct Sequence {
     /// The most probable next tokens after the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<Next>,
+    /// Attention weights of the heads that were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patterns: Option<Vec<Pattern>>,
+    /// Direct logit attribution, when asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attribution: Option<Attribution>,
+    /// T, under ablation: how far the prediction at each token is from the unchanged model's (Kullback-Leibler divergence,
+    /// in nats).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kl: Option<Vec<f32>>,
+    /// Under ablation: the same text through the unchanged model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Box<Sequence>>,
 }
 
 /// Top-k predictions of the logit lens: (L+1)*T*k entries, the embedding first, then after each block.
@@ -81,6 +102,12 @@ pub struct Lens {
     pub ids: Vec<u32>,
     /// Their probabilities.
     pub probs: Vec<f32>,
+    /// (L+1)*T: the rank of the token that does follow, 1 for the most probable; 0 after the last token.
+    #[serde(default)]
+    pub true_rank: Vec<u32>,
+    /// (L+1)*T: its probability; 0 after the last token.
+    #[serde(default)]
+    pub true_prob: Vec<f32>,
     /// What the ids read, each of them once.
     #[serde(default)]
     pub vocab: Vocab,

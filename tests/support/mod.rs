@@ -71,8 +71,8 @@ pub fn try_trace(folder: &str, ids: &[u32]) -> Result<Sequence, Error> {
         let loading = open(Folder(folder.into()), None::<Nothing>, 4, |config, _| Crew::alone(config), &|_| {}).await?;
         let parts = loading.parts.clone();
         loading.finish(&|_| {}).await?;
-        let options = RunOptions { heads: true, lens: 1, predictions: true, profile: false };
-        let sequences = run(&parts, None, vec![from_ids(None, ids.to_vec())], options, &NoBreath, |_| {}).await?;
+        let options = RunOptions::new(true, 1, true);
+        let sequences = run(&parts, None, vec![from_ids(None, ids.to_vec())], &options, &NoBreath, |_| {}).await?;
         Ok(sequences.into_iter().next().expect("one sequence in, one out"))
     })
 }

@@ -156,13 +156,17 @@ impl Engine {
             }
             (None, ids) => ids.unwrap_or_default().into_iter().map(|ids| from_ids(tokenizer, ids)).collect(),
         };
-        let trace = |sequences: Vec<Sequence>| Trace { model: session.info.clone(), sequences };
+        let trace = |sequences: Vec<Sequence>| Trace {
+            model: session.info.clone(),
+            sequences,
+            ablate: options.ablate.clone(),
+        };
         let partial = |sequences| on_partial(trace(sequences));
         let began = now();
         if options.profile {
             stopwatch::start(now);
         }
-        let ran = run(&session.parts, tokenizer, sequences, options, pause, partial).await;
+        let ran = run(&session.parts, tokenizer, sequences, &options, pause, partial).await;
         let spent = stopwatch::stop();
         if session.parts.team.failure().is_some() {
             self.clone().load_again();

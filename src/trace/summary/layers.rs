@@ -107,7 +107,7 @@ mod tests {
             ..Sequence::default()
         };
         let model = crate::trace::ModelInfo { n_layer: 1, n_head: 2, ..Default::default() };
-        let trace = Trace { model, sequences: vec![sequence(90.0), sequence(80.0)] };
+        let trace = Trace { model, sequences: vec![sequence(90.0), sequence(80.0)], ..Trace::default() };
         let heads = by_head(&trace, None, true);
         assert_eq!((heads[0][0].mean, heads[0][1].mean, heads[0][1].n), (2.0, 15.0, 4));
         let pinned = by_head(&trace, Some((1, 0)), true);

@@ -1,0 +1,273 @@
+//! Patterns, the true token in the lens, attribution and ablation against Hugging Face transformers with hooks
+//! (`tests/fixtures/make_interventions.py`), with one worker and with two batches in flight.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests end by panicking, their helpers too")]
+
+mod support;
+
+use residual_stream::engine::breath::NoBreath;
+use residual_stream::engine::load::open;
+use residual_stream::engine::parts::Parts;
+use residual_stream::engine::pool::Crew;
+use residual_stream::engine::run::{RunOptions, from_ids, run};
+use residual_stream::trace::Sequence;
+use residual_stream::trace::closer::{Ablated, Attribution, AttributionOf, Head, TokenRef};
+use residual_stream::weights::folder::Folder;
+use residual_stream::weights::store::Nothing;
+use residual_stream::{Code, Result};
+use serde::Deserialize;
+use support::{LOGPROB, RELATIVE};
+
+const FOLDERS: [&str; 2] = ["tests/fixtures/tiny-gpt2", "tests/fixtures/tiny-distil"];
+
+/// Attention weights: exp magnifies the rounding of scores.
+const PATTERN: f32 = 1e-5;
+/// Parts of a logit, relative to the largest part: F32 streams with coordinates of 60 beside ones of 1.
+const PART: f32 = 1e-4;
+/// Divergences are differences of logarithms close to each other.
+const DIVERGENCE: f32 = 1e-5;
+
+#[derive(Deserialize)]
+struct Expected {
+    batch: Vec<Vec<u32>>,
+    patterns: Vec<Vec<f32>>,
+    attn_bias_norm: Vec<f32>,
+    followers: Vec<Followers>,
+    attribution: Vec<Explained>,
+    ablation: Vec<Changed>,
+}
+
+#[derive(Deserialize)]
+struct Followers {
+    prob: Vec<Vec<f32>>,
+    rank: Vec<Vec<u32>>,
+}
+
+#[derive(Deserialize)]
+struct Explained {
+    position: usize,
+    target: u32,
+    against: Option<u32>,
+    logit: f32,
+    scale: f32,
+    embed: f32,
+    bias: f32,
+    attn: Vec<f32>,
+    mlp: Vec<f32>,
+    heads: Vec<Vec<f32>>,
+    attn_bias: Vec<f32>,
+}
+
+#[derive(Deserialize)]
+struct Changed {
+    ablate: Vec<Ablated>,
+    sequences: Vec<ChangedSequence>,
+}
+
+#[derive(Deserialize)]
+struct ChangedSequence {
+    kl: Vec<f32>,
+    attn_norm: Vec<Vec<f32>>,
+    mlp_norm: Vec<Vec<f32>>,
+    resid_post_norm: Vec<Vec<f32>>,
+    next: Vec<(u32, f32)>,
+}
+
+fn expected(folder: &str) -> Expected {
+    let text = std::fs::read(format!("{folder}/interventions.json")).unwrap();
+    serde_json::from_slice(&text).unwrap()
+}
+
+fn loaded(folder: &str) -> Parts {
+    pollster::block_on(async {
+        let hire = |config: &_, _: &_| Crew::alone(config);
+        let loading = open(Folder(folder.into()), None::<Nothing>, 4, hire, &|_| {}).await.unwrap();
+        let parts = loading.parts.clone();
+        loading.finish(&|_| {}).await.unwrap();
+        drop(loading);
+        std::rc::Rc::into_inner(parts).expect("the only holder")
+    })
+}
+
+fn go(parts: &Parts, batch: &[Vec<u32>], options: &RunOptions) -> Result<Vec<Sequence>> {
+    let sequences = batch.iter().map(|ids| from_ids(None, ids.clone())).collect();
+    pollster::block_on(run(parts, None, sequences, options, &NoBreath, |_| {}))
+}
+
+fn assert_close(what: &str, found: &[f32], expected: &[f32], (relative, absolute): (f32, f32)) {
+    assert_eq!(found.len(), expected.len(), "{what}: lengths");
+    for (place, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let off = (found - expected).abs();
+        assert!(off <= relative * expected.abs() + absolute, "{what}: value {place} is {found}, expected {expected}");
+    }
+}
+
+fn each(see: impl Fn(&str, &Parts, &Expected)) {
+    for folder in FOLDERS {
+        see(folder, &loaded(folder), &expected(folder));
+    }
+}
+
+#[test]
+fn patterns_are_the_references() {
+    each(|folder, parts, expected| {
+        let (layers, heads) = (parts.config.n_layer, parts.config.n_head);
+        let all = (0..layers).flat_map(|layer| (0..heads).map(move |head| Head { layer, head }));
+        let options = RunOptions { patterns: all.collect(), ..RunOptions::new(true, 0, true) };
+        let found = go(parts, &expected.batch, &options).unwrap();
+        let t = expected.batch[0].len();
+        let patterns = found[0].patterns.as_deref().expect("closer.rs: no patterns were given");
+        assert_eq!(patterns.len(), layers * heads, "closer.rs: one pattern for each head that is asked for");
+        for pattern in patterns {
+            let reference = &expected.patterns[pattern.layer][pattern.head * t * t..(pattern.head + 1) * t * t];
+            let what = format!("{folder}, layer {} head {}", pattern.layer, pattern.head);
+            assert_close(&format!("closer.rs, see_patterns: {what}"), &pattern.weights, reference, (0.0, PATTERN));
+            let writes = pattern.writes.as_ref().expect("closer.rs: what the head writes");
+            assert_eq!((writes.ids.len(), writes.tokens.len()), (3 * t, 3 * t), "attribution.rs, writes: {what}");
+            assert!(writes.logits.chunks(3).all(|top| top.is_sorted_by(|a, b| a >= b)), "writes are not in order: {what}");
+        }
+        let bias = found[0].attn_bias_norm.as_deref().expect("with heads, the bias' norm");
+        assert_close(&format!("pass.rs, bias_norms: {folder}"), bias, &expected.attn_bias_norm, (RELATIVE, 0.0));
+    });
+}
+
+/// Parts of a head's output, unembedded, against the attribution of the same tokens: two ways to one number.
+#[test]
+fn what_a_head_writes_is_its_attribution() {
+    each(|folder, parts, expected| {
+        let ids = &expected.batch[0];
+        let head = Head { layer: 1, head: 2 };
+        let options = RunOptions { patterns: vec![head], ..RunOptions::new(false, 0, true) };
+        let found = go(parts, &expected.batch[..1], &options).unwrap();
+        let writes = found[0].patterns.as_ref().unwrap()[0].writes.clone().unwrap();
+        for position in [0, 3, ids.len() - 1] {
+            let (id, logit) = (writes.ids[3 * position], writes.logits[3 * position]);
+            let of = AttributionOf { target: Some(TokenRef::Id(id)), position: Some(position), against: None };
+            let options = RunOptions { attribution: Some(of), ..RunOptions::new(false, 0, false) };
+            let explained = go(parts, &expected.batch[..1], &options).unwrap();
+            let part = explained[0].attribution.as_ref().unwrap().heads[head.layer * parts.config.n_head + head.head];
+            assert!((part - logit).abs() <= 1e-4 * logit.abs().max(1.0), "{folder} at {position}: {part} and {logit}");
+        }
+    });
+}
+
+#[test]
+fn the_lens_ranks_the_true_token_as_the_reference_does() {
+    each(|folder, parts, expected| {
+        let options = RunOptions::new(false, 2, true);
+        // Twice, and after a text that shares a beginning: what is remembered must not answer for another follower.
+        let mut other = expected.batch[0].clone();
+        other.truncate(5);
+        other.push(1);
+        go(parts, &[other], &options).unwrap();
+        for again in 0..2 {
+            let found = go(parts, &expected.batch, &options).unwrap();
+            for (sequence, followers) in found.iter().zip(&expected.followers) {
+                let t = sequence.ids.len();
+                let lens = sequence.lens.as_ref().unwrap();
+                let what = format!("lens.rs: {folder}, run {again}");
+                for (row, (prob, rank)) in followers.prob.iter().zip(&followers.rank).enumerate() {
+                    let cells = row * t..(row + 1) * t - 1;
+                    assert_close(&what, &lens.true_prob[cells.clone()], prob, (LOGPROB, 1e-7));
+                    assert_eq!(&lens.true_rank[cells], rank, "{what}: ranks in row {row}");
+                    assert_eq!(lens.true_rank[(row + 1) * t - 1], 0, "{what}: nothing follows the last token");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn attribution_is_the_references_and_adds_up() {
+    each(|folder, parts, expected| {
+        for (index, reference) in expected.attribution.iter().enumerate() {
+            let of = AttributionOf {
+                // The first is the model's own prediction.
+                target: (index > 0).then_some(TokenRef::Id(reference.target)),
+                against: reference.against.map(TokenRef::Id),
+                position: Some(reference.position),
+            };
+            let options = RunOptions { attribution: Some(of), ..RunOptions::new(false, 0, false) };
+            // The second time most of the text is remembered, and only the explained token goes through the blocks.
+            for again in 0..2 {
+                let found = go(parts, &expected.batch[..1], &options).unwrap();
+                let found: &Attribution = found[0].attribution.as_ref().expect("closer.rs, explain: no attribution");
+                let what = |part: &str| format!("attribution.rs: {folder}, case {index}, run {again}: {part}");
+                assert_eq!((found.position, found.target), (reference.position, reference.target), "{}", what("token"));
+                let largest = reference.attn.iter().chain(&reference.mlp).fold(1f32, |most, part| most.max(part.abs()));
+                let tolerance = (0.0, PART * largest);
+                assert_close(&what("scale"), &[found.scale], &[reference.scale], (RELATIVE, 0.0));
+                assert_close(&what("embed"), &[found.embed], &[reference.embed], tolerance);
+                assert_close(&what("bias"), &[found.bias], &[reference.bias], tolerance);
+                assert_close(&what("attn"), &found.attn, &reference.attn, tolerance);
+                assert_close(&what("mlp"), &found.mlp, &reference.mlp, tolerance);
+                assert_close(&what("heads"), &found.heads, &reference.heads.concat(), tolerance);
+                assert_close(&what("attn_bias"), &found.attn_bias, &reference.attn_bias, tolerance);
+                assert_close(&what("logit"), &[found.logit], &[reference.logit], (0.0, PART * largest));
+                let sum = found.sum() as f32;
+                assert_close(&what("the parts do not add up to the logit"), &[sum], &[found.logit], (0.0, PART * largest));
+            }
+        }
+    });
+}
+
+#[test]
+fn ablation_is_the_references() {
+    each(|folder, parts, expected| {
+        for (index, case) in expected.ablation.iter().enumerate() {
+            let options = RunOptions { ablate: case.ablate.clone(), ..RunOptions::new(true, 1, true) };
+            let plain = go(parts, &expected.batch, &RunOptions::new(true, 1, true)).unwrap();
+            let found = go(parts, &expected.batch, &options).unwrap();
+            for (number, (found, reference)) in found.iter().zip(&case.sequences).enumerate() {
+                let what = |part: &str| format!("watch.rs: {folder}, ablation {index}, text {number}: {part}");
+                // Where everything is switched off, rounding is all that is left.
+                let tolerance = (RELATIVE, 1e-6);
+                assert_close(&what("attn_norm"), &found.attn_norm, &reference.attn_norm.concat(), tolerance);
+                assert_close(&what("mlp_norm"), &found.mlp_norm, &reference.mlp_norm.concat(), tolerance);
+                assert_close(&what("resid_post"), &found.resid_post_norm, &reference.resid_post_norm.concat(), tolerance);
+                let kl = found.kl.as_deref().expect("predict.rs, compare: no divergences");
+                assert_close(&what("kl"), kl, &reference.kl, (LOGPROB, DIVERGENCE));
+                let next = found.next.as_ref().unwrap();
+                let (ids, probs): (Vec<u32>, Vec<f32>) = reference.next.iter().copied().unzip();
+                assert_eq!(next.ids, ids, "{}", what("next"));
+                assert_close(&what("next"), &next.probs, &probs, (LOGPROB, 0.0));
+                let baseline = found.baseline.as_deref().expect("run.rs: the unchanged run stands beside");
+                support::same::assert_same(&what("baseline"), &[baseline.clone()], &plain[number..=number], RELATIVE);
+            }
+            // Nothing of it is remembered.
+            let after = go(parts, &expected.batch, &RunOptions::new(true, 1, true)).unwrap();
+            support::same::assert_same("recall.rs: after an ablation", &after, &plain, RELATIVE);
+        }
+    });
+}
+
+#[test]
+fn what_is_not_there_is_refused_by_name() {
+    let parts = loaded(FOLDERS[0]);
+    let batch = vec![vec![1, 2, 3]];
+    let refused = |options: RunOptions| {
+        let error = go(&parts, &batch, &options).unwrap_err();
+        (error.code, error.message)
+    };
+    let with_ablation = |json: &str| RunOptions { ablate: serde_json::from_str(json).unwrap(), ..RunOptions::default() };
+    for (json, word) in [
+        (r#"[{"layer":4,"part":"attn"}]"#, "layer 4"),
+        (r#"[{"layer":0,"part":"head","head":4}]"#, "head 4"),
+        (r#"[{"layer":0,"part":"head"}]"#, "`head`"),
+        (r#"[{"layer":0,"part":"mlp","head":1}]"#, "`head`"),
+    ] {
+        let (code, message) = refused(with_ablation(json));
+        assert!(code == Code::BadArgument && message.contains(word), "closer.rs: {json}: {code:?} {message}");
+    }
+    let explain = |of: AttributionOf| RunOptions { attribution: Some(of), ..RunOptions::default() };
+    let (code, message) = refused(explain(AttributionOf { position: Some(3), ..AttributionOf::default() }));
+    assert!(code == Code::BadArgument && message.contains("token 3"), "closer.rs: {code:?} {message}");
+    let target = Some(TokenRef::Id(512));
+    let (code, message) = refused(explain(AttributionOf { target, ..AttributionOf::default() }));
+    assert!(code == Code::TokenOutOfRange && message.contains("511"), "closer.rs: {code:?} {message}");
+    let target = Some(TokenRef::Text(" Paris".into()));
+    let (code, _) = refused(explain(AttributionOf { target, ..AttributionOf::default() }));
+    assert_eq!(code, Code::NoTokenizer, "closer.rs: a text without a tokenizer");
+    let patterns = vec![Head { layer: 9, head: 0 }];
+    let (code, message) = refused(RunOptions { patterns, ..RunOptions::default() });
+    assert!(code == Code::BadArgument && message.contains("layer 9"), "closer.rs: {code:?} {message}");
+}
