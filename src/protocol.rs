@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::trace::ModelInfo;
-use crate::trace::closer::{Ablated, AttributionOf, Head};
+use crate::trace::closer::{Ablated, AttributionOf, Head, TokenRef};
 
 /// Page to engine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,20 +28,20 @@ pub enum ToEngine {
     },
     /// Read everything, also what no trace has needed so far.
     WantAll,
-    /// Trace texts, or ids.
-    Trace {
+    /// Trace texts, or ids; or go on with one, or compare two.
+    Ask {
         /// Names the answers.
         request: u32,
         /// Either this
         texts: Option<Vec<String>>,
         /// or this.
         ids: Option<Vec<Vec<u32>>>,
-        /// What to record.
-        options: RunOptions,
-        /// Whether partial traces are wanted.
+        /// What is wanted of them.
+        task: Task,
+        /// Whether partial answers are wanted.
         partial: bool,
     },
-    /// Stop a trace.
+    /// Stop a request.
     Cancel {
         /// Which.
         request: u32,
@@ -68,17 +68,17 @@ pub enum FromEngine {
         /// Why.
         error: Error,
     },
-    /// A trace as far as it has come, beside this message.
+    /// An answer as far as it has come, beside this message.
     Partial {
         /// Of which request.
         request: u32,
     },
-    /// A whole trace, beside this message.
+    /// A whole answer, beside this message.
     Done {
         /// Of which request.
         request: u32,
     },
-    /// No trace.
+    /// No answer.
     Failed {
         /// Of which request.
         request: u32,
@@ -170,6 +170,51 @@ pub enum NoticeKind {
     NoRanges,
     /// A server is slow or refuses; the request is made again.
     Retrying,
+}
+
+/// What a request wants.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Task {
+    /// A trace of all texts.
+    Trace(RunOptions),
+    /// More tokens to the first text.
+    Sample(SampleOptions),
+    /// Activation patching from the first text to the second.
+    Patch(PatchOptions),
+}
+
+/// How to choose tokens. The order is that of the fields: logits are divided by the temperature, the `top_k` most probable
+/// are kept, of those the most probable that together reach `top_p`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SampleOptions {
+    /// How many tokens.
+    pub count: usize,
+    /// 0: always the most probable.
+    pub temperature: f64,
+    /// As many candidates; none for all.
+    pub top_k: Option<usize>,
+    /// Candidates that together have this probability; none for all.
+    pub top_p: Option<f64>,
+    /// The same seed chooses the same tokens.
+    pub seed: u32,
+}
+
+impl Default for SampleOptions {
+    fn default() -> Self {
+        SampleOptions { count: 1, temperature: 1.0, top_k: None, top_p: None, seed: 0 }
+    }
+}
+
+/// What patching watches.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PatchOptions {
+    /// The clean text's answer; the model's prediction if none is given.
+    pub answer: Option<TokenRef>,
+    /// The corrupted text's answer; the model's prediction if none is given.
+    pub against: Option<TokenRef>,
 }
 
 /// What to record besides the norms.

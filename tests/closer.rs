@@ -9,6 +9,9 @@ use residual_stream::engine::load::open;
 use residual_stream::engine::parts::Parts;
 use residual_stream::engine::pool::Crew;
 use residual_stream::engine::run::{RunOptions, from_ids, run};
+use residual_stream::engine::patch::patch;
+use residual_stream::engine::sample::sample;
+use residual_stream::protocol::{PatchOptions, SampleOptions};
 use residual_stream::trace::Sequence;
 use residual_stream::trace::closer::{Ablated, Attribution, AttributionOf, Head, TokenRef};
 use residual_stream::weights::folder::Folder;
@@ -34,6 +37,18 @@ struct Expected {
     followers: Vec<Followers>,
     attribution: Vec<Explained>,
     ablation: Vec<Changed>,
+    patching: Patched,
+}
+
+#[derive(Deserialize)]
+struct Patched {
+    clean: Vec<u32>,
+    corrupted: Vec<u32>,
+    answer: u32,
+    against: u32,
+    clean_difference: f32,
+    corrupted_difference: f32,
+    recovered: Vec<Vec<f32>>,
 }
 
 #[derive(Deserialize)]
@@ -238,6 +253,76 @@ fn ablation_is_the_references() {
             support::same::assert_same("recall.rs: after an ablation", &after, &plain, RELATIVE);
         }
     });
+}
+
+#[test]
+fn patching_is_the_references() {
+    each(|folder, parts, expected| {
+        let reference = &expected.patching;
+        let options = PatchOptions {
+            answer: Some(TokenRef::Id(reference.answer)),
+            against: Some(TokenRef::Id(reference.against)),
+        };
+        let texts = || (from_ids(None, reference.clean.clone()), from_ids(None, reference.corrupted.clone()));
+        let seen = std::cell::Cell::new(0);
+        let found = pollster::block_on(patch(parts, None, texts(), &options, &NoBreath, |part| {
+            seen.set(seen.get() + 1);
+            assert_eq!(part.recovered.len(), seen.get() * reference.clean.len(), "patch.rs: a layer at a time");
+        }));
+        let found = found.unwrap();
+        let what = |part: &str| format!("patch.rs: {folder}: {part}");
+        let differences = [found.clean_difference, found.corrupted_difference];
+        assert_close(&what("differences"), &differences, &[reference.clean_difference, reference.corrupted_difference], (0.0, PART));
+        // A tenth of a logit's difference between logits of several, in F32: the rounding of both shows.
+        assert_close(&what("recovered"), &found.recovered, &reference.recovered.concat(), (0.0, 1e-3));
+        let shorter = (from_ids(None, vec![1, 2]), from_ids(None, vec![1, 2, 3]));
+        let error = pollster::block_on(patch(parts, None, shorter, &options, &NoBreath, |_| {})).unwrap_err();
+        assert!(error.code == Code::BadArgument && error.message.contains("2 tokens"), "patch.rs: {error}");
+        let same = (from_ids(None, vec![1, 2]), from_ids(None, vec![1, 2]));
+        let error = pollster::block_on(patch(parts, None, same, &PatchOptions::default(), &NoBreath, |_| {})).unwrap_err();
+        assert!(error.code == Code::BadArgument && error.message.contains("both texts"), "patch.rs: {error}");
+    });
+}
+
+#[test]
+fn sampling_keeps_to_its_options() {
+    let parts = loaded(FOLDERS[0]);
+    let start = || from_ids(None, vec![5, 6, 7]);
+    let sampled = |options: SampleOptions| pollster::block_on(sample(&parts, None, start(), &options, &NoBreath));
+    let greedy = sampled(SampleOptions { count: 6, temperature: 0.0, ..SampleOptions::default() }).unwrap();
+    // By hand: the most probable token of a trace, appended, and again.
+    let mut ids = vec![5, 6, 7];
+    for (step, (&id, &prob)) in greedy.ids.iter().zip(&greedy.probs).enumerate() {
+        let next = go(&parts, &[ids.clone()], &RunOptions::default()).unwrap()[0].next.clone().unwrap();
+        assert_eq!(id, next.ids[0], "sample.rs: token {step} at temperature 0");
+        assert!((prob - next.probs[0]).abs() <= 1e-6, "sample.rs: its probability {prob}, {}", next.probs[0]);
+        ids.push(id);
+    }
+    assert_eq!(greedy.tokens.len(), 6, "sample.rs: {greedy:?}");
+    let with = |seed| SampleOptions { count: 40, temperature: 3.0, top_k: Some(3), seed, ..SampleOptions::default() };
+    let (one, two) = (sampled(with(1)).unwrap(), sampled(with(2)).unwrap());
+    assert_eq!(one.ids, sampled(with(1)).unwrap().ids, "sample.rs: one seed, one text");
+    assert_ne!(one.ids, two.ids, "sample.rs: the seed is not used");
+    let top = go(&parts, &[vec![5, 6, 7]], &RunOptions { next: 3, ..RunOptions::default() }).unwrap();
+    let top = top[0].next.clone().unwrap();
+    assert_eq!(top.ids.len(), 3, "predict.rs: as many candidates as were asked for");
+    for seed in 0..20 {
+        let first = sampled(SampleOptions { count: 1, ..with(seed) }).unwrap().ids[0];
+        assert!(top.ids.contains(&first), "sample.rs: {first} is none of the three most probable, {:?}", top.ids);
+        let narrow = SampleOptions { top_k: None, top_p: Some(1e-6), temperature: 1.0, count: 1, seed };
+        assert_eq!(sampled(narrow).unwrap().ids[0], top.ids[0], "sample.rs: a narrow top-p is the most probable token");
+    }
+    for (options, word) in [
+        (SampleOptions { temperature: -1.0, ..SampleOptions::default() }, "temperature"),
+        (SampleOptions { temperature: f64::NAN, ..SampleOptions::default() }, "temperature"),
+        (SampleOptions { top_k: Some(0), ..SampleOptions::default() }, "topK"),
+        (SampleOptions { top_p: Some(1.5), ..SampleOptions::default() }, "topP"),
+    ] {
+        let error = sampled(options).unwrap_err();
+        assert!(error.code == Code::BadArgument && error.message.contains(word), "sample.rs: {error}");
+    }
+    let error = sampled(SampleOptions { count: 62, ..SampleOptions::default() }).unwrap_err();
+    assert!(error.code == Code::TooLong && error.message.contains("64"), "sample.rs: {error}");
 }
 
 #[test]

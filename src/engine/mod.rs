@@ -14,10 +14,12 @@ pub mod load;
 pub mod memory;
 pub mod parts;
 mod pass;
+pub mod patch;
 pub mod pool;
 mod predict;
 pub mod recall;
 pub mod run;
+pub mod sample;
 
 #[cfg(target_arch = "wasm32")]
 pub mod worker;

@@ -78,6 +78,11 @@ impl Recall {
         (0..count).map(|_| start()).collect()
     }
 
+    /// Slots of which nothing is kept any more may name something else.
+    pub fn give_back(&mut self, slots: &[u32]) {
+        self.taken.retain(|slot| !slots.contains(slot));
+    }
+
     /// Remembers a sequence of the run, with its stream after the last block.
     pub fn finish(&mut self, start: &Start, sequence: Sequence, stream: Tensor) {
         if start.lasting {

@@ -67,12 +67,25 @@ pub async fn run(
     }
     let request = Request { parts, tokenizer, options, asked };
     let done = if options.ablate.is_empty() {
-        request.compute(sequences, breath, on_block).await
+        request.compute(sequences, breath, on_block).await.map(|(done, _)| done)
     } else {
         request.compute_ablated(sequences, breath, on_block).await
     };
     // What a helper died of says more than what failed for it.
     done.map_err(|error| parts.team.failure().unwrap_or(error))
+}
+
+/// The logits after a sequence's last token, `[V]`.
+pub(super) async fn next_logits(parts: &Parts, sequence: Sequence, breath: &impl Breath) -> Result<Tensor> {
+    check_ids(&parts.config, &sequence.ids)?;
+    let options = &RunOptions::new(false, 0, false);
+    let asked = Resolved::new(parts, None, &[], options)?;
+    let last = sequence.ids.len() - 1;
+    let (_, streams) =
+        Request { parts, tokenizer: None, options, asked }.compute(vec![sequence], breath, |_| {}).await?;
+    let unembedding = parts.unembedding().await?;
+    let stream = streams.first().ok_or(ModelError::EmptyInput)?.narrow(0, last, 1)?;
+    Ok(unembedding.logits(&unembedding.norm(&stream)?)?.squeeze(0)?)
 }
 
 /// What is wanted of which model.
@@ -84,13 +97,13 @@ struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// Runs sequences through the model as it is.
+    /// Runs sequences through the model as it is. Their streams after the last block come with them, `[T, D]` each.
     async fn compute(
         &self,
         sequences: Vec<Sequence>,
         breath: &impl Breath,
         on_block: impl Fn(Vec<Sequence>),
-    ) -> Result<Vec<Sequence>> {
+    ) -> Result<(Vec<Sequence>, Vec<Tensor>)> {
         let watched = Rc::new(self.asked.watched(Vec::new()));
         let (starts, forgotten) = self.parts.recall.borrow_mut().begin(&self.parts.config, &sequences, self.options);
         self.parts.team.forget(0..self.parts.config.n_layer, &forgotten);
@@ -104,10 +117,10 @@ impl<'a> Request<'a> {
             self.predict(&streams, (&known, &mut done), breath).await?;
         }
         self.parts.all_checked().await?;
-        for ((start, sequence), stream) in starts.iter().zip(&done).zip(streams) {
-            self.parts.recall.borrow_mut().finish(start, sequence.clone(), stream);
+        for ((start, sequence), stream) in starts.iter().zip(&done).zip(&streams) {
+            self.parts.recall.borrow_mut().finish(start, sequence.clone(), stream.clone());
         }
-        Ok(done)
+        Ok((done, streams))
     }
 
     /// Runs them through the model with parts of it switched off, after a run through the model as it is.

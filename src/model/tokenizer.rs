@@ -92,6 +92,11 @@ impl Tokenizer {
     pub fn token_text(&self, id: u32) -> String {
         self.inner.decode(&[id], false).ok().filter(|text| !text.is_empty()).unwrap_or_else(|| format!("#{id}"))
     }
+
+    /// Tokens as one text; bytes that are not whole characters show as U+FFFD.
+    pub fn text(&self, ids: &[u32]) -> String {
+        self.inner.decode(ids, false).unwrap_or_default()
+    }
 }
 
 /// The pairs of `merges.txt`: two parts a line, most frequent first, after an optional version line.

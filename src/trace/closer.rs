@@ -142,6 +142,44 @@ pub struct Ablated {
     pub how: Instead,
 }
 
+/// Activation patching between two texts of T tokens: at every layer and token, the clean text's resid_pre is put in the
+/// place of the corrupted text's, and what follows is computed again.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Patching {
+    /// T tokens of the clean text.
+    pub clean_tokens: Vec<String>,
+    /// T tokens of the corrupted text.
+    pub corrupted_tokens: Vec<String>,
+    /// The token that the clean text is about; its logit less that of `against` is what is watched, at the last token.
+    pub answer: u32,
+    /// What it reads.
+    pub answer_text: String,
+    /// The token that the corrupted text is about.
+    pub against: u32,
+    /// What it reads.
+    pub against_text: String,
+    /// The logit difference of the clean text.
+    pub clean_difference: f32,
+    /// That of the corrupted text.
+    pub corrupted_difference: f32,
+    /// L*T: the part of the way from the corrupted to the clean difference that a patch brings back: 0 none of it, 1 all.
+    /// Fewer layers while it is being computed.
+    pub recovered: Vec<f32>,
+}
+
+/// Tokens that the model went on with.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sampled {
+    /// Their ids.
+    pub ids: Vec<u32>,
+    /// Each as text.
+    pub tokens: Vec<String>,
+    /// The probability that the model gave to each.
+    pub probs: Vec<f32>,
+    /// All of them as text, to be appended.
+    pub text: String,
+}
+
 impl Head {
     /// Whether a model has this head.
     ///

@@ -110,6 +110,17 @@ pub fn divergences(unembedding: &Unembedding, (before, after): (&Tensor, &Tensor
     })
 }
 
+/// The most probable token after a row of the last stream, `[1, D]`.
+pub fn most_probable(unembedding: &Unembedding, row: &Tensor) -> Result<u32> {
+    let logits = unembedding.logits(&unembedding.norm(row)?)?;
+    with_values(&logits, |logits| Ok(most_of(logits, 1).next().unwrap_or_default()))
+}
+
+/// The probability of a token id, by the logits `[V]` of a prediction.
+pub fn probability(logits: &Tensor, id: u32) -> Result<f32> {
+    with_values(logits, |logits| Ok(Position::new(logits).log_prob(id).exp()))
+}
+
 /// What the model predicts at a row.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Prediction {
