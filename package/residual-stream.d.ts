@@ -37,8 +37,20 @@ export type ChartName =
   | "distribution" | "evolution" | "heatmap" | "growth" | "relative" | "direction"
   /** Needs a trace made with `heads`. */
   | "heads"
-  /** Needs a trace made with `lens`. */
-  | "lens";
+  /** Need a trace made with `lens`. */
+  | "lens" | "true-token"
+  /** Needs a trace made with `patterns`. */
+  | "pattern"
+  /** Need a trace made with `attribution`: a waterfall over contributions, and a grid of heads. */
+  | "attribution" | "attribution-heads"
+  /** Needs a trace made with predictions. */
+  | "next"
+  /** Needs a trace made with `ablate`; the other charts then show the unchanged model beside it. */
+  | "change"
+  /** Two sequences of a trace: the second less the first. */
+  | "compare"
+  /** Needs `patching` in the trace: `{ ...trace, patching: await model.patch(clean, corrupted) }`. */
+  | "patching";
 
 /** A model's files as bytes. Without `tokenizer`, only `traceTokens` works. */
 export interface ModelFiles {
@@ -130,6 +142,12 @@ export interface Model {
   trace(texts: string[], options?: TraceOptions): Promise<Trace>;
   /** The same over token ids; needs no tokenizer. */
   traceTokens(ids: number[][], options?: TraceOptions): Promise<Trace>;
+  /** Goes on with a text (or with ids, which needs no tokenizer): keys and values are remembered, so that a token more
+   *  costs one token. Rejects with code "too-long" where the model has not as many positions. */
+  sample(text: string | number[], options?: SampleOptions): Promise<Sampled>;
+  /** Activation patching: at every layer and token, the clean text's resid_pre takes the place of the corrupted text's.
+   *  Both must be of as many tokens. */
+  patch(clean: string | number[], corrupted: string | number[], options?: PatchOptions): Promise<Patching>;
   /** Ends the worker and gives its memory back. Traces under way reject with code "aborted". */
   close(): void;
 }
@@ -144,14 +162,93 @@ export interface TraceOptions {
   predictions?: boolean;
   /** Say where the time went: see `Trace.profile`. */
   profile?: boolean;
+  /** How many candidates `next` lists (default 5). */
+  next?: number;
+  /** Heads whose attention weights are wanted. */
+  patterns?: { layer: number; head: number }[];
+  /** Direct logit attribution. A text must be exactly one token; mind the space that most words begin with. */
+  attribution?: {
+    /** Whose logit is explained; the model's own prediction if not given. */
+    target?: number | string;
+    /** Whose logit is taken off. */
+    against?: number | string;
+    /** At which token of every text; the last if not given. */
+    position?: number;
+  };
+  /** Switches parts of the model off, for this trace: the sequences are then those of the changed model, and
+   *  `baseline` has the unchanged model's. */
+  ablate?: Ablated[];
   /** Called after each block of a model that is still arriving; the trace then has as many layers as are done. */
   onPartial?(trace: Trace): void;
+}
+
+/** Something switched off. */
+export interface Ablated {
+  /** Block, from 0. */
+  layer: number;
+  /** All of attention's contribution with its bias, all of the MLP's, or one head's part. */
+  part: "attn" | "mlp" | "head";
+  /** Which, if a head. */
+  head?: number;
+  /** What takes its place: nothing (the default), or its mean over all tokens of all texts of the request. */
+  how?: "zero" | "mean";
+}
+
+export interface SampleOptions {
+  /** How many tokens (default 1). */
+  count?: number;
+  /** 0 takes the most probable each time (default 1). */
+  temperature?: number;
+  /** Only as many candidates, the most probable ones. */
+  topK?: number;
+  /** Only as many as together have this probability. */
+  topP?: number;
+  /** The same seed, options and text give the same tokens (default 0). */
+  seed?: number;
+  signal?: AbortSignal;
+}
+
+export interface Sampled {
+  ids: Uint32Array;
+  tokens: string[];
+  /** The probability that the model gave to each, at temperature 1. */
+  probs: Float32Array;
+  /** All of them, to be appended to the text. */
+  text: string;
+}
+
+export interface PatchOptions {
+  /** The clean text's answer; the model's prediction if not given. */
+  answer?: number | string;
+  /** The corrupted text's answer; the model's prediction if not given. */
+  against?: number | string;
+  signal?: AbortSignal;
+  /** Called after each layer, with the layers done. */
+  onPartial?(found: Patching): void;
+}
+
+export interface Patching {
+  clean_tokens: string[];
+  corrupted_tokens: string[];
+  answer: number;
+  answer_text: string;
+  against: number;
+  against_text: string;
+  /** logit(answer) - logit(against) after the last token of either text. */
+  clean_difference: number;
+  corrupted_difference: number;
+  /** L*T: 0 where a patch brings back nothing of the clean difference, 1 where all of it. */
+  recovered: Float32Array;
 }
 
 /** Plain data: survives `structuredClone` and JSON. */
 export interface Trace {
   model: ModelInfo;
   sequences: Sequence[];
+  /** What was switched off. */
+  ablate?: Ablated[];
+  /** What `Model.patch` found, for the chart of it. */
+  patching?: Patching;
   /** With `profile`: milliseconds. */
   profile?: Profile;
 }
@@ -207,12 +304,68 @@ export interface Sequence {
   mlp_cos: Float32Array;
   /** L*H*T, with `heads`: norm of each head's part, without the projection's bias. */
   head_norm?: Float32Array;
+  /** L, with `heads`: norm of the output projection's bias; with it the heads' parts add up to attn_out. */
+  attn_bias_norm?: Float32Array;
   /** (L+1)*T*k, with `lens`: the embedding first, then after each block. */
-  lens?: { ids: Uint32Array; probs: Float32Array; /** What the ids read, each once, ids rising. */ vocab: { ids: Uint32Array; tokens: string[] } };
+  lens?: Lens;
   /** T-1: natural log-probability of each token after the first. */
   token_logprob?: Float32Array;
-  /** The five most probable next tokens. */
+  /** The most probable next tokens: five, unless more were asked for. */
   next?: { ids: Uint32Array; probs: Float32Array; tokens: string[] };
+  /** With `patterns`. */
+  patterns?: Pattern[];
+  /** With `attribution`. */
+  attribution?: Attribution;
+  /** T, with `ablate`: how far the prediction after each token is from the unchanged model's: the Kullback-Leibler
+   *  divergence of the changed from the unchanged, in nats. */
+  kl?: Float32Array;
+  /** With `ablate`: the same text through the unchanged model. */
+  baseline?: Sequence;
+}
+
+export interface Lens {
+  /** (L+1)*T*k. */
+  ids: Uint32Array;
+  probs: Float32Array;
+  /** (L+1)*T: rank of the token that does follow, 1 for the most probable; 0 after the last. */
+  true_rank: Uint32Array;
+  /** (L+1)*T: its probability; 0 after the last. */
+  true_prob: Float32Array;
+  /** What the ids read, each once, ids rising. */
+  vocab: { ids: Uint32Array; tokens: string[] };
+}
+
+export interface Pattern {
+  layer: number;
+  head: number;
+  /** T*T, [query][key]. */
+  weights: Float32Array;
+  /** The three tokens whose logits the head's part raises most at each token, T*3 (with `predictions`). */
+  writes?: { ids: Uint32Array; logits: Float32Array; tokens: string[] };
+}
+
+/** Parts of a logit, or of a difference of two, the final layer norm's scale frozen. embed + attn + mlp + bias = logit;
+ *  of each layer heads + attn_bias = attn. */
+export interface Attribution {
+  position: number;
+  target: number;
+  target_text: string;
+  against?: number;
+  against_text?: string;
+  /** As the model computes it. */
+  logit: number;
+  /** What the final layer norm divides by. */
+  scale: number;
+  embed: number;
+  /** L */
+  attn: Float32Array;
+  mlp: Float32Array;
+  /** L*H */
+  heads: Float32Array;
+  /** L */
+  attn_bias: Float32Array;
+  /** The final layer norm's own bias. */
+  bias: number;
 }
 
 export interface HistogramOptions {
@@ -261,12 +414,19 @@ export interface ChartOptions {
   skipFirst?: boolean;
   /** Draw the legend and notes above the data (default true). */
   legend?: boolean;
-  /** What the heatmap shows: a contribution norm, or the MLP's less attention's (default "mlp"). */
-  quantity?: "attention" | "mlp" | "difference";
+  /** What "heatmap", "change" and "compare" show: a contribution norm, the MLP's less attention's, or the norm of the stream
+   *  after the block (default "mlp"). */
+  quantity?: "attention" | "mlp" | "difference" | "stream";
   /** The sequence that "heatmap" and "lens" show, and that `token` belongs to (default 0). */
   sequence?: number;
   /** Position of a pinned token, whose own values stand beside the statistics. */
   token?: number;
+  /** Whose pattern is drawn (default: the trace's first). */
+  head?: { layer: number; head: number };
+  /** Whether "true-token" draws ranks rather than probabilities (default false). */
+  ranks?: boolean;
+  /** The two sequences of "compare" (default [0, 1]). */
+  compare?: [number, number];
 }
 
 /** What every rejection is: an `Error` with a stable code and a message that names the file, tensor or setting. */

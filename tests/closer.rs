@@ -7,9 +7,9 @@ mod support;
 use residual_stream::engine::breath::NoBreath;
 use residual_stream::engine::load::open;
 use residual_stream::engine::parts::Parts;
+use residual_stream::engine::patch::patch;
 use residual_stream::engine::pool::Crew;
 use residual_stream::engine::run::{RunOptions, from_ids, run};
-use residual_stream::engine::patch::patch;
 use residual_stream::engine::sample::sample;
 use residual_stream::protocol::{PatchOptions, SampleOptions};
 use residual_stream::trace::Sequence;
@@ -138,7 +138,10 @@ fn patterns_are_the_references() {
             assert_close(&format!("closer.rs, see_patterns: {what}"), &pattern.weights, reference, (0.0, PATTERN));
             let writes = pattern.writes.as_ref().expect("closer.rs: what the head writes");
             assert_eq!((writes.ids.len(), writes.tokens.len()), (3 * t, 3 * t), "attribution.rs, writes: {what}");
-            assert!(writes.logits.chunks(3).all(|top| top.is_sorted_by(|a, b| a >= b)), "writes are not in order: {what}");
+            assert!(
+                writes.logits.chunks(3).all(|top| top.is_sorted_by(|a, b| a >= b)),
+                "writes are not in order: {what}"
+            );
         }
         let bias = found[0].attn_bias_norm.as_deref().expect("with heads, the bias' norm");
         assert_close(&format!("pass.rs, bias_norms: {folder}"), bias, &expected.attn_bias_norm, (RELATIVE, 0.0));
@@ -219,7 +222,12 @@ fn attribution_is_the_references_and_adds_up() {
                 assert_close(&what("attn_bias"), &found.attn_bias, &reference.attn_bias, tolerance);
                 assert_close(&what("logit"), &[found.logit], &[reference.logit], (0.0, PART * largest));
                 let sum = found.sum() as f32;
-                assert_close(&what("the parts do not add up to the logit"), &[sum], &[found.logit], (0.0, PART * largest));
+                assert_close(
+                    &what("the parts do not add up to the logit"),
+                    &[sum],
+                    &[found.logit],
+                    (0.0, PART * largest),
+                );
             }
         }
     });
@@ -238,7 +246,12 @@ fn ablation_is_the_references() {
                 let tolerance = (RELATIVE, 1e-6);
                 assert_close(&what("attn_norm"), &found.attn_norm, &reference.attn_norm.concat(), tolerance);
                 assert_close(&what("mlp_norm"), &found.mlp_norm, &reference.mlp_norm.concat(), tolerance);
-                assert_close(&what("resid_post"), &found.resid_post_norm, &reference.resid_post_norm.concat(), tolerance);
+                assert_close(
+                    &what("resid_post"),
+                    &found.resid_post_norm,
+                    &reference.resid_post_norm.concat(),
+                    tolerance,
+                );
                 let kl = found.kl.as_deref().expect("predict.rs, compare: no divergences");
                 assert_close(&what("kl"), kl, &reference.kl, (LOGPROB, DIVERGENCE));
                 let next = found.next.as_ref().unwrap();
@@ -272,14 +285,20 @@ fn patching_is_the_references() {
         let found = found.unwrap();
         let what = |part: &str| format!("patch.rs: {folder}: {part}");
         let differences = [found.clean_difference, found.corrupted_difference];
-        assert_close(&what("differences"), &differences, &[reference.clean_difference, reference.corrupted_difference], (0.0, PART));
+        assert_close(
+            &what("differences"),
+            &differences,
+            &[reference.clean_difference, reference.corrupted_difference],
+            (0.0, PART),
+        );
         // A tenth of a logit's difference between logits of several, in F32: the rounding of both shows.
         assert_close(&what("recovered"), &found.recovered, &reference.recovered.concat(), (0.0, 1e-3));
         let shorter = (from_ids(None, vec![1, 2]), from_ids(None, vec![1, 2, 3]));
         let error = pollster::block_on(patch(parts, None, shorter, &options, &NoBreath, |_| {})).unwrap_err();
         assert!(error.code == Code::BadArgument && error.message.contains("2 tokens"), "patch.rs: {error}");
         let same = (from_ids(None, vec![1, 2]), from_ids(None, vec![1, 2]));
-        let error = pollster::block_on(patch(parts, None, same, &PatchOptions::default(), &NoBreath, |_| {})).unwrap_err();
+        let error =
+            pollster::block_on(patch(parts, None, same, &PatchOptions::default(), &NoBreath, |_| {})).unwrap_err();
         assert!(error.code == Code::BadArgument && error.message.contains("both texts"), "patch.rs: {error}");
     });
 }
@@ -333,7 +352,8 @@ fn what_is_not_there_is_refused_by_name() {
         let error = go(&parts, &batch, &options).unwrap_err();
         (error.code, error.message)
     };
-    let with_ablation = |json: &str| RunOptions { ablate: serde_json::from_str(json).unwrap(), ..RunOptions::default() };
+    let with_ablation =
+        |json: &str| RunOptions { ablate: serde_json::from_str(json).unwrap(), ..RunOptions::default() };
     for (json, word) in [
         (r#"[{"layer":4,"part":"attn"}]"#, "layer 4"),
         (r#"[{"layer":0,"part":"head","head":4}]"#, "head 4"),

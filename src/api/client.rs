@@ -15,7 +15,8 @@ use super::deferred::Deferred;
 use super::errors;
 use super::launch::{demo_address, launch};
 use super::source::Source;
-use crate::protocol::{FromEngine, Notice, Opened, Progress, RunOptions, ToEngine};
+use crate::protocol::{FromEngine, Notice, Opened, PatchOptions, Progress, RunOptions, SampleOptions, Task, ToEngine};
+use crate::trace::closer::{Patching, Sampled};
 use crate::trace::{ModelInfo, Trace, js};
 use crate::{Code, Error, Result};
 
@@ -53,24 +54,14 @@ impl Default for LoadOptions {
 }
 
 /// How to trace.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct TraceOptions {
-    /// Record the norm of every head's part.
-    pub heads: bool,
-    /// Top-k of the logit lens per cell; 0 for none.
-    pub lens: usize,
-    /// Log-probabilities and next tokens.
-    pub predictions: bool,
+    /// What to record.
+    pub record: RunOptions,
     /// Stops the trace.
     pub signal: Option<AbortSignal>,
     /// Told after each block of a model that is still arriving.
     pub on_partial: Option<Rc<dyn Fn(Trace)>>,
-}
-
-impl Default for TraceOptions {
-    fn default() -> Self {
-        TraceOptions { heads: false, lens: 0, predictions: true, signal: None, on_partial: None }
-    }
 }
 
 /// What to trace.
@@ -230,8 +221,6 @@ impl Model {
     /// # Errors
     /// Every code of tracing; `Aborted` when the signal fires or the model is closed.
     pub async fn trace(&self, texts: Vec<String>, options: TraceOptions) -> Result<Trace> {
-        let run =
-            RunOptions { heads: options.heads, lens: options.lens, predictions: options.predictions, profile: false };
         let on_partial = options.on_partial.map(|call| {
             Rc::new(move |trace: JsValue| {
                 if let Ok(trace) = js::from_js(&trace) {
@@ -239,15 +228,55 @@ impl Model {
                 }
             }) as Rc<dyn Fn(JsValue)>
         });
-        let promise = self.request(Input::Texts(texts), run, options.signal, on_partial)?;
-        js::from_js(&JsFuture::from(promise).await.map_err(|why| errors::from_js(&why))?)
+        js::from_js(&self.answer(Input::Texts(texts), Task::Trace(options.record), options.signal, on_partial).await?)
     }
 
-    /// Asks for a trace; the promise settles with the trace as JavaScript has it.
+    /// Goes on with a text.
+    ///
+    /// # Errors
+    /// `BadArgument` for options out of range, `TooLong`; as [`Model::trace`].
+    pub async fn sample(&self, text: String, options: SampleOptions, signal: Option<AbortSignal>) -> Result<Sampled> {
+        let answer = self.answer(Input::Texts(vec![text]), Task::Sample(options), signal, None).await?;
+        js::sampled_from_js(&answer).map_err(unreadable)
+    }
+
+    /// Patches the stream of a clean text into a corrupted one's. `on_partial` sees what is done, layer by layer.
+    ///
+    /// # Errors
+    /// `BadArgument` for texts of different lengths; as [`Model::trace`].
+    pub async fn patch(
+        &self,
+        (clean, corrupted): (String, String),
+        options: PatchOptions,
+        signal: Option<AbortSignal>,
+        on_partial: impl Fn(Patching) + 'static,
+    ) -> Result<Patching> {
+        let on_partial = Rc::new(move |found: JsValue| {
+            if let Ok(found) = js::patching_from_js(&found) {
+                on_partial(found);
+            }
+        });
+        let texts = Input::Texts(vec![clean, corrupted]);
+        let answer = self.answer(texts, Task::Patch(options), signal, Some(on_partial)).await?;
+        js::patching_from_js(&answer).map_err(unreadable)
+    }
+
+    async fn answer(
+        &self,
+        input: Input,
+        task: Task,
+        signal: Option<AbortSignal>,
+        on_partial: Option<Rc<dyn Fn(JsValue)>>,
+    ) -> Result<JsValue> {
+        let promise = self.request(input, task, signal, on_partial)?;
+        JsFuture::from(promise).await.map_err(|why| errors::from_js(&why))
+    }
+
+    /// Asks for something; the promise settles with the answer as JavaScript has it.
     pub(super) fn request(
         &self,
         input: Input,
-        options: RunOptions,
+        task: Task,
         signal: Option<AbortSignal>,
         on_partial: Option<Rc<dyn Fn(JsValue)>>,
     ) -> Result<Promise> {
@@ -274,7 +303,7 @@ impl Model {
             Input::Texts(texts) => (Some(texts), None),
             Input::Ids(ids) => (None, Some(ids)),
         };
-        self.inner.send(&ToEngine::Trace { request, texts, ids, options, partial }, None)?;
+        self.inner.send(&ToEngine::Ask { request, texts, ids, task, partial }, None)?;
         Ok(promise)
     }
 
@@ -282,6 +311,10 @@ impl Model {
     pub fn close(&self) {
         self.inner.end(&Error::new(Code::Aborted, "the model was closed."));
     }
+}
+
+fn unreadable(why: String) -> Error {
+    Error::new(Code::EngineCrashed, format!("the engine's answer cannot be read: {why}"))
 }
 
 /// Listeners on the worker, for messages and for errors; dropping them ends the listening.

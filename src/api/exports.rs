@@ -14,7 +14,7 @@ use super::launch::{EngineFiles, Locations, configure};
 use super::shelves;
 use super::source::Source;
 use crate::charts::{ChartOptions, Figure, Theme, canvas};
-use crate::protocol::{Notice, Progress, RunOptions};
+use crate::protocol::{Notice, PatchOptions, Progress, RunOptions, SampleOptions, Task};
 use crate::trace::js::from_js;
 use crate::trace::summary;
 use crate::{Code, Error, Result};
@@ -114,13 +114,33 @@ impl ModelJs {
 
     /// Traces texts, one sequence each.
     pub fn trace(&self, texts: &JsValue, options: &JsValue) -> Promise {
-        settled(self.request(read_texts(texts).map(Input::Texts), options))
+        settled(self.request_trace(read_texts(texts).map(Input::Texts), options))
     }
 
     /// Traces token ids, one sequence per list; needs no tokenizer.
     #[wasm_bindgen(js_name = traceTokens)]
     pub fn trace_tokens(&self, ids: &JsValue, options: &JsValue) -> Promise {
-        settled(self.request(read_ids(ids).map(Input::Ids), options))
+        settled(self.request_trace(read_ids(ids).map(Input::Ids), options))
+    }
+
+    /// Goes on with a text, or with ids.
+    pub fn sample(&self, text: &JsValue, options: &JsValue) -> Promise {
+        let ask = || {
+            let task =
+                Task::Sample(settings::<SampleOptions>(options, &["count", "temperature", "topK", "topP", "seed"])?);
+            self.0.request(read_input(&Array::of1(text))?, task, signal(options)?, None)
+        };
+        settled(ask())
+    }
+
+    /// Activation patching from one text to another.
+    pub fn patch(&self, clean: &JsValue, corrupted: &JsValue, options: &JsValue) -> Promise {
+        let ask = || {
+            let task = Task::Patch(settings::<PatchOptions>(options, &["answer", "against"])?);
+            let on_partial = callback(options, "onPartial")?.map(partial_listener);
+            self.0.request(read_input(&Array::of2(clean, corrupted))?, task, signal(options)?, on_partial)
+        };
+        settled(ask())
     }
 
     /// Ends the worker and gives its memory back.
@@ -130,7 +150,7 @@ impl ModelJs {
 }
 
 impl ModelJs {
-    fn request(&self, input: Result<Input>, options: &JsValue) -> Result<Promise> {
+    fn request_trace(&self, input: Result<Input>, options: &JsValue) -> Result<Promise> {
         let lens = match get(options, "lens") {
             value if value.is_undefined() || value.is_null() => 0,
             value => {
@@ -142,13 +162,44 @@ impl ModelJs {
             lens: lens as usize,
             predictions: !get(options, "predictions").is_falsy() || get(options, "predictions").is_undefined(),
             profile: get(options, "profile").is_truthy(),
+            ..settings::<RunOptions>(options, &["next", "patterns", "attribution", "ablate"])?
         };
-        let on_partial = callback(options, "onPartial")?.map(|call| {
-            Rc::new(move |trace: JsValue| {
-                let _ = call.call1(&JsValue::UNDEFINED, &trace);
-            }) as Rc<dyn Fn(JsValue)>
-        });
-        self.0.request(input?, run, signal(options)?, on_partial)
+        let on_partial = callback(options, "onPartial")?.map(partial_listener);
+        self.0.request(input?, Task::Trace(run), signal(options)?, on_partial)
+    }
+}
+
+/// A JavaScript function that is told of what is done so far.
+fn partial_listener(call: Function) -> Rc<dyn Fn(JsValue)> {
+    Rc::new(move |answer: JsValue| {
+        let _ = call.call1(&JsValue::UNDEFINED, &answer);
+    })
+}
+
+/// Some of an object's settings, each checked by itself so that an error names it; the others as they are by default.
+fn settings<T: DeserializeOwned + Default>(options: &JsValue, names: &[&str]) -> Result<T> {
+    let given = Object::new();
+    for name in names {
+        let value = get(options, name);
+        if value.is_undefined() || value.is_null() {
+            continue;
+        }
+        let alone = Object::new();
+        let set =
+            |object: &Object| Reflect::set(object, &(*name).into(), &value).map_err(|why| super::errors::from_js(&why));
+        set(&alone)?;
+        set(&given)?;
+        serde_wasm_bindgen::from_value::<T>(alone.into()).map_err(|why| bad(&format!("{name}: {why}")))?;
+    }
+    serde_wasm_bindgen::from_value(given.into()).map_err(|why| bad(&format!("options: {why}")))
+}
+
+/// Texts, or lists of token ids.
+fn read_input(list: &Array) -> Result<Input> {
+    if list.iter().all(|item| item.is_string()) {
+        read_texts(list).map(Input::Texts)
+    } else {
+        read_ids(list).map(Input::Ids)
     }
 }
 

@@ -4,7 +4,7 @@ use super::Kind;
 use super::axis::{Axis, Frame, Ticks};
 use super::figure::{Chart, ChartOptions, coverage_empty, coverage_notes};
 use super::format;
-use super::layer_lines::{Series, dot, grown, layer_axis, layer_rect, layer_rule, pending, token_lines};
+use super::layer_lines::{BEFORE, Series, dot, grown, layer_axis, layer_rect, layer_rule, pending, token_lines};
 use super::legend::{LegendItem, Swatch};
 use super::mark::{Mark, Point, Shape, Size, Stroke};
 use super::scene::{Hit, HitRow, Scene};
@@ -20,6 +20,8 @@ pub(super) struct LayerChart {
     summary: ByLayer,
     /// The pinned token's own values, attention's and the MLP's, with its name.
     pinned: Option<(String, [Vec<f32>; 2])>,
+    /// The same of the unchanged model, under ablation.
+    before: Option<ByLayer>,
 }
 
 impl LayerChart {
@@ -30,7 +32,8 @@ impl LayerChart {
             let values = |mlp| cells.clone().map(|cell| measure.of(sequence, mlp, cell)).collect();
             Some((pinned.name, [values(false), values(true)]))
         });
-        LayerChart { measure, summary: by_layer(trace, measure, options.skip_first), pinned }
+        let before = trace.unablated().map(|trace| by_layer(&trace, measure, options.skip_first));
+        LayerChart { measure, summary: by_layer(trace, measure, options.skip_first), pinned, before }
     }
 
     fn series(&self) -> [Series<'_>; 2] {
@@ -53,7 +56,9 @@ impl LayerChart {
         let stats = || self.summary.attn.iter().chain(&self.summary.mlp).filter(|stat| stat.n > 0);
         let pinned = self.pinned.iter().flat_map(|(_, values)| values.iter().flatten());
         let pinned = pinned.map(|&value| f64::from(value)).filter(|value| value.is_finite());
-        let ends = stats().flat_map(|stat| [stat.mean - stat.std, stat.mean + stat.std]).chain(pinned);
+        let before = self.before.iter().flat_map(|before| before.attn.iter().chain(&before.mlp));
+        let before = before.map(|stat| stat.mean).filter(|mean| mean.is_finite());
+        let ends = stats().flat_map(|stat| [stat.mean - stat.std, stat.mean + stat.std]).chain(pinned).chain(before);
         let (low, high) = ends.fold((0.0f64, 0.0f64), |(low, high), value| (low.min(value), high.max(value)));
         match self.measure {
             Measure::Relative => (0.0, (high * 1.04).max(f64::MIN_POSITIVE)),
@@ -95,6 +100,7 @@ impl Chart for LayerChart {
     fn notes(&self) -> Vec<String> {
         let mut notes = coverage_notes(&self.summary.coverage, self.summary.non_finite);
         notes.extend(self.pinned.as_ref().map(|(name, _)| format!("dashed: {name}")));
+        notes.extend(self.before.is_some().then(|| BEFORE.to_owned()));
         notes
     }
 
@@ -196,6 +202,10 @@ impl Chart for LayerChart {
                 lines.extend(token_lines(values, &frame, Stroke::dashed(theme.kind(series.kind), 1.5, 5.0, 3.0)));
             }
         }
+        for (series, stats) in drawn.iter().zip(self.before.iter().flat_map(|before| [&before.attn, &before.mlp])) {
+            let means: Vec<f32> = stats.iter().map(|stat| stat.mean as f32).collect();
+            lines.extend(token_lines(&means, &frame, Stroke::dashed(theme.kind(series.kind), 1.5, 1.5, 3.0)));
+        }
         marks.push(Mark::Clip { rect: frame.plot, marks: bands });
         marks.extend(frame.axes.iter().cloned());
         marks.push(Mark::Clip { rect: grown(frame.plot, 6.0), marks: lines });
@@ -225,6 +235,13 @@ impl LayerChart {
                 let label = format!("{} on the pinned token", kind.label());
                 rows.push(HitRow { label, value: format::norm(value), kind: Some(kind) });
             }
+        }
+        for (kind, stats) in
+            [Kind::Attention, Kind::Mlp].into_iter().zip(self.before.iter().flat_map(|b| [&b.attn, &b.mlp]))
+        {
+            let Some(stat) = stats.get(layer - 1) else { continue };
+            let label = format!("{} without ablation", kind.label());
+            rows.push(HitRow { label, value: format::norm(stat.mean), kind: Some(kind) });
         }
         let title = format!("layer {layer}");
         Some(Hit { rect: layer_rect(frame, layer), anchor, title, rows, place: None, highlight })

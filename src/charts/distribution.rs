@@ -11,7 +11,9 @@ use super::surface::MeasureText;
 use super::table::{Cell, Table};
 use super::theme::Theme;
 use crate::trace::Trace;
-use crate::trace::summary::{BinRule, Finding, Histogram, HistogramOptions, histogram, histogram_finding};
+use crate::trace::summary::{
+    BinRule, Finding, Histogram, HistogramOptions, histogram, histogram_finding, histogram_in,
+};
 
 /// One bin, in f64 that prints as the f32 does.
 struct Bin {
@@ -26,12 +28,26 @@ pub(super) struct Distribution {
     histogram: Histogram,
     /// D, for the text; 0 when unknown.
     n_embd: usize,
+    /// Counts of the unchanged model in the same bins, under ablation: attention's and the MLP's.
+    before: Option<(Vec<u32>, Vec<u32>)>,
 }
 
 impl Distribution {
     pub(super) fn new(trace: &Trace, options: &ChartOptions) -> Self {
         let binning = HistogramOptions { bins: options.bins, skip_first: options.skip_first };
-        Distribution { histogram: histogram(trace, &binning), n_embd: trace.model.n_embd }
+        let n_embd = trace.model.n_embd;
+        let Some(unablated) = trace.unablated() else {
+            return Distribution { histogram: histogram(trace, &binning), n_embd, before: None };
+        };
+        // Bins that hold both runs.
+        let mut both = trace.clone();
+        both.sequences.extend(unablated.sequences.iter().cloned());
+        let edges = histogram(&both, &binning).edges;
+        let (attn, mlp) = histogram_in(trace, &edges, options.skip_first);
+        let before = Some(histogram_in(&unablated, &edges, options.skip_first));
+        let bin_width = edges.windows(2).next().map_or(0.0, |edges| edges[1] - edges[0]);
+        let histogram = Histogram { attn, mlp, edges, bin_width, ..histogram(trace, &binning) };
+        Distribution { histogram, n_embd, before }
     }
 
     fn bins(&self) -> Vec<Bin> {
@@ -46,6 +62,13 @@ impl Distribution {
                 mlp,
             })
             .collect()
+    }
+
+    /// The unchanged model's bins.
+    fn bins_before(&self) -> Vec<Bin> {
+        let Some((attn, mlp)) = &self.before else { return Vec::new() };
+        let counts = attn.iter().zip(mlp);
+        self.bins().into_iter().zip(counts).map(|(bin, (&attn, &mlp))| Bin { attn, mlp, ..bin }).collect()
     }
 
     fn total(&self) -> u64 {
@@ -83,6 +106,7 @@ impl Chart for Distribution {
             BinRule::SingleValue => notes.push("all updates are of the same size".to_owned()),
             BinRule::Empty => {}
         }
+        notes.extend(self.before.is_some().then(|| super::layer_lines::BEFORE.to_owned()));
         notes
     }
 
@@ -135,7 +159,7 @@ impl Chart for Distribution {
     fn layout(&self, size: Size, top: f64, theme: &Theme, measure: &dyn MeasureText) -> Option<Scene> {
         let bins = self.bins();
         let (low, high) = (bins.first()?.from, bins.last()?.to);
-        let most = bins.iter().map(|bin| bin.attn.max(bin.mlp)).max().unwrap_or(0).max(1);
+        let most = bins.iter().chain(&self.bins_before()).map(|bin| bin.attn.max(bin.mlp)).max().unwrap_or(0).max(1);
         // Norms start at 0: show it where that costs little room.
         let low = if low > 0.0 && low < 0.3 * high { 0.0 } else { low };
         let x = Axis {
@@ -161,8 +185,22 @@ impl Chart for Distribution {
         marks.extend(area(&frame, &bins, Kind::Mlp, theme));
         marks.push(outline(&frame, &bins, Kind::Attention, theme));
         marks.push(outline(&frame, &bins, Kind::Mlp, theme));
+        let before: Vec<Bin> = self.bins_before();
+        for kind in [Kind::Attention, Kind::Mlp].into_iter().filter(|_| !before.is_empty()) {
+            let (points, color) = (steps(&frame, &before, kind), theme.kind(kind));
+            marks.push(Mark::Line { points, stroke: Stroke::dashed(color, 1.25, 1.5, 3.0) });
+        }
         marks.extend(frame.axes.iter().cloned());
-        let hits = bins.iter().map(|bin| hit(&frame, bin, theme)).collect();
+        let hit = |(index, bin): (usize, &Bin)| {
+            let mut hit = hit(&frame, bin, theme);
+            for kind in [Kind::Attention, Kind::Mlp] {
+                let label = format!("{} without ablation", kind.label());
+                let value = before.get(index).map(|bin| format::format_grouped(count(bin, kind), 0));
+                hit.rows.extend(value.map(|value| HitRow { label, value, kind: Some(kind) }));
+            }
+            hit
+        };
+        let hits = bins.iter().enumerate().map(hit).collect();
         Some(Scene::new(size, frame.plot, marks, hits))
     }
 }

@@ -4,7 +4,9 @@ use super::Kind;
 use super::axis::{Axis, Frame, Ticks};
 use super::figure::{Chart, ChartOptions, coverage_empty, coverage_notes};
 use super::format;
-use super::layer_lines::{Series, dot, grown, layer_axis, layer_rect, layer_rule, pending, radius, token_lines};
+use super::layer_lines::{
+    BEFORE, Series, dot, grown, layer_axis, layer_rect, layer_rule, pending, radius, token_lines,
+};
 use super::legend::{LegendItem, Swatch};
 use super::mark::{Mark, Point, Shape, Size, Stroke};
 use super::pinned::Pinned;
@@ -22,12 +24,15 @@ const BAND_ROOM: f64 = 1.6;
 pub(super) struct EvolutionChart {
     evolution: Evolution,
     pinned: Option<Pinned>,
+    /// The same of the unchanged model, under ablation.
+    before: Option<Evolution>,
 }
 
 impl EvolutionChart {
     pub(super) fn new(trace: &Trace, options: &ChartOptions) -> Self {
-        let evolution = evolution(trace, &EvolutionOptions { skip_first: options.skip_first });
-        EvolutionChart { evolution, pinned: Pinned::of(trace, options) }
+        let of = |trace: &Trace| evolution(trace, &EvolutionOptions { skip_first: options.skip_first });
+        let before = trace.unablated().map(|trace| of(&trace));
+        EvolutionChart { evolution: of(trace), pinned: Pinned::of(trace, options), before }
     }
 
     fn stats(&self, kind: Kind) -> &[Stat] {
@@ -56,7 +61,16 @@ impl EvolutionChart {
         let band = stats().map(|stat| stat.mean + stat.std).fold(0.0, f64::max);
         let pinned = self.pinned.iter().flat_map(|pinned| pinned.attn.iter().chain(&pinned.mlp));
         let pinned = pinned.filter(|norm| norm.is_finite()).fold(0.0, |most, &norm| f64::max(most, norm.into()));
-        band.min(mean * BAND_ROOM).max(pinned)
+        let before = self.before.iter().flat_map(|before| before.attn.iter().chain(&before.mlp));
+        let before = before.map(|stat| stat.mean).filter(|mean| mean.is_finite()).fold(0.0, f64::max);
+        band.min(mean * BAND_ROOM).max(pinned).max(before)
+    }
+
+    /// The unchanged model's means of a kind.
+    fn means_before(&self, kind: Kind) -> Option<Vec<f32>> {
+        let before = self.before.as_ref()?;
+        let stats = if kind == Kind::Attention { &before.attn } else { &before.mlp };
+        Some(stats.iter().map(|stat| if stat.n > 0 { stat.mean as f32 } else { f32::NAN }).collect())
     }
 }
 
@@ -86,6 +100,7 @@ impl Chart for EvolutionChart {
     fn notes(&self) -> Vec<String> {
         let mut notes = coverage_notes(&self.evolution.coverage, self.evolution.non_finite);
         notes.extend(self.pinned.as_ref().map(|pinned| format!("dashed: {}", pinned.name)));
+        notes.extend(self.before.is_some().then(|| BEFORE.to_owned()));
         notes
     }
 
@@ -178,6 +193,10 @@ impl Chart for EvolutionChart {
                 lines.extend(token_lines(values, &frame, Stroke::dashed(theme.kind(kind), 1.5, 5.0, 3.0)));
             }
         }
+        for kind in [Kind::Attention, Kind::Mlp] {
+            let before = self.means_before(kind).unwrap_or_default();
+            lines.extend(token_lines(&before, &frame, Stroke::dashed(theme.kind(kind), 1.5, 1.5, 3.0)));
+        }
         marks.push(Mark::Clip { rect: frame.plot, marks: bands });
         marks.extend(frame.axes.iter().cloned());
         marks.push(Mark::Clip { rect: grown(frame.plot, 6.0), marks: lines });
@@ -240,6 +259,11 @@ impl EvolutionChart {
         for (kind, value) in self.pinned.iter().flat_map(|pinned| pinned.at(layer)) {
             let label = format!("{} on the pinned token", kind.label());
             rows.push(HitRow { label, value: format::norm(value), kind: Some(kind) });
+        }
+        for kind in [Kind::Attention, Kind::Mlp] {
+            let before = layer.checked_sub(1).and_then(|block| self.means_before(kind)?.get(block).copied());
+            let label = format!("{} without ablation", kind.label());
+            rows.extend(before.map(|value| HitRow { label, value: format::norm(f64::from(value)), kind: Some(kind) }));
         }
         let rect = layer_rect(frame, layer);
         Some(Hit { rect, anchor, title, rows, place: None, highlight })

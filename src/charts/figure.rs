@@ -5,7 +5,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::attribution::AttributionChart;
 use super::by_layer::LayerChart;
+use super::change::{Between, ChangeChart};
 use super::distribution::Distribution;
 use super::evolution::EvolutionChart;
 use super::growth::GrowthChart;
@@ -14,12 +16,17 @@ use super::heatmap::Heatmap;
 use super::legend::{self, LegendItem};
 use super::lens::LensChart;
 use super::mark::{Align, Label, Mark, Point, Rect, Size};
+use super::next::NextChart;
+use super::patching::PatchingChart;
+use super::pattern::PatternChart;
 use super::scene::Scene;
 use super::surface::{Font, MeasureText};
 use super::table::Table;
 use super::theme::Theme;
+use super::true_token::TrueToken;
 use crate::error::{Code, Error, Result};
 use crate::trace::Trace;
+use crate::trace::closer::Head;
 use crate::trace::summary::{Coverage, Finding, Measure};
 
 /// The charts there are, by the names the JavaScript contract uses.
@@ -42,11 +49,27 @@ pub enum ChartName {
     Heads,
     /// Logit lens: the most probable token after each layer, layer by token.
     Lens,
+    /// True next token: what the logit lens makes, layer by layer, of the token that does follow.
+    TrueToken,
+    /// Attention pattern of one head, query by key.
+    Pattern,
+    /// Direct logit attribution: a waterfall over contributions.
+    Attribution,
+    /// The same by heads, layer by head.
+    AttributionHeads,
+    /// The most probable next tokens.
+    Next,
+    /// Token × layer: norms of an ablated run less those of the unchanged one.
+    Change,
+    /// Token × layer: norms of one text less those of another.
+    Compare,
+    /// Activation patching, token × layer.
+    Patching,
 }
 
 impl ChartName {
     /// Every chart, in the order a page shows them.
-    pub const ALL: [ChartName; 8] = [
+    pub const ALL: [ChartName; 16] = [
         ChartName::Distribution,
         ChartName::Evolution,
         ChartName::Heatmap,
@@ -55,6 +78,14 @@ impl ChartName {
         ChartName::Direction,
         ChartName::Heads,
         ChartName::Lens,
+        ChartName::TrueToken,
+        ChartName::Pattern,
+        ChartName::Attribution,
+        ChartName::AttributionHeads,
+        ChartName::Next,
+        ChartName::Change,
+        ChartName::Compare,
+        ChartName::Patching,
     ];
 
     /// The name as programs write it.
@@ -68,6 +99,14 @@ impl ChartName {
             ChartName::Direction => "direction",
             ChartName::Heads => "heads",
             ChartName::Lens => "lens",
+            ChartName::TrueToken => "true-token",
+            ChartName::Pattern => "pattern",
+            ChartName::Attribution => "attribution",
+            ChartName::AttributionHeads => "attribution-heads",
+            ChartName::Next => "next",
+            ChartName::Change => "change",
+            ChartName::Compare => "compare",
+            ChartName::Patching => "patching",
         }
     }
 
@@ -81,6 +120,14 @@ impl ChartName {
             ChartName::Direction => Box::new(LayerChart::new(Measure::Cosine, trace, options)),
             ChartName::Heads => Box::new(Heads::new(trace, options)),
             ChartName::Lens => Box::new(LensChart::new(trace, options)),
+            ChartName::TrueToken => Box::new(TrueToken::new(trace, options)),
+            ChartName::Pattern => Box::new(PatternChart::new(trace, options)),
+            ChartName::Attribution => Box::new(AttributionChart::new(false, trace, options)),
+            ChartName::AttributionHeads => Box::new(AttributionChart::new(true, trace, options)),
+            ChartName::Next => Box::new(NextChart::new(trace, options)),
+            ChartName::Change => Box::new(ChangeChart::new(Between::Ablation, trace, options)),
+            ChartName::Compare => Box::new(ChangeChart::new(Between::Texts, trace, options)),
+            ChartName::Patching => Box::new(PatchingChart::new(trace, options)),
         }
     }
 }
@@ -108,6 +155,8 @@ pub enum Quantity {
     Mlp,
     /// The MLP's less attention's.
     Difference,
+    /// The norm of the stream after the block.
+    Stream,
 }
 
 impl Quantity {
@@ -117,6 +166,7 @@ impl Quantity {
             Quantity::Attention => "attention",
             Quantity::Mlp => "mlp",
             Quantity::Difference => "difference",
+            Quantity::Stream => "stream",
         }
     }
 }
@@ -129,15 +179,17 @@ impl FromStr for Quantity {
             "attention" => Ok(Quantity::Attention),
             "mlp" => Ok(Quantity::Mlp),
             "difference" => Ok(Quantity::Difference),
+            "stream" => Ok(Quantity::Stream),
             _ => Err(Error::new(
                 Code::BadArgument,
-                format!("A heatmap shows attention, mlp or difference, not \"{name}\"."),
+                format!("A heatmap shows attention, mlp, difference or stream, not \"{name}\"."),
             )),
         }
     }
 }
 
-/// What a caller may choose about a chart. In JavaScript: `{ bins, skipFirst, legend, quantity, sequence, token }`.
+/// What a caller may choose about a chart. In JavaScript: `{ bins, skipFirst, legend, quantity, sequence,
+/// token, head, ranks, compare }`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ChartOptions {
@@ -153,6 +205,12 @@ pub struct ChartOptions {
     pub sequence: usize,
     /// The pinned token: its own values are drawn beside the statistics.
     pub token: Option<usize>,
+    /// Whose attention pattern is shown; the first of the trace if none is given.
+    pub head: Option<Head>,
+    /// Whether the true token's ranks are drawn rather than its probabilities.
+    pub ranks: bool,
+    /// Which two sequences are compared: the second less the first.
+    pub compare: Option<(usize, usize)>,
 }
 
 impl Default for ChartOptions {
@@ -164,6 +222,9 @@ impl Default for ChartOptions {
             quantity: Quantity::default(),
             sequence: 0,
             token: None,
+            head: None,
+            ranks: false,
+            compare: None,
         }
     }
 }

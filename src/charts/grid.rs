@@ -1,6 +1,6 @@
 //! A grid of cells with a colour scale: layers upwards, tokens or heads along.
 //!
-//! More columns than pixels can show are drawn several to a cell, the value farthest from 0 standing for all.
+//! More rows or columns than pixels can show are drawn several to a cell, the value farthest from 0 standing for all.
 
 use super::axis;
 use super::format;
@@ -85,7 +85,7 @@ impl Grid<'_> {
             return None;
         }
         let width = |text: &str| measure.width(text, Font::SMALL);
-        let widest_row = (0..self.rows).map(|row| width(&(self.row_label)(row))).fold(0.0, f64::max);
+        let widest_row = (0..self.rows).map(|row| width(&(self.row_label)(row))).fold(0.0, f64::max).min(TALLEST_LABEL);
         let left = (EDGE + widest_row + 8.0).ceil();
         let room = size.width - left - 8.0;
         let together = (self.columns.len() as f64 * NARROWEST / room.max(1.0)).ceil().max(1.0) as usize;
@@ -99,45 +99,47 @@ impl Grid<'_> {
         if room < 24.0 || plot.height < 24.0 {
             return None;
         }
-        let row_height = plot.height / self.rows as f64;
+        let rows_together = (self.rows as f64 * NARROWEST / plot.height).ceil().max(1.0) as usize;
+        let shown_rows = self.rows.div_ceil(rows_together);
+        let row_height = plot.height / shown_rows as f64;
         let rect = |row: usize, column: usize| Rect {
             x: plot.x + cell * column as f64,
             y: plot.bottom() - row_height * (row + 1) as f64,
             width: cell,
             height: row_height,
         };
-        // The column that stands for all that are drawn together.
+        // The row and column that stand for all that are drawn together.
         let chosen = |row: usize, column: usize| {
-            let together = column * together..((column + 1) * together).min(self.columns.len());
-            let size = |column: usize| (self.value)(row, column).filter(|v| v.is_finite()).map_or(-1.0, f64::abs);
-            together.clone().max_by(|a, b| size(*a).total_cmp(&size(*b)).then(b.cmp(a))).unwrap_or(together.start)
+            let rows = row * rows_together..((row + 1) * rows_together).min(self.rows);
+            let columns = column * together..((column + 1) * together).min(self.columns.len());
+            let first = (rows.start, columns.start);
+            let size = |at: &(usize, usize)| (self.value)(at.0, at.1).filter(|v| v.is_finite()).map_or(-1.0, f64::abs);
+            let cells = rows.flat_map(|row| columns.clone().map(move |column| (row, column)));
+            cells.max_by(|a, b| size(a).total_cmp(&size(b)).then(b.cmp(a))).unwrap_or(first)
         };
         let color = |row, column| match (self.value)(row, column) {
             Some(value) if value.is_finite() => self.ramp.color(value),
             _ => theme.soft,
         };
-        let mut chosen_columns = Vec::with_capacity(self.rows * shown);
-        let mut colors = Vec::with_capacity(self.rows * shown);
-        let mut hits = Vec::with_capacity(self.rows * shown);
-        for row in (0..self.rows).rev() {
+        let mut chosen_cells = Vec::with_capacity(shown_rows * shown);
+        let mut colors = Vec::with_capacity(shown_rows * shown);
+        let mut hits = Vec::with_capacity(shown_rows * shown);
+        for row in (0..shown_rows).rev() {
             for column in 0..shown {
                 let of = chosen(row, column);
-                chosen_columns.push(of);
-                colors.push(color(row, of));
+                chosen_cells.push(of);
+                colors.push(color(of.0, of.1));
                 let rect = rect(row, column);
-                let (title, rows) = (self.read_out)(row, of);
+                let (title, rows) = (self.read_out)(of.0, of.1);
                 let anchor = Point::new(rect.x + rect.width / 2.0, rect.y + rect.height / 2.0);
                 let highlight = vec![outline(rect, Stroke::solid(theme.ink, 2.0))];
-                hits.push(Hit { rect, anchor, title, rows, place: (self.place)(row, of), highlight });
+                hits.push(Hit { rect, anchor, title, rows, place: (self.place)(of.0, of.1), highlight });
             }
         }
         let mut words = Vec::new();
         if let Some(text) = self.text {
-            let rows = chosen_columns.chunks(shown).zip(colors.chunks(shown)).zip(hits.chunks(shown)).rev();
-            for (row, ((columns, grounds), hits)) in rows.enumerate() {
-                for ((column, ground), hit) in columns.iter().zip(grounds).zip(hits) {
-                    words.extend(cell_text(hit.rect, &text(row, *column), *ground, theme, measure));
-                }
+            for ((&(row, column), ground), hit) in chosen_cells.iter().zip(&colors).zip(&hits) {
+                words.extend(cell_text(hit.rect, &text(row, column), *ground, theme, measure));
             }
         }
         let mut marks = vec![Mark::Cells { rect: plot, columns: shown, colors }];
@@ -147,7 +149,7 @@ impl Grid<'_> {
             let whole = Rect { y: plot.y, height: plot.height, ..first };
             marks.push(outline(whole, Stroke::solid(theme.ink, 1.5)));
         }
-        marks.extend(self.row_marks(plot, row_height, theme));
+        marks.extend(self.row_marks(plot, (row_height, rows_together), theme, measure));
         marks.extend(self.column_marks(plot, (cell, together, upright), theme, measure));
         let label = |at, text: &str, align| axis::text(at, text.to_owned(), align, theme);
         marks.push(label(Point::new(EDGE, top + 13.0), self.row_title, Align::Start));
@@ -158,15 +160,20 @@ impl Grid<'_> {
         Some(Scene { hits_in_a_row: shown, ..Scene::new(size, plot, marks, hits) })
     }
 
-    fn row_marks(&self, plot: Rect, height: f64, theme: &Theme) -> Vec<Mark> {
+    fn row_marks(
+        &self,
+        plot: Rect,
+        (height, together): (f64, usize),
+        theme: &Theme,
+        measure: &dyn MeasureText,
+    ) -> Vec<Mark> {
         let every = (14.0 / height).ceil().max(1.0) as usize;
-        (0..self.rows)
-            .step_by(every)
-            .map(|row| {
-                let y = plot.bottom() - height * (row as f64 + 0.5) + 4.0;
-                axis::text(Point::new(plot.x - 6.0, y), (self.row_label)(row), Align::End, theme)
-            })
-            .collect()
+        let label = |(place, row): (usize, usize)| {
+            let y = plot.bottom() - height * (place as f64 + 0.5) + 4.0;
+            let text = fit(&(self.row_label)(row), TALLEST_LABEL, measure);
+            axis::text(Point::new(plot.x - 6.0, y), text, Align::End, theme)
+        };
+        (0..self.rows).step_by(together).enumerate().step_by(every).map(label).collect()
     }
 
     fn column_marks(

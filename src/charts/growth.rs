@@ -4,7 +4,7 @@ use super::Kind;
 use super::axis::{Axis, Frame, Ticks};
 use super::figure::{Chart, ChartOptions, coverage_empty, coverage_notes};
 use super::format;
-use super::layer_lines::{dot, grown, layer_axis, layer_rect, layer_rule, pending, radius, token_lines};
+use super::layer_lines::{BEFORE, dot, grown, layer_axis, layer_rect, layer_rule, pending, radius, token_lines};
 use super::legend::{LegendItem, Swatch};
 use super::mark::{Mark, Point, Shape, Size, Stroke};
 use super::pinned::Pinned;
@@ -26,6 +26,8 @@ pub(super) struct GrowthChart {
     /// How many tokens there are in all.
     counted: usize,
     pinned: Option<Pinned>,
+    /// The unchanged model's medians, under ablation.
+    before: Option<Vec<Option<f64>>>,
 }
 
 impl GrowthChart {
@@ -37,7 +39,8 @@ impl GrowthChart {
         });
         let counted = growth.coverage.counted_tokens;
         let tokens = all.step_by(counted.div_ceil(MOST_LINES).max(1)).collect();
-        GrowthChart { growth, tokens, counted, pinned: Pinned::of(trace, options) }
+        let before = trace.unablated().map(|trace| crate::trace::summary::growth(&trace, options.skip_first).median);
+        GrowthChart { growth, tokens, counted, pinned: Pinned::of(trace, options), before }
     }
 
     /// Every value that is drawn.
@@ -45,7 +48,8 @@ impl GrowthChart {
         let median = self.growth.median.iter().flatten().copied();
         let tokens = self.tokens.iter().flatten().map(|&norm| f64::from(norm));
         let first = self.growth.first.iter().flatten().copied();
-        median.chain(tokens).chain(first).filter(|norm| norm.is_finite() && *norm > 0.0)
+        let before = self.before.iter().flatten().flatten().copied();
+        median.chain(tokens).chain(first).chain(before).filter(|norm| norm.is_finite() && *norm > 0.0)
     }
 }
 
@@ -68,9 +72,8 @@ impl Chart for GrowthChart {
         // Position 0 is drawn here, by itself.
         let drawn = Coverage { skip_first: false, ..self.growth.coverage };
         let mut notes = coverage_notes(&drawn, self.growth.non_finite);
-        if self.growth.coverage.skip_first {
-            notes.push("dashed: position 0, by itself".to_owned());
-        }
+        let first = self.growth.first.iter().any(Option::is_some);
+        notes.extend(first.then(|| "dashed: position 0, by itself".to_owned()));
         if self.tokens.len() < self.counted {
             notes.push(format!(
                 "{} of {} tokens drawn",
@@ -79,6 +82,7 @@ impl Chart for GrowthChart {
             ));
         }
         notes.extend(self.pinned.as_ref().map(|pinned| format!("blue: {}", pinned.name)));
+        notes.extend(self.before.is_some().then(|| BEFORE.to_owned()));
         notes
     }
 
@@ -156,6 +160,9 @@ impl Chart for GrowthChart {
         };
         lines.extend(as_line(&self.growth.first, Stroke::dashed(theme.mute, 1.5, 6.0, 4.0)));
         lines.extend(as_line(&self.growth.median, Stroke::solid(theme.stream, 2.5)));
+        if let Some(before) = &self.before {
+            lines.extend(as_line(before, Stroke::dashed(theme.stream, 1.5, 1.5, 3.0)));
+        }
         if let Some(rate) = self.growth.rate {
             let fitted: Vec<Option<f64>> =
                 (1..=self.growth.coverage.layers).map(|layer| Some(rate.at(layer as f64))).collect();
@@ -188,6 +195,9 @@ impl GrowthChart {
         }
         if let Some(first) = self.growth.first.get(block).copied().flatten() {
             rows.push(row("position 0", format::norm(first)));
+        }
+        if let Some(before) = self.before.as_ref().and_then(|before| *before.get(block)?) {
+            rows.push(row("median without ablation", format::norm(before)));
         }
         if let Some(norm) = self.pinned.as_ref().and_then(|pinned| pinned.resid.get(block)) {
             rows.push(row("pinned token", format::norm(f64::from(*norm))));

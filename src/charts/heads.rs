@@ -21,6 +21,10 @@ pub(super) struct Heads {
     coverage: Coverage,
     heads: usize,
     pinned: Option<Pinned>,
+    /// The same of the unchanged model, under ablation.
+    before: Vec<Vec<Stat>>,
+    /// L: norm of the projection's bias, where the trace says it.
+    bias: Vec<f32>,
 }
 
 impl Heads {
@@ -29,7 +33,18 @@ impl Heads {
         let place = pinned.as_ref().map(|pinned| (pinned.sequence, pinned.token));
         let stats = by_head(trace, place, options.skip_first);
         let heads = stats.first().map_or(0, Vec::len);
-        Heads { stats, heads, coverage: Coverage::of(trace, options.skip_first), pinned }
+        let before = trace.unablated().map(|trace| by_head(&trace, place, options.skip_first)).unwrap_or_default();
+        let bias = trace.sequences.first().and_then(|sequence| sequence.attn_bias_norm.clone());
+        let bias = bias.filter(|bias| bias.len() == stats.len()).unwrap_or_default();
+        Heads { stats, heads, coverage: Coverage::of(trace, options.skip_first), pinned, before, bias }
+    }
+
+    /// Heads, and the bias as the column after the last.
+    fn cell(&self, layer: usize, column: usize) -> Option<f64> {
+        match column == self.heads {
+            true => self.bias.get(layer).map(|norm| f64::from(*norm)),
+            false => self.value(layer, column),
+        }
     }
 
     fn value(&self, layer: usize, head: usize) -> Option<f64> {
@@ -57,8 +72,8 @@ impl Chart for Heads {
         let of = if self.pinned.is_some() { "on the pinned token" } else { "as a mean over tokens" };
         format!(
             "Each cell is the length (L2 norm) of one head's part of its layer's attention update, {of}: its values through \
-             its own rows of the output projection. The parts of a layer and the projection's bias, which belongs to no \
-             head and is not drawn, add up to the update; their lengths do not."
+             its own rows of the output projection. The parts of a layer and the projection's bias (the last column: it \
+             belongs to no head) add up to the update; their lengths do not. Choose a head to see its attention pattern."
         )
     }
 
@@ -76,7 +91,7 @@ impl Chart for Heads {
     fn finding(&self) -> Option<Finding> {
         let (layer, head, value) = self.largest()?;
         let text = format!("Head {head} of layer {} writes most: {}.", layer + 1, format::norm(value));
-        let place = Place { layer: Some(layer), kind: Some(Kind::Attention), ..Place::default() };
+        let place = Place { layer: Some(layer), head: Some(head), kind: Some(Kind::Attention), ..Place::default() };
         Some(Finding { topic: Topic::LargestUpdate, text, place })
     }
 
@@ -85,9 +100,11 @@ impl Chart for Heads {
     }
 
     fn table(&self) -> Table {
-        let names = (0..self.heads).map(|head| format!("head {head}"));
+        let columns = self.heads + usize::from(!self.bias.is_empty());
+        let names =
+            (0..columns).map(|column| if column == self.heads { "bias".to_owned() } else { format!("head {column}") });
         let row = |layer: usize| {
-            let values = (0..self.heads).map(|head| self.value(layer, head).map_or(Cell::Missing, Cell::number));
+            let values = (0..columns).map(|column| self.cell(layer, column).map_or(Cell::Missing, Cell::number));
             std::iter::once(Cell::count(layer + 1)).chain(values).collect()
         };
         let over = if self.pinned.is_some() { "of the pinned token" } else { "mean over tokens" };
@@ -105,16 +122,28 @@ impl Chart for Heads {
     }
 
     fn layout(&self, size: Size, top: f64, theme: &Theme, measure: &dyn MeasureText) -> Option<Scene> {
-        let columns: Vec<String> = (0..self.heads).map(|head| head.to_string()).collect();
-        let most = self.largest().map_or(0.0, |(_, _, value)| value);
+        let bias = (!self.bias.is_empty()).then(|| "bias".to_owned());
+        let columns: Vec<String> = (0..self.heads).map(|head| head.to_string()).chain(bias).collect();
+        let most = self.bias.iter().map(|norm| f64::from(*norm)).filter(|norm| norm.is_finite());
+        let most = most.fold(self.largest().map_or(0.0, |(_, _, value)| value), f64::max);
         let read_out = |layer: usize, head: usize| {
+            let row = |label: &str, value| HitRow { label: label.to_owned(), value, kind: Some(Kind::Attention) };
+            if head == self.heads {
+                let value = self.cell(layer, head).map_or_else(String::new, format::norm);
+                return (format!("layer {}, bias of the projection", layer + 1), vec![row("norm", value)]);
+            }
             let stat = self.stats.get(layer).and_then(|stats| stats.get(head));
             let value = stat.map_or_else(String::new, |stat| match self.pinned {
                 Some(_) => format::norm(stat.mean),
                 None => format::mean_std(stat.mean, stat.std),
             });
-            let row = HitRow { label: "head_out".to_owned(), value, kind: Some(Kind::Attention) };
-            (format!("layer {}, head {head}", layer + 1), vec![row])
+            let before = self.before.get(layer).and_then(|stats| stats.get(head));
+            let before = before.map(|stat| row("without ablation", format::norm(stat.mean)));
+            let rows = [row("head_out", value)].into_iter().chain(before).collect();
+            (format!("layer {}, head {head}", layer + 1), rows)
+        };
+        let place = |layer: usize, head: usize| {
+            (head < self.heads).then_some(Place { layer: Some(layer), head: Some(head), ..Place::default() })
         };
         Grid {
             rows: self.stats.len(),
@@ -122,10 +151,10 @@ impl Chart for Heads {
             row_title: "layer",
             columns: &columns,
             column_title: "head",
-            value: &|layer, head| self.value(layer, head),
+            value: &|layer, column| self.cell(layer, column),
             ramp: Ramp::sequential(theme, theme.attn, most),
             read_out: &read_out,
-            place: &|_, _| None,
+            place: &place,
             marked: None,
             text: None,
         }

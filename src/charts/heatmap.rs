@@ -28,6 +28,8 @@ impl Heatmap {
         let text = OneText::of(trace, options, |whole| Sequence {
             attn_norm: whole.attn_norm.clone(),
             mlp_norm: whole.mlp_norm.clone(),
+            resid_post_norm: whole.resid_post_norm.clone(),
+            baseline: whole.baseline.clone(),
             ..Sequence::default()
         });
         let alone = std::slice::from_ref(&text.sequence);
@@ -44,6 +46,7 @@ impl Heatmap {
             Quantity::Attention => attn,
             Quantity::Mlp => mlp,
             Quantity::Difference => mlp - attn,
+            Quantity::Stream => at(&self.text.sequence.resid_post_norm)?,
         })
     }
 
@@ -74,6 +77,10 @@ impl Chart for Heatmap {
                 "Each cell is the MLP's update norm less attention's, on one token in one layer: orange where the MLP \
                  writes more, blue where attention does. Choose a cell to pin its token in every view."
             }
+            Quantity::Stream => {
+                "Each cell is the length (L2 norm) of one token's stream after one layer, the first layer at the bottom. \
+                 Choose a cell to pin its token in every view."
+            }
             _ => {
                 "Each cell is the length (L2 norm) of one update: one token, one layer, the first layer at the bottom. \
                  Choose a cell to pin its token in every view."
@@ -99,6 +106,7 @@ impl Chart for Heatmap {
             Quantity::Attention => vec![item(Kind::Attention)],
             Quantity::Mlp => vec![item(Kind::Mlp)],
             Quantity::Difference => vec![item(Kind::Attention), item(Kind::Mlp)],
+            Quantity::Stream => vec![item(Kind::Stream)],
         }
     }
 
@@ -109,6 +117,7 @@ impl Chart for Heatmap {
             Quantity::Mlp => ("The largest MLP update", Kind::Mlp),
             Quantity::Difference if value < 0.0 => ("The widest gap, in favour of attention,", Kind::Attention),
             Quantity::Difference => ("The widest gap, in favour of the MLP,", Kind::Mlp),
+            Quantity::Stream => ("The longest stream", Kind::Stream),
         };
         let text = format!(
             "{what} is on {} in layer {}: {}.",
@@ -125,6 +134,7 @@ impl Chart for Heatmap {
             Quantity::Attention => "attention's update norms",
             Quantity::Mlp => "the MLP's update norms",
             Quantity::Difference => "the MLP's update norms less attention's",
+            Quantity::Stream => "the stream's norms",
         };
         let (tokens, layers) = (self.text.sequence.token_count(), self.text.sequence.layer_count());
         format!("Heatmap of {what}, {tokens} tokens by {layers} layers.")
@@ -141,6 +151,7 @@ impl Chart for Heatmap {
             Quantity::Attention => "Attention's contribution norms in activation units, by token and layer",
             Quantity::Mlp => "The MLP's contribution norms in activation units, by token and layer",
             Quantity::Difference => "The MLP's contribution norms less attention's, in activation units",
+            Quantity::Stream => "Norms of the stream after each block in activation units, by token and layer",
         };
         Table {
             caption: caption.to_owned(),
@@ -160,20 +171,27 @@ impl Chart for Heatmap {
             Quantity::Attention => Ramp::sequential(theme, theme.attn, self.most),
             Quantity::Mlp => Ramp::sequential(theme, theme.mlp, self.most),
             Quantity::Difference => Ramp::diverging(theme, (theme.attn, theme.mlp), self.most),
+            Quantity::Stream => Ramp::sequential(theme, theme.stream, self.most),
         };
         let read_out = |layer: usize, token: usize| {
-            let at = |values| self.text.sequence.layer(values, layer).get(token).map_or(f64::NAN, |&v| f64::from(v));
-            let row = |kind: Kind, values| HitRow {
-                label: kind.label().to_owned(),
-                value: format::norm(at(values)),
-                kind: Some(kind),
-            };
+            let kinds = [Kind::Attention, Kind::Mlp, Kind::Stream];
+            let rows = kinds.into_iter().flat_map(|kind| {
+                let of = |sequence: &Sequence| {
+                    let values = match kind {
+                        Kind::Attention => &sequence.attn_norm,
+                        Kind::Mlp => &sequence.mlp_norm,
+                        _ => &sequence.resid_post_norm,
+                    };
+                    sequence.layer(values, layer).get(token).map(|&value| format::norm(f64::from(value)))
+                };
+                let row = |label: String, value: String| HitRow { label, value, kind: Some(kind) };
+                let now = of(&self.text.sequence).map(|value| row(kind.label().to_owned(), value));
+                let before = self.text.sequence.baseline.as_deref().and_then(of);
+                now.into_iter().chain(before.map(|value| row(format!("{} without ablation", kind.label()), value)))
+            });
             let title =
                 format!("layer {}, {} (position {token})", layer + 1, format::quote_token(self.text.token(token)));
-            (
-                title,
-                vec![row(Kind::Attention, &self.text.sequence.attn_norm), row(Kind::Mlp, &self.text.sequence.mlp_norm)],
-            )
+            (title, rows.collect())
         };
         Grid {
             rows: self.text.sequence.layer_count(),

@@ -7,6 +7,8 @@ use super::surface::{Font, MeasureText};
 use super::theme::{Color, Theme};
 use crate::trace::summary::{Coverage, Stat};
 
+/// What the dotted lines are, under ablation.
+pub(super) const BEFORE: &str = "dotted: without ablation";
 /// Opacity of the bands.
 const BAND_ALPHA: f64 = 0.16;
 /// Room to the left of the first layer and to the right of the last, in layers.

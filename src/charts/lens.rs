@@ -27,6 +27,7 @@ impl LensChart {
         let text = OneText::of(trace, options, |whole| Sequence {
             attn_norm: whole.attn_norm.clone(),
             lens: whole.lens.clone(),
+            baseline: whole.baseline.clone(),
             ..Sequence::default()
         });
         let cells = (text.sequence.layer_count() + 1) * text.sequence.token_count();
@@ -53,6 +54,26 @@ impl LensChart {
     /// What a predicted id reads.
     fn word(&self, id: u32) -> String {
         self.text.sequence.lens.as_ref().map_or_else(String::new, |lens| lens.text(id))
+    }
+
+    /// The token that does follow, with its rank and probability.
+    fn follower(&self, layer: usize, token: usize) -> Option<HitRow> {
+        let lens = self.text.sequence.lens.as_ref()?;
+        let cell = layer * self.text.sequence.token_count() + token;
+        let (rank, prob) = (*lens.true_rank.get(cell)?, *lens.true_prob.get(cell)?);
+        let follows = self.text.sequence.tokens.get(token + 1).filter(|_| rank > 0)?;
+        let value =
+            format!("rank {}, {}", format::format_grouped(f64::from(rank), 0), format::probability(f64::from(prob)));
+        Some(HitRow { label: format!("follows: {}", format::quote_token(follows)), value, kind: None })
+    }
+
+    /// Under ablation: what was predicted without.
+    fn before(&self, layer: usize, token: usize) -> Option<HitRow> {
+        let before = self.text.sequence.baseline.as_ref()?.lens.as_ref()?;
+        let first = (layer * self.text.sequence.token_count() + token) * self.k;
+        let (id, prob) = (*before.ids.get(first)?, *before.probs.get(first)?);
+        let label = format!("without ablation: {}", format::quote_token(&before.text(id)));
+        Some(HitRow { label, value: format::probability(f64::from(prob)), kind: None })
     }
 
     fn layer_name(layer: usize) -> String {
@@ -143,7 +164,10 @@ impl Chart for LensChart {
             };
             let after = format::quote_token(self.text.token(token));
             let title = format!("{}, after {after} (position {token})", Self::layer_name(layer));
-            (title, self.guesses(layer, token).map(row).collect())
+            let mut rows: Vec<HitRow> = self.guesses(layer, token).map(row).collect();
+            rows.extend(self.follower(layer, token));
+            rows.extend(self.before(layer, token));
+            (title, rows)
         };
         let text = |layer: usize, token: usize| {
             self.best(layer, token).map_or_else(String::new, |(id, _)| format::token_label(&self.word(id)))

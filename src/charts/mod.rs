@@ -24,10 +24,12 @@
 //! canvas::export(&figure, Size::new(960.0, 540.0), 2.0, &Theme::light())?;  // a new canvas, for a PNG
 //! ```
 
+mod attribution;
 pub mod axis;
 mod by_layer;
 #[cfg(target_arch = "wasm32")]
 pub mod canvas;
+mod change;
 mod distribution;
 mod evolution;
 pub mod figure;
@@ -40,7 +42,10 @@ mod layer_lines;
 pub mod legend;
 mod lens;
 pub mod mark;
+mod next;
 mod one_text;
+mod patching;
+mod pattern;
 mod pinned;
 pub mod recorder;
 pub mod scale;
@@ -49,6 +54,7 @@ pub mod surface;
 pub mod svg;
 pub mod table;
 pub mod theme;
+mod true_token;
 
 #[cfg(test)]
 mod tests;

@@ -40,6 +40,11 @@ impl OneText {
         self.sequence.tokens.iter().map(|token| format::token_label(token)).collect()
     }
 
+    /// Its place in the trace.
+    pub fn number(&self) -> usize {
+        self.number
+    }
+
     /// Which of several sentences it is.
     pub fn note(&self) -> Option<String> {
         (self.of > 1).then(|| format!("sentence {} of {}", self.number + 1, self.of))
@@ -47,6 +52,6 @@ impl OneText {
 
     /// A block and a token of it.
     pub fn place(&self, layer: Option<usize>, token: usize) -> Place {
-        Place { layer, kind: None, sequence: Some(self.number), token: Some(token) }
+        Place { layer, sequence: Some(self.number), token: Some(token), ..Place::default() }
     }
 }

@@ -2,7 +2,8 @@
 
 use super::recorder::Recorder;
 use super::*;
-use crate::trace::{Lens, ModelInfo, Sequence, Trace};
+use crate::trace::closer::{Ablated, Attribution, Instead, Patching, Pattern, Switched, Writes};
+use crate::trace::{Lens, ModelInfo, Next, Sequence, Trace};
 
 /// 12 layers × 26 tokens that look like GPT-2's: a huge position 0, MLP updates that grow, attention that lags behind.
 fn trace(layers: usize, n_layer: usize) -> Trace {
@@ -49,11 +50,87 @@ fn trace(layers: usize, n_layer: usize) -> Trace {
             ..Lens::default()
         };
         lens.name_tokens(|id| format!(" guess{id}"));
+        let last = |cell: usize| (cell + 1).is_multiple_of(t);
+        lens.true_rank = (0..cells)
+            .map(|cell| if last(cell) { 0 } else { 1 + (cell * 7919 % 5000) as u32 / (1 + cell as u32) })
+            .collect();
+        lens.true_prob =
+            (0..cells).map(|cell| if last(cell) { 0.0 } else { (cell as f32 / cells as f32).powi(2) }).collect();
         sequence.lens = Some(lens);
+        add_closer(&mut sequence, layers);
         sequence
     });
     let model = ModelInfo { n_layer, n_embd: 768, n_head: HEADS, ..ModelInfo::default() };
-    Trace { model, sequences: sequences.to_vec(), ..Trace::default() }
+    let wave = |cell: usize| (cell as f32 * 0.37).sin() * 0.6 + 0.2;
+    let patching = Patching {
+        clean_tokens: sequences[0].tokens.clone(),
+        corrupted_tokens: sequences[0].tokens.iter().map(|token| token.replace("word5", "word6")).collect(),
+        answer: 3,
+        answer_text: " Paris".into(),
+        against: 4,
+        against_text: " London".into(),
+        clean_difference: 2.5,
+        corrupted_difference: -1.25,
+        recovered: (0..layers * 10).map(wave).collect(),
+    };
+    Trace { model, sequences: sequences.to_vec(), patching: Some(patching), ..Trace::default() }
+}
+
+/// A pattern, an attribution and candidates for the next token.
+fn add_closer(sequence: &mut Sequence, layers: usize) {
+    let t = sequence.ids.len();
+    let row = |query: usize| (0..t).map(move |key| if key > query { 0.0 } else { 1.0 / (query + 1) as f32 });
+    let writes = Writes {
+        ids: (0..t as u32 * 3).collect(),
+        logits: (0..t * 3).map(|cell| 1.5 - (cell % 3) as f32 * 0.25).collect(),
+        tokens: (0..t * 3).map(|cell| format!(" raised{cell}")).collect(),
+    };
+    let weights = (0..t).flat_map(row).collect();
+    sequence.patterns = Some(vec![Pattern { layer: 1, head: 3, weights, writes: Some(writes) }]);
+    sequence.attn_bias_norm = Some((0..layers).map(|layer| 1.0 + layer as f32 * 0.2).collect());
+    let wave =
+        |scale: f32| (0..layers).map(move |layer| (layer as f32 * 1.7 + scale).sin() * scale).collect::<Vec<f32>>();
+    let mut found = Attribution {
+        position: t - 1,
+        target: 9,
+        target_text: " Paris".into(),
+        against: Some(8),
+        against_text: Some(" London".into()),
+        scale: 31.5,
+        embed: 1.25,
+        attn: wave(0.8),
+        mlp: wave(1.6),
+        heads: (0..layers * HEADS).map(|cell| (cell as f32).sin() * 0.3).collect(),
+        attn_bias: wave(0.1),
+        bias: -0.4,
+        ..Attribution::default()
+    };
+    found.logit = found.sum() as f32;
+    sequence.attribution = Some(found);
+    sequence.next = Some(Next {
+        ids: (0..20).collect(),
+        probs: (0..20).map(|rank| 0.4 * 0.7f32.powi(rank)).collect(),
+        tokens: (0..20).map(|id| format!(" next{id}")).collect(),
+    });
+}
+
+/// The same with a sub-layer switched off: its norms are 0, later ones are a little other.
+fn ablated() -> Trace {
+    let mut whole = trace(12, 12);
+    whole.ablate = vec![Ablated { layer: 3, part: Switched::Mlp, head: None, how: Instead::Zero }];
+    for sequence in &mut whole.sequences {
+        let t = sequence.ids.len();
+        sequence.baseline = Some(Box::new(sequence.clone()));
+        sequence.kl = Some((0..t).map(|token| token as f32 * 0.01).collect());
+        sequence.mlp_norm[3 * t..4 * t].fill(0.0);
+        for values in [&mut sequence.attn_norm, &mut sequence.mlp_norm, &mut sequence.resid_post_norm] {
+            values[4 * t..].iter_mut().enumerate().for_each(|(cell, norm)| *norm *= 1.0 + 0.1 * (cell as f32).sin());
+        }
+        if let Some(next) = &mut sequence.next {
+            next.probs.iter_mut().for_each(|prob| *prob *= 0.8);
+        }
+    }
+    whole
 }
 
 const HEADS: usize = 12;
@@ -97,7 +174,7 @@ fn check_snapshot(name: &str, text: &str) {
 
 #[test]
 fn charts_draw_what_their_snapshots_say() {
-    let (whole, partial) = (trace(12, 12), trace(5, 12));
+    let (whole, partial, ablated) = (trace(12, 12), trace(5, 12), ablated());
     let wide = Size::new(640.0, 340.0);
     let phone = Size::new(320.0, 260.0);
     for (name, trace, size) in [
@@ -128,6 +205,8 @@ fn charts_draw_what_their_snapshots_say() {
         }
         let svg = svg::document(&figure(chart, &partial), wide, &Theme::light());
         check_snapshot(&format!("{}-partial.svg", chart.as_str()), &svg);
+        let svg = svg::document(&figure(chart, &ablated), wide, &Theme::light());
+        check_snapshot(&format!("{}-ablated.svg", chart.as_str()), &svg);
     }
 }
 
@@ -162,7 +241,7 @@ use mark::Mark;
 fn no_text_collides_or_leaves_the_chart_at_any_size() {
     let mut large = trace(12, 12);
     large.sequences.iter_mut().flat_map(|s| s.attn_norm.iter_mut()).for_each(|norm| *norm *= 12_345.0);
-    let traces = [trace(12, 12), trace(5, 12), trace(1, 1), trace(3, 48), trace(7, 13), large];
+    let traces = [trace(12, 12), trace(5, 12), trace(1, 1), trace(3, 48), trace(7, 13), large, ablated()];
     for trace in &traces {
         for chart in ChartName::ALL {
             for skip_first in [true, false] {
@@ -205,7 +284,21 @@ fn nothing_a_trace_or_a_size_holds_makes_a_coordinate_that_is_not_finite() {
             values.fill(0.0);
         }
     }
-    let traces = [odd, hollow, zero, trace(0, 12), trace(0, 0), Trace::default(), one_token_each()];
+    let mut broken = ablated();
+    for sequence in &mut broken.sequences {
+        sequence.resid_post_norm[7] = f32::NAN;
+        if let Some(found) = &mut sequence.attribution {
+            found.mlp[2] = f32::INFINITY;
+            found.heads[5] = f32::NAN;
+        }
+        if let Some(lens) = &mut sequence.lens {
+            lens.true_prob.fill(f32::NAN);
+        }
+        sequence.patterns.iter_mut().flatten().for_each(|pattern| pattern.weights[4] = f32::NAN);
+        sequence.next.iter_mut().for_each(|next| next.probs[0] = f32::NAN);
+    }
+    broken.patching.iter_mut().for_each(|found| found.recovered[3] = f32::NEG_INFINITY);
+    let traces = [odd, broken, hollow, zero, trace(0, 12), trace(0, 0), Trace::default(), one_token_each()];
     for (index, trace) in traces.iter().enumerate() {
         for chart in ChartName::ALL {
             for skip_first in [true, false] {
@@ -230,10 +323,12 @@ fn nothing_a_trace_or_a_size_holds_makes_a_coordinate_that_is_not_finite() {
 fn empty_charts_say_what_to_do() {
     for chart in ChartName::ALL {
         let nothing = figure(chart, &Trace::default());
-        assert_eq!(nothing.empty().as_deref(), Some("Nothing to show yet: type a sentence and run it."));
+        let why = nothing.empty().unwrap_or_default();
+        assert!(why.starts_with("Nothing to show yet: "), "figure.rs: {chart:?}: {why}");
         assert!(nothing.scene(Size::new(300.0, 200.0), &Theme::light(), &ApproximateText).hits.is_empty());
-        if chart == ChartName::Lens {
-            continue; // A single token predicts as well.
+        use ChartName::{Attribution, AttributionHeads, Change, Compare, Lens, Next, Patching, Pattern};
+        if [Attribution, AttributionHeads, Change, Compare, Lens, Next, Patching, Pattern].contains(&chart) {
+            continue; // A single token predicts, and is looked at, as well.
         }
         let short = figure(chart, &one_token_each()).empty().unwrap_or_default();
         assert!(short.contains("count position 0 too"), "figure.rs: {short}");

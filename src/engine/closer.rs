@@ -82,17 +82,13 @@ impl Resolved {
 }
 
 /// The id that is meant.
-pub(super) fn token_id(
-    parts: &Parts,
-    tokenizer: Option<&Tokenizer>,
-    setting: &str,
-    token: &TokenRef,
-) -> Result<u32> {
+pub(super) fn token_id(parts: &Parts, tokenizer: Option<&Tokenizer>, setting: &str, token: &TokenRef) -> Result<u32> {
     let vocabulary = parts.config.vocab_size;
     match token {
         TokenRef::Id(id) if (*id as usize) < vocabulary => Ok(*id),
         TokenRef::Id(id) => {
-            let message = format!("{setting}: {id} is no token id of this model: they go from 0 to {}.", vocabulary - 1);
+            let message =
+                format!("{setting}: {id} is no token id of this model: they go from 0 to {}.", vocabulary - 1);
             Err(Error::new(Code::TokenOutOfRange, message))
         }
         TokenRef::Text(text) => {
@@ -128,7 +124,8 @@ pub(super) fn means_of(pass: &Pass) -> HashMap<Place, Vec<f32>> {
             *count += rows;
         }
     }
-    let mean = |(sum, count): (Vec<f64>, usize)| sum.into_iter().map(|sum| (sum / count.max(1) as f64) as f32).collect();
+    let mean =
+        |(sum, count): (Vec<f64>, usize)| sum.into_iter().map(|sum| (sum / count.max(1) as f64) as f32).collect();
     sums.into_iter().map(|(place, sum)| (place, mean(sum))).collect()
 }
 

@@ -72,7 +72,8 @@ impl<'a> Pass<'a> {
                 past: tokens.start,
                 rows: tokens.len(),
             };
-            let explained = if watched.contributions { explained_rows(&pieces, &sequences, options) } else { Vec::new() };
+            let explained =
+                if watched.contributions { explained_rows(&pieces, &sequences, options) } else { Vec::new() };
             let watch = Watch::new(watched.clone(), explained);
             let mut recorder = Recorder::new((options.heads, options.lens > 0), watch);
             let x = embed(&rows(|table| &table.0)?, &rows(|table| &table.1)?, &mut recorder)?;

@@ -196,6 +196,17 @@ impl Head {
 }
 
 impl Ablated {
+    /// In words: "layer 3's MLP", "head 4 of layer 9 (its mean instead)".
+    pub fn text(&self) -> String {
+        let layer = self.layer + 1;
+        let what = match (self.part, self.head) {
+            (Switched::Attn, _) => format!("layer {layer}'s attention"),
+            (Switched::Mlp, _) => format!("layer {layer}'s MLP"),
+            (Switched::Head, head) => format!("head {} of layer {layer}", head.unwrap_or_default()),
+        };
+        if self.how == Instead::Mean { format!("{what} (its mean instead)") } else { what }
+    }
+
     /// Whether a model has this part.
     ///
     /// # Errors

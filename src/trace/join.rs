@@ -41,8 +41,10 @@ impl Sequence {
         let with = || parts.iter().zip(&lenses);
         let ids = join(layers + 1, k, with().map(|(part, lens)| (lens.ids.as_slice(), part.of, part.rows.clone())));
         let probs = join(layers + 1, k, with().map(|(part, lens)| (lens.probs.as_slice(), part.of, part.rows.clone())));
-        let true_rank = join(layers + 1, 1, with().map(|(part, lens)| (lens.true_rank.as_slice(), part.of, part.rows.clone())));
-        let true_prob = join(layers + 1, 1, with().map(|(part, lens)| (lens.true_prob.as_slice(), part.of, part.rows.clone())));
+        let true_rank =
+            join(layers + 1, 1, with().map(|(part, lens)| (lens.true_rank.as_slice(), part.of, part.rows.clone())));
+        let true_prob =
+            join(layers + 1, 1, with().map(|(part, lens)| (lens.true_prob.as_slice(), part.of, part.rows.clone())));
         self.lens = Some(Lens { ids, probs, true_rank, true_prob, ..Lens::default() });
     }
 }

@@ -7,10 +7,10 @@ mod join;
 pub mod record;
 pub mod summary;
 
-#[cfg(target_arch = "wasm32")]
-pub mod js;
 #[cfg(feature = "engine")]
 pub mod attribution;
+#[cfg(target_arch = "wasm32")]
+pub mod js;
 #[cfg(feature = "engine")]
 pub mod lens;
 #[cfg(feature = "engine")]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::closer::{Ablated, Attribution, Pattern};
+use super::closer::{Ablated, Attribution, Patching, Pattern};
 
 /// Everything one run over one or more sequences recorded.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -15,6 +15,9 @@ pub struct Trace {
     /// What was switched off. The sequences are those of the changed model; each has the unchanged model's beside it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ablate: Vec<Ablated>,
+    /// Activation patching between two texts, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patching: Option<Patching>,
 }
 
 /// What a reader of a trace needs to know of the model behind it.
@@ -178,6 +181,13 @@ impl Trace {
     /// L, the number of layers that every sequence has recorded.
     pub fn layer_count(&self) -> usize {
         layers_of_all(&self.sequences)
+    }
+
+    /// Under ablation: the same texts through the unchanged model.
+    pub fn unablated(&self) -> Option<Trace> {
+        let baselines = self.sequences.iter().map(|sequence| sequence.baseline.as_deref().cloned());
+        let sequences = baselines.collect::<Option<Vec<_>>>().filter(|sequences| !sequences.is_empty())?;
+        Some(Trace { model: self.model.clone(), sequences, ..Trace::default() })
     }
 
     /// Whether blocks are still missing, as in a trace of a model that is still arriving.

@@ -24,10 +24,12 @@ use posting::{get, post, post_crash, scope};
 
 use super::breath::Breath;
 use super::parts::Parts;
+use super::patch::patch;
 use super::pool::workers;
 use super::run::{from_ids, run, tokenize};
+use super::sample::sample;
 use crate::model::{Tokenizer, stopwatch};
-use crate::protocol::{FromEngine, RunOptions, ToEngine};
+use crate::protocol::{FromEngine, RunOptions, Task, ToEngine};
 use crate::trace::{ModelInfo, Sequence, Trace, js};
 use crate::weights::time::{next_task, now};
 use crate::{Code, Error, Result};
@@ -111,18 +113,18 @@ impl Engine {
                     session.parts.demand.everything();
                 }
             }),
-            ToEngine::Trace { request, texts, ids, options, partial } => {
+            ToEngine::Ask { request, texts, ids, task, partial } => {
                 let stop = Rc::new(Cell::new(false));
                 self.stops.borrow_mut().insert(request, stop.clone());
                 spawn_local(async move {
-                    let on_partial = |trace: Trace| {
+                    let on_partial = |answer: JsValue| {
                         if partial {
-                            post(&FromEngine::Partial { request }, Some(js::to_js(&trace)));
+                            post(&FromEngine::Partial { request }, Some(answer));
                         }
                     };
                     let pause = Pause { stop, since: Cell::new(now()) };
-                    match self.trace((texts, ids), options, &pause, on_partial).await {
-                        Ok(trace) => post(&FromEngine::Done { request }, Some(trace)),
+                    match self.answer((texts, ids), task, &pause, on_partial).await {
+                        Ok(answer) => post(&FromEngine::Done { request }, Some(answer)),
                         Err(error) => post(&FromEngine::Failed { request, error }, None),
                     }
                     self.stops.borrow_mut().remove(&request);
@@ -136,12 +138,12 @@ impl Engine {
         }
     }
 
-    async fn trace(
+    async fn answer(
         self: &Rc<Self>,
         (texts, ids): (Option<Vec<String>>, Option<Vec<Vec<u32>>>),
-        options: RunOptions,
+        task: Task,
         pause: &Pause,
-        on_partial: impl Fn(Trace),
+        on_partial: impl Fn(JsValue),
     ) -> Result<JsValue> {
         let session = self.session().await?;
         let _turn = self.turn.lock().await;
@@ -156,26 +158,25 @@ impl Engine {
             }
             (None, ids) => ids.unwrap_or_default().into_iter().map(|ids| from_ids(tokenizer, ids)).collect(),
         };
-        let trace = |sequences: Vec<Sequence>| Trace {
-            model: session.info.clone(),
-            sequences,
-            ablate: options.ablate.clone(),
+        let answer = match task {
+            Task::Trace(options) => trace(&session, sequences, &options, pause, on_partial).await,
+            Task::Sample(options) => {
+                let [start] = <[Sequence; 1]>::try_from(sequences).map_err(|_| wants("sample", "one text"))?;
+                let sampled = sample(&session.parts, tokenizer, start, &options, pause).await;
+                sampled.map(|sampled| js::sampled_to_js(&sampled))
+            }
+            Task::Patch(options) => {
+                let [clean, corrupted] =
+                    <[Sequence; 2]>::try_from(sequences).map_err(|_| wants("patch", "two texts"))?;
+                let on_layer = |found: &_| on_partial(js::patching_to_js(found));
+                let found = patch(&session.parts, tokenizer, (clean, corrupted), &options, pause, on_layer).await;
+                found.map(|found| js::patching_to_js(&found))
+            }
         };
-        let partial = |sequences| on_partial(trace(sequences));
-        let began = now();
-        if options.profile {
-            stopwatch::start(now);
-        }
-        let ran = run(&session.parts, tokenizer, sequences, &options, pause, partial).await;
-        let spent = stopwatch::stop();
         if session.parts.team.failure().is_some() {
             self.clone().load_again();
         }
-        let trace = js::to_js(&trace(ran?));
-        if options.profile {
-            let _ = Reflect::set(&trace, &"profile".into(), &profile(now() - began, spent));
-        }
-        Ok(trace)
+        answer
     }
 
     async fn session(&self) -> Result<Rc<Session>> {
@@ -183,6 +184,36 @@ impl Engine {
         let opened = opening.wait_for(Option::is_some).await.ok().and_then(|opening| opening.clone());
         opened.unwrap_or_else(|| Err(Error::new(Code::BadArgument, "no model has been asked for")))
     }
+}
+
+/// Traces sequences, and says where the time went if that is wanted.
+async fn trace(
+    session: &Session,
+    sequences: Vec<Sequence>,
+    options: &RunOptions,
+    pause: &Pause,
+    on_partial: impl Fn(JsValue),
+) -> Result<JsValue> {
+    let trace = |sequences: Vec<Sequence>| {
+        let (model, ablate) = (session.info.clone(), options.ablate.clone());
+        js::to_js(&Trace { model, sequences, ablate, patching: None })
+    };
+    let began = now();
+    if options.profile {
+        stopwatch::start(now);
+    }
+    let partial = |sequences| on_partial(trace(sequences));
+    let ran = run(&session.parts, session.tokenizer.as_ref(), sequences, options, pause, partial).await;
+    let spent = stopwatch::stop();
+    let trace = trace(ran?);
+    if options.profile {
+        let _ = Reflect::set(&trace, &"profile".into(), &profile(now() - began, spent));
+    }
+    Ok(trace)
+}
+
+fn wants(what: &str, texts: &str) -> Error {
+    Error::new(Code::BadArgument, format!("{what}: expected {texts}"))
 }
 
 /// Milliseconds in all, and on each kind of work.

@@ -6,6 +6,10 @@
 use js_sys::{Array, Float32Array, JsString, Object, Reflect, Uint32Array};
 use wasm_bindgen::{JsCast, JsValue};
 
+mod closer;
+
+pub use closer::{patching_from_js, patching_to_js, sampled_from_js, sampled_to_js};
+
 use super::{Lens, ModelInfo, Next, Sequence, Trace, Vocab};
 use crate::{Code, Error, Result};
 
@@ -19,6 +23,12 @@ pub fn to_js(trace: &Trace) -> JsValue {
     let object = Object::new();
     set(&object, "model", &model);
     set(&object, "sequences", &trace.sequences.iter().map(sequence_to_js).collect::<Array>());
+    if !trace.ablate.is_empty() {
+        set(&object, "ablate", &closer::ablate_to_js(&trace.ablate));
+    }
+    if let Some(found) = &trace.patching {
+        set(&object, "patching", &patching_to_js(found));
+    }
     object.into()
 }
 
@@ -34,15 +44,14 @@ fn sizes(model: &ModelInfo) -> [(&'static str, usize); 5] {
 
 fn sequence_to_js(sequence: &Sequence) -> JsValue {
     let object = Object::new();
-    let floats = |name, values: &[f32]| set(&object, name, &Float32Array::from(values));
-    let ids = |values: &[u32]| Uint32Array::from(values);
+    let floats = |name, values: &[f32]| set_floats(&object, name, values);
     if let Some(text) = &sequence.text {
         set(&object, "text", &text.as_str().into());
     }
-    set(&object, "ids", &ids(&sequence.ids));
+    set_ids(&object, "ids", &sequence.ids);
     set(&object, "tokens", &strings(&sequence.tokens));
     if let Some(spans) = &sequence.spans {
-        set(&object, "spans", &ids(spans));
+        set_ids(&object, "spans", spans);
     }
     for (name, values) in [
         ("embed_norm", &sequence.embed_norm),
@@ -56,17 +65,23 @@ fn sequence_to_js(sequence: &Sequence) -> JsValue {
     ] {
         floats(name, values);
     }
-    if let Some(values) = &sequence.head_norm {
-        floats("head_norm", values);
-    }
-    if let Some(values) = &sequence.token_logprob {
-        floats("token_logprob", values);
+    for (name, values) in [
+        ("head_norm", &sequence.head_norm),
+        ("attn_bias_norm", &sequence.attn_bias_norm),
+        ("token_logprob", &sequence.token_logprob),
+        ("kl", &sequence.kl),
+    ] {
+        if let Some(values) = values {
+            floats(name, values);
+        }
     }
     if let Some(lens) = &sequence.lens {
         let cells = predictions(&lens.ids, &lens.probs);
         let vocab = Object::new();
-        set(&vocab, "ids", &ids(&lens.vocab.ids));
+        set_ids(&vocab, "ids", &lens.vocab.ids);
         set(&vocab, "tokens", &strings(&lens.vocab.tokens));
+        set_ids(&cells, "true_rank", &lens.true_rank);
+        set_floats(&cells, "true_prob", &lens.true_prob);
         set(&cells, "vocab", &vocab);
         set(&object, "lens", &cells);
     }
@@ -75,7 +90,24 @@ fn sequence_to_js(sequence: &Sequence) -> JsValue {
         set(&candidates, "tokens", &strings(&next.tokens));
         set(&object, "next", &candidates);
     }
+    if let Some(patterns) = &sequence.patterns {
+        set(&object, "patterns", &patterns.iter().map(closer::pattern_to_js).collect::<Array>());
+    }
+    if let Some(found) = &sequence.attribution {
+        set(&object, "attribution", &closer::attribution_to_js(found));
+    }
+    if let Some(baseline) = &sequence.baseline {
+        set(&object, "baseline", &sequence_to_js(baseline));
+    }
     object.into()
+}
+
+fn set_ids(object: &Object, name: &str, values: &[u32]) {
+    set(object, name, &Uint32Array::from(values));
+}
+
+fn set_floats(object: &Object, name: &str, values: &[f32]) {
+    set(object, name, &Float32Array::from(values));
 }
 
 fn predictions(ids: &[u32], probs: &[f32]) -> Object {
@@ -117,7 +149,11 @@ pub fn from_js(value: &JsValue) -> Result<Trace> {
     let sequences = sequences.iter().enumerate().map(|(index, sequence)| {
         sequence_from_js(&sequence).map_err(|why| bad(&format!("sequence {index} of the trace: {why}")))
     });
-    Ok(Trace { model, sequences: sequences.collect::<Result<_>>()? })
+    let ablate = closer::ablate_from_js(&get(value, "ablate")).map_err(|why| bad(&why))?;
+    let patching = Some(get(value, "patching")).filter(JsValue::is_object);
+    let patching = patching.map(|found| patching_from_js(&found)).transpose();
+    let patching = patching.map_err(|why| bad(&format!("patching: {why}")))?;
+    Ok(Trace { model, sequences: sequences.collect::<Result<_>>()?, ablate, patching })
 }
 
 fn sequence_from_js(value: &JsValue) -> Result<Sequence, String> {
@@ -145,6 +181,16 @@ fn sequence_from_js(value: &JsValue) -> Result<Sequence, String> {
     if embed_norm.len() != ids.len() {
         return Err(format!("embed_norm has {} values, not {}", embed_norm.len(), ids.len()));
     }
+    let patterns = match get(value, "patterns").dyn_into::<Array>() {
+        Ok(list) => Some(list.iter().map(|item| closer::pattern_from_js(&item, ids.len())).collect::<Result<_, _>>()?),
+        Err(_) => None,
+    };
+    let nested = |name| Some(get(value, name)).filter(JsValue::is_object);
+    let baseline = match nested("baseline") {
+        // One level is all there is: a baseline has none.
+        Some(baseline) if !get(&baseline, "baseline").is_object() => Some(Box::new(sequence_from_js(&baseline)?)),
+        _ => None,
+    };
     Ok(Sequence {
         text: get(value, "text").as_string(),
         tokens: texts(&get(value, "tokens")),
@@ -158,11 +204,23 @@ fn sequence_from_js(value: &JsValue) -> Result<Sequence, String> {
         attn_cos: layer_wise("attn_cos")?,
         mlp_cos: layer_wise("mlp_cos")?,
         head_norm: optional("head_norm")?,
-        lens: ids_and_probs("lens")?.map(|(ids, probs, _)| Lens { ids, probs, vocab: vocab(&get(value, "lens")) }),
+        attn_bias_norm: optional("attn_bias_norm")?,
+        lens: ids_and_probs("lens")?.map(|(ids, probs, _)| lens(&get(value, "lens"), ids, probs)),
         token_logprob: optional("token_logprob")?,
         next: ids_and_probs("next")?.map(|(ids, probs, tokens)| Next { ids, probs, tokens }),
+        patterns,
+        attribution: nested("attribution").map(|found| closer::attribution_from_js(&found)).transpose()?,
+        kl: optional("kl")?,
+        baseline,
         ids,
     })
+}
+
+/// A lens; one of an earlier version says nothing of the tokens that follow.
+fn lens(value: &JsValue, ids: Vec<u32>, probs: Vec<f32>) -> Lens {
+    let true_rank = numbers(value, "true_rank").unwrap_or_default().into_iter().map(|rank| rank as u32).collect();
+    let true_prob = floats(value, "true_prob").unwrap_or_default();
+    Lens { ids, probs, true_rank, true_prob, vocab: vocab(value) }
 }
 
 /// What a lens says of its tokens; nothing where it says it in another form than traces do.

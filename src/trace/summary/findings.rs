@@ -25,6 +25,12 @@ pub enum Topic {
     Distribution,
     /// What the model predicts, and since which layer.
     Prediction,
+    /// One attention head.
+    Head,
+    /// What makes a logit.
+    Attribution,
+    /// What changes from one run to another.
+    Change,
 }
 
 /// Where in the trace a finding is to be seen. Indices count from 0.
@@ -37,6 +43,9 @@ pub struct Place {
     /// Who wrote.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<Kind>,
+    /// Attention head of that block.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head: Option<usize>,
     /// Sequence of the trace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequence: Option<usize>,
@@ -140,8 +149,13 @@ fn largest_update(trace: &Trace, evolution: &Evolution) -> Option<Finding> {
                 let values = sequence.layer(field(sequence), layer).iter().enumerate().skip(skip);
                 for (token, &value) in values.filter(|(_, value)| value.is_finite()) {
                     if largest.as_ref().is_none_or(|(most, ..)| value > *most) {
-                        let place =
-                            Place { layer: Some(layer), kind: Some(kind), sequence: Some(index), token: Some(token) };
+                        let place = Place {
+                            layer: Some(layer),
+                            kind: Some(kind),
+                            sequence: Some(index),
+                            token: Some(token),
+                            head: None,
+                        };
                         largest = Some((value, kind, stat.mean, place));
                     }
                 }

@@ -135,6 +135,16 @@ pub fn histogram(trace: &Trace, options: &HistogramOptions) -> Histogram {
     }
 }
 
+/// Counts the contribution norms of a trace, attention's and the MLP's, in bins that are given.
+pub fn histogram_in(trace: &Trace, edges: &[f32], skip_first: bool) -> (Vec<u32>, Vec<u32>) {
+    let layers = Coverage::of(trace, skip_first).layers;
+    let of = |field| {
+        let all = (0..layers).flat_map(|layer| layer_values(trace, field, layer, skip_first));
+        count(&all.filter(|value| value.is_finite()).collect::<Vec<_>>(), edges)
+    };
+    (of(attn), of(mlp))
+}
+
 /// Counts per bin: every value between the first and the last edge, both included, lands in one bin.
 fn count(values: &[f32], edges: &[f32]) -> Vec<u32> {
     let bins = edges.len().saturating_sub(1);

@@ -8,6 +8,7 @@
 //!   tens of times larger than the rest and would decide every mean;
 //! - layers are counted from 0 in arrays. Readers see the embedding as layer 0 and block `i` as layer `i + 1`.
 
+mod align;
 mod evolution;
 mod findings;
 mod growth;
@@ -21,10 +22,11 @@ use serde::{Deserialize, Serialize};
 
 use super::record::{Sequence, Trace, layers_of_all};
 
+pub use align::aligned;
 pub use evolution::{Evolution, EvolutionOptions, Stat, evolution};
 pub use findings::{Finding, Place, Topic, evolution_finding, findings, histogram_finding};
 pub use growth::{Growth, Rate, growth};
-pub use histogram::{BinRule, Histogram, HistogramOptions, MAX_BINS, histogram};
+pub use histogram::{BinRule, Histogram, HistogramOptions, MAX_BINS, histogram, histogram_in};
 pub use layers::{ByLayer, Measure, by_head, by_layer};
 
 /// Who wrote to the stream, or the stream itself. Decides colour, shape and word.

@@ -24,7 +24,11 @@ fn trace() -> Trace {
         resid_post_norm: vec![1000.0, 14.0, 1000.0, 28.0],
         ..Sequence::default()
     };
-    Trace { model: ModelInfo { n_layer: 2, n_embd: 8, ..ModelInfo::default() }, sequences: vec![first, second], ..Trace::default() }
+    Trace {
+        model: ModelInfo { n_layer: 2, n_embd: 8, ..ModelInfo::default() },
+        sequences: vec![first, second],
+        ..Trace::default()
+    }
 }
 
 fn sentences(trace: &Trace, skip_first: bool) -> Vec<String> {

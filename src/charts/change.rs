@@ -1,0 +1,303 @@
+//! Change: one run less another, token by token and layer by layer: an ablated model less the unchanged one, or one text
+//! less another, aligned by their tokens.
+
+use super::Kind;
+use super::figure::{Chart, ChartOptions, Quantity, coverage_empty, coverage_notes};
+use super::format;
+use super::grid::{Grid, Ramp};
+use super::legend::{LegendItem, Swatch};
+use super::mark::Size;
+use super::scene::{HitRow, Scene};
+use super::surface::MeasureText;
+use super::table::{Cell, Table};
+use super::theme::Theme;
+use crate::trace::summary::{Coverage, Finding, Place, Topic, aligned};
+use crate::trace::{Sequence, Trace};
+
+/// Which two runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Between {
+    /// A text with parts of the model switched off, less the same text without.
+    Ablation,
+    /// A text less another of the trace.
+    Texts,
+}
+
+#[derive(Debug)]
+pub(super) struct ChangeChart {
+    between: Between,
+    quantity: Quantity,
+    /// The run that is subtracted, and the run it is subtracted from.
+    before: Sequence,
+    after: Sequence,
+    /// Positions of the tokens in either, where they have one.
+    columns: Vec<(Option<usize>, Option<usize>)>,
+    /// Places of the two in the trace.
+    numbers: (usize, usize),
+    coverage: Coverage,
+    most: f64,
+    /// Under ablation: what was switched off, in words.
+    ablated: Vec<String>,
+    /// Mean of the divergences over tokens.
+    kl: Option<f64>,
+    pinned: Option<usize>,
+}
+
+impl ChangeChart {
+    pub(super) fn new(between: Between, trace: &Trace, options: &ChartOptions) -> Self {
+        let of = |sequence: &Sequence| Sequence {
+            ids: sequence.ids.clone(),
+            tokens: sequence.tokens.clone(),
+            attn_norm: sequence.attn_norm.clone(),
+            mlp_norm: sequence.mlp_norm.clone(),
+            resid_post_norm: sequence.resid_post_norm.clone(),
+            ..Sequence::default()
+        };
+        let at = |number: usize| trace.sequences.get(number);
+        let number = if options.sequence < trace.sequences.len() { options.sequence } else { 0 };
+        let (pair, numbers) = match between {
+            Between::Ablation => {
+                (at(number).and_then(|after| Some((after.baseline.as_deref()?, after))), (number, number))
+            }
+            Between::Texts => {
+                let (first, second) = options.compare.unwrap_or((0, 1));
+                let pair = if first == second { None } else { at(first).zip(at(second)) };
+                (pair, (first, second))
+            }
+        };
+        let (before, after) = pair.map_or_else(Default::default, |(before, after)| (of(before), of(after)));
+        let kl = at(number).filter(|_| between == Between::Ablation).and_then(|sequence| sequence.kl.as_ref());
+        let kl = kl.map(|kl| kl.iter().map(|&kl| f64::from(kl)).sum::<f64>() / kl.len().max(1) as f64);
+        let mut chart = ChangeChart {
+            between,
+            quantity: options.quantity,
+            columns: aligned(&before.ids, &after.ids),
+            before,
+            after,
+            numbers,
+            coverage: Coverage::of(trace, options.skip_first),
+            most: 0.0,
+            ablated: trace.ablate.iter().map(|ablated| ablated.text()).collect(),
+            kl,
+            pinned: options.token,
+        };
+        chart.most = chart.cells().map(|(_, _, value)| value.abs()).fold(0.0, f64::max);
+        chart
+    }
+
+    fn layers(&self) -> usize {
+        self.before.layer_count().min(self.after.layer_count())
+    }
+
+    fn of(&self, sequence: &Sequence, layer: usize, token: usize) -> Option<f64> {
+        let at = |values: &[f32]| sequence.layer(values, layer).get(token).map(|&value| f64::from(value));
+        match self.quantity {
+            Quantity::Attention => at(&sequence.attn_norm),
+            Quantity::Mlp => at(&sequence.mlp_norm),
+            Quantity::Difference => Some(at(&sequence.mlp_norm)? - at(&sequence.attn_norm)?),
+            Quantity::Stream => at(&sequence.resid_post_norm),
+        }
+    }
+
+    fn pair(&self, layer: usize, column: usize) -> Option<(f64, f64)> {
+        let (before, after) = self.columns.get(column)?;
+        Some((self.of(&self.before, layer, (*before)?)?, self.of(&self.after, layer, (*after)?)?))
+    }
+
+    fn value(&self, layer: usize, column: usize) -> Option<f64> {
+        self.pair(layer, column).map(|(before, after)| after - before)
+    }
+
+    /// Finite differences that count.
+    fn cells(&self) -> impl Iterator<Item = (usize, usize, f64)> {
+        let first =
+            |column: &usize| self.columns.get(*column).is_some_and(|pair| pair.0 == Some(0) || pair.1 == Some(0));
+        let counts = move |column: &usize| !(self.coverage.skip_first && first(column));
+        (0..self.layers()).flat_map(move |layer| {
+            (0..self.columns.len()).filter(counts).filter_map(move |column| {
+                let value = self.value(layer, column).filter(|value| value.is_finite())?;
+                Some((layer, column, value))
+            })
+        })
+    }
+
+    fn token(&self, column: usize) -> &str {
+        let (before, after) = self.columns.get(column).copied().unwrap_or_default();
+        let of = |sequence: &'_ Sequence, token: Option<usize>| token.filter(|t| *t < sequence.tokens.len());
+        match (of(&self.after, after), of(&self.before, before)) {
+            (Some(token), _) => &self.after.tokens[token],
+            (None, Some(token)) => &self.before.tokens[token],
+            _ => "",
+        }
+    }
+
+    fn what(&self) -> &'static str {
+        match self.quantity {
+            Quantity::Attention => "attention's update",
+            Quantity::Mlp => "the MLP's update",
+            Quantity::Difference => "the MLP's update less attention's",
+            Quantity::Stream => "the stream after the block",
+        }
+    }
+
+    fn names(&self) -> (String, String) {
+        match self.between {
+            Between::Ablation => ("without ablation".to_owned(), "with ablation".to_owned()),
+            Between::Texts => (format!("sentence {}", self.numbers.0 + 1), format!("sentence {}", self.numbers.1 + 1)),
+        }
+    }
+}
+
+impl Chart for ChangeChart {
+    fn title(&self) -> &'static str {
+        if self.between == Between::Ablation { "Change by ablation" } else { "Two texts compared" }
+    }
+
+    fn lead(&self) -> &'static str {
+        match self.between {
+            Between::Ablation => "What changes when a part of the model is switched off?",
+            Between::Texts => "Where do two texts part inside the model?",
+        }
+    }
+
+    fn how_to_read(&self) -> String {
+        let what = self.what();
+        match self.between {
+            Between::Ablation => format!(
+                "Each cell is the norm of {what} with the part switched off, less its norm without: orange where it grew, blue \
+                 where it shrank. Layers below the first one that is switched off cannot change."
+            ),
+            Between::Texts => format!(
+                "The texts are aligned by the tokens they share. Each cell is the norm of {what} in the second text, less its \
+                 norm in the first; tokens that only one text has stay empty. Up to the first difference nothing can differ: \
+                 attention only looks back."
+            ),
+        }
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let mut notes = coverage_notes(&Coverage { skip_first: false, ..self.coverage }, 0);
+        if self.between == Between::Ablation {
+            notes.push(format!("switched off: {}", self.ablated.join(", ")));
+            notes.extend(self.kl.map(|kl| format!("mean KL divergence of the predictions: {} nats", format::norm(kl))));
+        } else {
+            let (before, after) = self.names();
+            notes.push(format!("{after} less {before}"));
+        }
+        if self.coverage.skip_first {
+            notes.push("position 0 does not set the colours".to_owned());
+        }
+        notes
+    }
+
+    fn legend(&self) -> Vec<LegendItem> {
+        let item = |kind: Kind, label: &str| LegendItem { label: label.to_owned(), kind, swatch: Swatch::Solid };
+        vec![item(Kind::Mlp, "larger"), item(Kind::Attention, "smaller")]
+    }
+
+    fn finding(&self) -> Option<Finding> {
+        let (layer, column, value) = self.cells().max_by(|a, b| a.2.abs().total_cmp(&b.2.abs()))?;
+        if value == 0.0 {
+            let text = "Nothing changes that is counted.".to_owned();
+            return Some(Finding { topic: Topic::Change, text, place: Place::default() });
+        }
+        let (before, after) = self.pair(layer, column)?;
+        let text = format!(
+            "The widest change of {} is on {} in layer {}: from {} to {}.",
+            self.what(),
+            format::quote_token(self.token(column)),
+            layer + 1,
+            format::norm(before),
+            format::norm(after)
+        );
+        let token = self.columns.get(column).and_then(|pair| pair.1);
+        let place = Place { layer: Some(layer), sequence: Some(self.numbers.1), token, ..Place::default() };
+        Some(Finding { topic: Topic::Change, text, place })
+    }
+
+    fn description(&self) -> String {
+        let (before, after) = self.names();
+        format!(
+            "Grid of {} tokens by {} layers: the norm of {}, {after} less {before}.",
+            self.columns.len(),
+            self.layers(),
+            self.what()
+        )
+    }
+
+    fn table(&self) -> Table {
+        let (before, after) = self.names();
+        let rows = (0..self.columns.len()).flat_map(|column| {
+            (0..self.layers()).map(move |layer| {
+                let pair = self.pair(layer, column);
+                let cell = |value: Option<f64>| value.map_or(Cell::Missing, Cell::number);
+                vec![
+                    Cell::Text(self.token(column).to_owned()),
+                    Cell::count(layer + 1),
+                    cell(pair.map(|pair| pair.0)),
+                    cell(pair.map(|pair| pair.1)),
+                    cell(pair.map(|pair| pair.1 - pair.0)),
+                ]
+            })
+        });
+        Table {
+            caption: format!("L2 norm of {} in activation units", self.what()),
+            columns: vec!["token".to_owned(), "layer".to_owned(), before, after, "change".to_owned()],
+            rows: rows.collect(),
+        }
+    }
+
+    fn empty(&self) -> Option<String> {
+        coverage_empty(&self.coverage).or_else(|| {
+            let why = match self.between {
+                Between::Ablation => "Nothing is switched off: choose a layer and a part above.",
+                Between::Texts => {
+                    "There is nothing to compare: write two sentences, one a line, and choose them above."
+                }
+            };
+            (self.layers() == 0).then(|| why.to_owned())
+        })
+    }
+
+    fn layout(&self, size: Size, top: f64, theme: &Theme, measure: &dyn MeasureText) -> Option<Scene> {
+        let label = |column: usize| match self.columns.get(column) {
+            Some((Some(_), None)) => format!("\u{2212}{}", format::token_label(self.token(column))),
+            Some((None, Some(_))) if self.between == Between::Texts => {
+                format!("+{}", format::token_label(self.token(column)))
+            }
+            _ => format::token_label(self.token(column)),
+        };
+        let columns: Vec<String> = (0..self.columns.len()).map(label).collect();
+        let (before, after) = self.names();
+        let read_out = |layer: usize, column: usize| {
+            let row = |label: &str, value: String| HitRow { label: label.to_owned(), value, kind: None };
+            let rows = match self.pair(layer, column) {
+                Some((a, b)) => {
+                    let change = format!("{}{}", if b < a { "\u{2212}" } else { "+" }, format::norm((b - a).abs()));
+                    vec![row(&before, format::norm(a)), row(&after, format::norm(b)), row("change", change)]
+                }
+                None => vec![row("only in one text", "–".to_owned())],
+            };
+            (format!("layer {}, {}", layer + 1, format::quote_token(self.token(column))), rows)
+        };
+        let place = |layer: usize, column: usize| {
+            let token = self.columns.get(column).and_then(|pair| pair.1)?;
+            Some(Place { layer: Some(layer), sequence: Some(self.numbers.1), token: Some(token), ..Place::default() })
+        };
+        let marked = self.pinned.and_then(|token| self.columns.iter().position(|pair| pair.1 == Some(token)));
+        Grid {
+            rows: self.layers(),
+            row_label: &|layer| (layer + 1).to_string(),
+            row_title: "layer",
+            columns: &columns,
+            column_title: "token",
+            value: &|layer, column| self.value(layer, column),
+            ramp: Ramp::diverging(theme, (theme.attn, theme.mlp), self.most),
+            read_out: &read_out,
+            place: &place,
+            marked,
+            text: None,
+        }
+        .layout(size, top, theme, measure)
+    }
+}

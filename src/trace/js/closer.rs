@@ -1,0 +1,172 @@
+//! Patterns, attribution, patching and samples as JavaScript has them.
+
+use js_sys::{Array, Object};
+use wasm_bindgen::{JsCast, JsValue};
+
+use super::{floats, get, numbers, set, set_floats, set_ids, strings, texts};
+use crate::trace::closer::{Ablated, Attribution, Patching, Pattern, Sampled, Writes};
+
+pub(super) fn pattern_to_js(pattern: &Pattern) -> JsValue {
+    let object = Object::new();
+    set_number(&object, "layer", pattern.layer as f64);
+    set_number(&object, "head", pattern.head as f64);
+    set_floats(&object, "weights", &pattern.weights);
+    if let Some(writes) = &pattern.writes {
+        let found = Object::new();
+        set_ids(&found, "ids", &writes.ids);
+        set_floats(&found, "logits", &writes.logits);
+        set(&found, "tokens", &strings(&writes.tokens));
+        set(&object, "writes", &found);
+    }
+    object.into()
+}
+
+pub(super) fn pattern_from_js(value: &JsValue, tokens: usize) -> Result<Pattern, String> {
+    let weights = floats(value, "weights")?;
+    if weights.len() != tokens * tokens {
+        return Err(format!("a pattern's weights are {}, not {tokens} x {tokens}", weights.len()));
+    }
+    let writes = get(value, "writes");
+    let writes = if writes.is_object() {
+        Some(Writes {
+            ids: ids(&writes, "ids")?,
+            logits: floats(&writes, "logits")?,
+            tokens: texts(&get(&writes, "tokens")),
+        })
+    } else {
+        None
+    };
+    Ok(Pattern { layer: whole(value, "layer"), head: whole(value, "head"), weights, writes })
+}
+
+pub(super) fn attribution_to_js(found: &Attribution) -> JsValue {
+    let object = Object::new();
+    set_number(&object, "position", found.position as f64);
+    set_number(&object, "target", f64::from(found.target));
+    set(&object, "target_text", &found.target_text.as_str().into());
+    if let Some(against) = found.against {
+        set_number(&object, "against", f64::from(against));
+        set(&object, "against_text", &found.against_text.as_deref().unwrap_or_default().into());
+    }
+    for (name, value) in [("logit", found.logit), ("scale", found.scale), ("embed", found.embed), ("bias", found.bias)]
+    {
+        set_number(&object, name, f64::from(value));
+    }
+    for (name, values) in
+        [("attn", &found.attn), ("mlp", &found.mlp), ("heads", &found.heads), ("attn_bias", &found.attn_bias)]
+    {
+        set_floats(&object, name, values);
+    }
+    object.into()
+}
+
+pub(super) fn attribution_from_js(value: &JsValue) -> Result<Attribution, String> {
+    let against = get(value, "against").as_f64().map(|id| id as u32);
+    let found = Attribution {
+        position: whole(value, "position"),
+        target: whole(value, "target") as u32,
+        target_text: get(value, "target_text").as_string().unwrap_or_default(),
+        against,
+        against_text: against.and_then(|_| get(value, "against_text").as_string()),
+        logit: float(value, "logit"),
+        scale: float(value, "scale"),
+        embed: float(value, "embed"),
+        attn: floats(value, "attn")?,
+        mlp: floats(value, "mlp")?,
+        heads: floats(value, "heads")?,
+        attn_bias: floats(value, "attn_bias")?,
+        bias: float(value, "bias"),
+    };
+    if found.attn.len() == found.mlp.len() { Ok(found) } else { Err("attribution has layers without a pair".into()) }
+}
+
+pub(super) fn ablate_to_js(ablate: &[Ablated]) -> JsValue {
+    let serializer = serde_wasm_bindgen::Serializer::json_compatible();
+    serde::Serialize::serialize(ablate, &serializer).unwrap_or(JsValue::NULL)
+}
+
+pub(super) fn ablate_from_js(value: &JsValue) -> Result<Vec<Ablated>, String> {
+    if !value.is_instance_of::<Array>() {
+        return Ok(Vec::new());
+    }
+    serde_wasm_bindgen::from_value(value.clone()).map_err(|why| format!("ablate: {why}"))
+}
+
+/// What patching found, as a plain object.
+pub fn patching_to_js(found: &Patching) -> JsValue {
+    let object = Object::new();
+    set(&object, "clean_tokens", &strings(&found.clean_tokens));
+    set(&object, "corrupted_tokens", &strings(&found.corrupted_tokens));
+    set_number(&object, "answer", f64::from(found.answer));
+    set(&object, "answer_text", &found.answer_text.as_str().into());
+    set_number(&object, "against", f64::from(found.against));
+    set(&object, "against_text", &found.against_text.as_str().into());
+    set_number(&object, "clean_difference", f64::from(found.clean_difference));
+    set_number(&object, "corrupted_difference", f64::from(found.corrupted_difference));
+    set_floats(&object, "recovered", &found.recovered);
+    object.into()
+}
+
+/// The same from a plain object.
+///
+/// # Errors
+/// What is missing.
+pub fn patching_from_js(value: &JsValue) -> Result<Patching, String> {
+    let found = Patching {
+        clean_tokens: texts(&get(value, "clean_tokens")),
+        corrupted_tokens: texts(&get(value, "corrupted_tokens")),
+        answer: whole(value, "answer") as u32,
+        answer_text: get(value, "answer_text").as_string().unwrap_or_default(),
+        against: whole(value, "against") as u32,
+        against_text: get(value, "against_text").as_string().unwrap_or_default(),
+        clean_difference: float(value, "clean_difference"),
+        corrupted_difference: float(value, "corrupted_difference"),
+        recovered: floats(value, "recovered")?,
+    };
+    let tokens = found.corrupted_tokens.len();
+    if found.clean_tokens.len() == tokens && found.recovered.len() % tokens.max(1) == 0 {
+        Ok(found)
+    } else {
+        Err(format!("recovered has {} values for {tokens} tokens", found.recovered.len()))
+    }
+}
+
+/// Sampled tokens, as a plain object.
+pub fn sampled_to_js(found: &Sampled) -> JsValue {
+    let object = Object::new();
+    set_ids(&object, "ids", &found.ids);
+    set(&object, "tokens", &strings(&found.tokens));
+    set_floats(&object, "probs", &found.probs);
+    set(&object, "text", &found.text.as_str().into());
+    object.into()
+}
+
+/// The same from a plain object.
+///
+/// # Errors
+/// What is missing.
+pub fn sampled_from_js(value: &JsValue) -> Result<Sampled, String> {
+    Ok(Sampled {
+        ids: ids(value, "ids")?,
+        tokens: texts(&get(value, "tokens")),
+        probs: floats(value, "probs")?,
+        text: get(value, "text").as_string().unwrap_or_default(),
+    })
+}
+
+fn ids(value: &JsValue, name: &str) -> Result<Vec<u32>, String> {
+    Ok(numbers(value, name)?.into_iter().map(|id| id as u32).collect())
+}
+
+fn set_number(object: &Object, name: &str, value: f64) {
+    set(object, name, &value.into());
+}
+
+/// A number; not a number where there is none.
+fn float(value: &JsValue, name: &str) -> f32 {
+    get(value, name).as_f64().map_or(f32::NAN, |number| number as f32)
+}
+
+fn whole(value: &JsValue, name: &str) -> usize {
+    get(value, name).as_f64().filter(|number| *number >= 0.0).map_or(0, |number| number as usize)
+}
