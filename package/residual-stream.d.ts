@@ -166,13 +166,13 @@ export interface TraceOptions {
   next?: number;
   /** Heads whose attention weights are wanted. */
   patterns?: { layer: number; head: number }[];
-  /** Direct logit attribution. A text must be exactly one token; mind the space that most words begin with. */
+  /** Direct logit attribution. A text must be one token, as it is or with a space before it. */
   attribution?: {
     /** Whose logit is explained; the model's own prediction if not given. */
     target?: number | string;
     /** Whose logit is taken off. */
     against?: number | string;
-    /** At which token of every text; the last if not given. */
+    /** At which token of every text that has as many; the last if not given. */
     position?: number;
   };
   /** Switches parts of the model off, for this trace: the sequences are then those of the changed model, and
@@ -218,7 +218,8 @@ export interface Sampled {
 }
 
 export interface PatchOptions {
-  /** The clean text's answer; the model's prediction if not given. */
+  /** The clean text's answer; the model's prediction if not given. Where neither is given and the model predicts the same
+   *  after both texts, the two tokens whose logits the change of text moves furthest apart. */
   answer?: number | string;
   /** The corrupted text's answer; the model's prediction if not given. */
   against?: number | string;

@@ -211,7 +211,8 @@ impl Default for SampleOptions {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PatchOptions {
-    /// The clean text's answer; the model's prediction if none is given.
+    /// The clean text's answer; the model's prediction if none is given. Where neither is given and both predictions are
+    /// one, the two tokens whose logits the change of text moves furthest apart.
     pub answer: Option<TokenRef>,
     /// The corrupted text's answer; the model's prediction if none is given.
     pub against: Option<TokenRef>,

@@ -299,7 +299,18 @@ fn patching_is_the_references() {
         let same = (from_ids(None, vec![1, 2]), from_ids(None, vec![1, 2]));
         let error =
             pollster::block_on(patch(parts, None, same, &PatchOptions::default(), &NoBreath, |_| {})).unwrap_err();
-        assert!(error.code == Code::BadArgument && error.message.contains("both texts"), "patch.rs: {error}");
+        assert!(error.code == Code::BadArgument && error.message.contains("are the same"), "patch.rs: {error}");
+        let both = || PatchOptions { answer: Some(TokenRef::Id(9)), against: Some(TokenRef::Id(9)) };
+        let error = pollster::block_on(patch(parts, None, texts(), &both(), &NoBreath, |_| {})).unwrap_err();
+        assert!(error.code == Code::BadArgument && error.message.contains("Choose two"), "patch.rs: {error}");
+        // Random weights predict one token after both: the tokens that move furthest apart, as the fixture chose them.
+        let chosen =
+            pollster::block_on(patch(parts, None, texts(), &PatchOptions::default(), &NoBreath, |_| {})).unwrap();
+        assert_eq!(
+            (chosen.answer, chosen.against),
+            (reference.answer, reference.against),
+            "patch.rs: answers: {folder}"
+        );
     });
 }
 

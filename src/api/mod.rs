@@ -18,4 +18,4 @@ pub use launch::{EngineFiles, Locations, configure};
 pub use shelves::{CachedModel, ask_to_persist, cached_models, remove_cached_model, remove_folder, storage_room};
 pub use source::{ModelFiles, Source};
 
-pub use crate::protocol::{Notice, NoticeKind, Phase, Progress};
+pub use crate::protocol::{Notice, NoticeKind, PatchOptions, Phase, Progress, RunOptions, SampleOptions};

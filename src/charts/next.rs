@@ -168,7 +168,7 @@ impl Chart for NextChart {
                 value: numbers[index].clone(),
                 kind: Some(Kind::Attention),
             }];
-            let earlier = before.map(|before| format::probability(before));
+            let earlier = before.map(format::probability);
             rows.extend(earlier.map(|value| HitRow { label: "without ablation".to_owned(), value, kind: None }));
             let whole = Rect { x: 0.0, y, width: size.width, height: row };
             let anchor = Point::new(rect.right(), y + row / 2.0);

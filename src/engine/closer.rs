@@ -51,15 +51,11 @@ impl Resolved {
             Some(asked) => {
                 let (target, against) =
                     (id("attribution.target", &asked.target)?, id("attribution.against", &asked.against)?);
-                for (index, sequence) in sequences.iter().enumerate() {
-                    if asked.position.is_some_and(|position| position >= sequence.ids.len()) {
-                        let message = format!(
-                            "attribution.position: there is no token {} in text {index}: it has {}.",
-                            asked.position.unwrap_or_default(),
-                            sequence.ids.len()
-                        );
-                        return Err(Error::new(Code::BadArgument, message));
-                    }
+                let longest = sequences.iter().map(|sequence| sequence.ids.len()).max().unwrap_or_default();
+                if let Some(position) = asked.position.filter(|position| *position >= longest) {
+                    let message =
+                        format!("attribution.position: there is no token {position}: the longest text has {longest}.");
+                    return Err(Error::new(Code::BadArgument, message));
                 }
                 Some((target, against, asked.position))
             }
@@ -96,13 +92,15 @@ pub(super) fn token_id(parts: &Parts, tokenizer: Option<&Tokenizer>, setting: &s
                 let message = format!("{setting}: this model came without a tokenizer; give a token id instead.");
                 Error::new(Code::NoTokenizer, message)
             })?;
-            let ids = tokenizer.encode(text).map(|encoded| encoded.ids).unwrap_or_default();
-            match ids.as_slice() {
-                [id] => Ok(*id),
-                ids => {
+            let encode = |text: &str| tokenizer.encode(text).map(|encoded| encoded.ids).unwrap_or_default();
+            let (ids, spaced) = (encode(text), encode(&format!(" {text}")));
+            match (ids.as_slice(), spaced.as_slice()) {
+                // Within a sentence most words begin with a space.
+                ([id], _) | (_, [id]) => Ok(*id),
+                (ids, _) => {
                     let tokens: Vec<String> = ids.iter().map(|&id| format!("{:?}", tokenizer.token_text(id))).collect();
                     let message = format!(
-                        "{setting}: {text:?} is {} tokens to this model ({}), and one is needed. Mind the space that most words begin with.",
+                        "{setting}: {text:?} is {} tokens to this model ({}), and one is needed.",
                         ids.len(),
                         tokens.join(", ")
                     );

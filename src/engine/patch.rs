@@ -23,7 +23,7 @@ use crate::model::{Block, ModelError, Tokenizer, Unembedding};
 use crate::protocol::{PatchOptions, RunOptions};
 use crate::trace::Sequence;
 use crate::trace::closer::Patching;
-use crate::trace::lens::most_probable;
+use crate::trace::lens::{most_of, most_probable};
 use crate::trace::watch::Watched;
 use crate::{Code, Error, Result};
 
@@ -61,6 +61,10 @@ async fn patch_all(
         );
         return Err(Error::new(Code::BadArgument, message));
     }
+    if clean.ids == corrupted.ids {
+        let message = "patch: the two texts are the same, so there is nothing to bring back. Change a word of one.";
+        return Err(Error::new(Code::BadArgument, message));
+    }
     let id = |setting: &str, token: &Option<_>| match token {
         Some(token) => token_id(parts, tokenizer, setting, token).map(Some),
         None => Ok(None),
@@ -76,13 +80,12 @@ async fn patch_all(
     let unembedding = parts.unembedding().await?;
     let last = |text: &[Tensor]| text.last().ok_or(ModelError::EmptyInput)?.narrow(0, t - 1, 1).map_err(Error::from);
     let (clean_last, corrupted_last) = (last(&streams[0])?, last(&streams[1])?);
-    found.answer = chosen.0.map_or_else(|| most_probable(&unembedding, &clean_last), Ok)?;
-    found.against = chosen.1.map_or_else(|| most_probable(&unembedding, &corrupted_last), Ok)?;
+    (found.answer, found.against) = answers(&unembedding, (&clean_last, &corrupted_last), chosen)?;
     (found.answer_text, found.against_text) =
         (token_text(tokenizer, found.answer), token_text(tokenizer, found.against));
     if found.answer == found.against {
         let message = format!(
-            "patch: the model goes on with {:?} after both texts, so there is no difference to bring back. Choose two answers, or texts that it takes differently.",
+            "patch: {:?} is the answer to both texts, so there is no difference to bring back. Choose two answers.",
             found.answer_text
         );
         return Err(Error::new(Code::BadArgument, message));
@@ -115,6 +118,28 @@ async fn patch_all(
     }
     parts.all_checked().await?;
     Ok(found)
+}
+
+/// The two tokens that are watched: those chosen, or else the predictions of the two texts; where those are one, the two
+/// tokens whose logits the change of text moves furthest apart.
+fn answers(
+    unembedding: &Unembedding,
+    (clean, corrupted): (&Tensor, &Tensor),
+    chosen: (Option<u32>, Option<u32>),
+) -> Result<(u32, u32)> {
+    let answer = chosen.0.map_or_else(|| most_probable(unembedding, clean), Ok)?;
+    let against = chosen.1.map_or_else(|| most_probable(unembedding, corrupted), Ok)?;
+    if chosen.0.or(chosen.1).is_some() || answer != against {
+        return Ok((answer, against));
+    }
+    let logits = |row: &Tensor| unembedding.logits(&unembedding.norm(row)?);
+    let moved = (logits(clean)? - logits(corrupted)?)?;
+    let ends = with_values(&moved, |moved| {
+        let up = most_of(moved, 1).next().unwrap_or_default();
+        let down: Vec<f32> = moved.iter().map(|moved| -moved).collect();
+        Ok((up, most_of(&down, 1).next().unwrap_or_default()))
+    });
+    Ok(ends?)
 }
 
 /// The streams of both texts before each block and after the last, `[T, D]` each.

@@ -9,19 +9,22 @@ use web_sys::{
 
 use super::chart_panel::ChartPanel;
 use super::dom::{self, Listener, listen};
+use super::experiments::{OffLine, PatchWish};
 use super::findings::FindingsList;
 use super::link::Link;
 use super::model_panel::{ModelEvent, ModelPanel};
 use super::repo::KNOWN_MODELS;
 use super::text_panel::{TextEvent, TextPanel};
 use super::token_strip::TokenStrip;
-use super::view_panel::ViewPanel;
+use super::view_panel::{ViewPanel, Wish as ViewWish, serves};
 use super::wish::Wish;
-use crate::api::{self, EngineFiles, Locations, Model};
+use crate::api::{self, EngineFiles, Locations, Model, RunOptions};
 use crate::charts::format::quote_token;
-use crate::charts::{ChartName, ChartOptions};
+use crate::charts::{ChartName, ChartOptions, Kind, Quantity};
 use crate::error::{Code, Error, Result};
 use crate::trace::Trace;
+use crate::trace::closer::{Ablated, Head, Patching};
+use crate::trace::summary::{Finding, Topic};
 
 thread_local! {
     /// Keeps the page alive for as long as its tab.
@@ -91,6 +94,8 @@ pub(super) struct Running {
     pub on_arriving: bool,
     /// Blocks that it has computed.
     pub computed: usize,
+    /// What it records.
+    pub record: RunOptions,
     pub abort: AbortController,
 }
 
@@ -109,6 +114,10 @@ pub(super) struct State {
     pub run_when_ready: bool,
     /// The last trace that was complete, with its status line.
     pub good: Option<(Rc<Trace>, String)>,
+    /// What that trace recorded.
+    pub recorded: RunOptions,
+    /// Whether it comes from a file: no model can add to it.
+    pub saved: bool,
     /// What was in the text box when the last run began; none for the first sample.
     pub ran: Option<String>,
     /// What a link asked for and is yet to come: a pinned token (with the next trace), a model (with the reader's click).
@@ -132,6 +141,13 @@ pub(super) struct App {
     pub models: Rc<ModelPanel>,
     charts: Vec<Rc<ChartPanel>>,
     pub view: Rc<ViewPanel>,
+    /// What is switched off, and the line that says so.
+    pub ablate: RefCell<Vec<Ablated>>,
+    pub off: OffLine,
+    pub off_listeners: RefCell<Vec<Listener>>,
+    /// What patching was asked for last, with what it found so far; and the way to end it.
+    pub patched: RefCell<Option<(PatchWish, Option<Patching>)>>,
+    pub patching: RefCell<Option<AbortController>>,
     /// Sequence and position of the token that every view shows by itself.
     pub pinned: Cell<Option<(usize, usize)>>,
     unpin: HtmlButtonElement,
@@ -158,6 +174,11 @@ impl App {
                 ChartPanel::new("evolution", ChartName::Evolution)?,
             ],
             view: ViewPanel::new()?,
+            ablate: RefCell::default(),
+            off: OffLine::new()?,
+            off_listeners: RefCell::default(),
+            patched: RefCell::default(),
+            patching: RefCell::default(),
             pinned: Cell::default(),
             unpin: dom::by_id("unpin")?,
             findings: FindingsList::new()?,
@@ -196,17 +217,24 @@ impl App {
             }
         });
         let weak = Rc::downgrade(&app);
-        app.view.on_change(move || {
+        app.view.on_wish(move |wish| {
             if let Some(app) = weak.upgrade() {
-                app.show_again();
-                app.run_for_view();
-                app.write_link();
+                app.do_wish(wish);
             }
         });
         let weak = Rc::downgrade(&app);
         app.view.chart.on_choose(move |place| {
-            if let (Some(app), Some(sequence), Some(token)) = (weak.upgrade(), place.sequence, place.token) {
+            let Some(app) = weak.upgrade() else { return };
+            if let (Some(layer), Some(head)) = (place.layer, place.head) {
+                app.show_head(Head { layer, head });
+            } else if let (Some(sequence), Some(token)) = (place.sequence, place.token) {
                 app.pin((sequence, token));
+            }
+        });
+        let weak = Rc::downgrade(&app);
+        app.findings.on_choose(move |finding| {
+            if let Some(app) = weak.upgrade() {
+                app.show_finding(&finding);
             }
         });
         let weak = Rc::downgrade(&app);
@@ -215,7 +243,8 @@ impl App {
                 app.pin((sequence, token));
             }
         });
-        let mut listeners = Vec::new();
+        let mut listeners = app.listen_to_files();
+        listeners.push(app.listen_to_off_line());
         let weak = Rc::downgrade(&app);
         listeners.push(listen(&app.unpin, "click", move |_| {
             if let Some(app) = weak.upgrade() {
@@ -293,7 +322,10 @@ impl App {
         for chart in &self.charts {
             chart.show(trace, &options)?;
         }
-        self.view.show(trace, &options)?;
+        match self.with_patched(trace) {
+            Some(patched) => self.view.show(&patched, &options)?,
+            None => self.view.show(trace, &options)?,
+        }
         self.findings.show(trace, skip_first)?;
         if trace.model.n_layer > 0 {
             let root: HtmlElement = dom::by_id("how")?;
@@ -312,14 +344,58 @@ impl App {
     }
 
     /// Pins a token, or takes the pin away where it is pinned already.
-    fn pin(&self, token: (usize, usize)) {
+    fn pin(self: &Rc<Self>, token: (usize, usize)) {
         self.set_pinned(Some(token).filter(|token| self.pinned.get() != Some(*token)));
     }
 
-    pub fn set_pinned(&self, pinned: Option<(usize, usize)>) {
+    pub fn set_pinned(self: &Rc<Self>, pinned: Option<(usize, usize)>) {
         self.pinned.set(pinned);
         self.show_again();
+        // What explains the prediction at one token says nothing of another.
+        self.run_for_view();
         self.write_link();
+    }
+
+    /// Shows a head's attention pattern.
+    fn show_head(self: &Rc<Self>, head: Head) {
+        self.view.controls.set_head(head);
+        self.view.choose(ChartName::Pattern);
+        self.do_wish(ViewWish::Show);
+    }
+
+    /// Goes to where a finding is to be seen.
+    fn show_finding(self: &Rc<Self>, finding: &Finding) {
+        let place = finding.place;
+        let mut asked = self.view.asked();
+        asked.view = match finding.topic {
+            Topic::StreamGrowth | Topic::FirstPosition => ChartName::Growth,
+            Topic::Prediction => ChartName::Lens,
+            _ => ChartName::Heatmap,
+        };
+        asked.quantity = match place.kind {
+            Some(Kind::Attention) => Quantity::Attention,
+            Some(Kind::Mlp) => Quantity::Mlp,
+            _ => asked.quantity,
+        };
+        self.view.set_asked(&asked);
+        self.view.chart.look_at(place);
+        if let (Some(sequence), Some(token)) = (place.sequence, place.token) {
+            self.pinned.set(Some((sequence, token)));
+        }
+        self.do_wish(ViewWish::Show);
+        self.view.chart.canvas.scroll_into_view();
+        let _ = self.view.chart.canvas.focus();
+    }
+
+    /// What the next trace is to record.
+    pub fn record(&self) -> RunOptions {
+        let mut record = self.view.record(self.pinned.get().map(|(_, token)| token));
+        record.ablate.clone_from(&self.ablate.borrow());
+        if !record.ablate.is_empty() {
+            // How far the predictions move is part of what an ablation shows.
+            record.predictions = true;
+        }
+        record
     }
 
     /// Takes the pin away where the trace has another token there, and says what is pinned.
@@ -342,10 +418,19 @@ impl App {
 
     /// Runs the text again where the chosen view needs more than the last trace recorded.
     pub fn run_for_view(self: &Rc<Self>) {
-        let shown = self.state.borrow().shown.clone();
-        if shown.is_some_and(|shown| self.view.lacks(&shown)) {
+        let wanted = self.record();
+        let lacks = {
+            let state = self.state.borrow();
+            let recorded = match &state.running {
+                Some(running) => Some(&running.record),
+                None => state.good.as_ref().map(|_| &state.recorded),
+            };
+            !state.saved && recorded.is_some_and(|recorded| !serves(recorded, &wanted))
+        };
+        if lacks {
             self.run();
         }
+        self.patch_for_view();
     }
 
     /// Shows the same trace after a change of a control.

@@ -8,7 +8,7 @@ use web_sys::{Element, HtmlButtonElement, HtmlCanvasElement, HtmlElement, Resize
 
 use super::dom::{self, Listener, listen};
 use super::pointer::ReadOut;
-use crate::charts::{ChartName, ChartOptions, Figure, Scene, Size, Swatch, Table, Theme, canvas};
+use crate::charts::{ChartName, ChartOptions, Figure, Hit, Scene, Size, Swatch, Table, Theme, canvas};
 use crate::error::Result;
 use crate::trace::Trace;
 use crate::trace::summary::Place;
@@ -48,6 +48,8 @@ pub struct ChartPanel {
     figure: RefCell<Option<Figure>>,
     pub(super) scene: RefCell<Scene>,
     choose: RefCell<Option<OnChoose>>,
+    /// What the next figure is to be looked at for.
+    wanted: Cell<Option<Place>>,
     due: Cell<Due>,
     frame: RefCell<Option<Closure<dyn FnMut()>>>,
     listeners: RefCell<Vec<Listener>>,
@@ -73,6 +75,7 @@ impl ChartPanel {
             figure: RefCell::default(),
             scene: RefCell::default(),
             choose: RefCell::default(),
+            wanted: Cell::new(None),
             due: Cell::new(Due::Nothing),
             frame: RefCell::default(),
             listeners: RefCell::default(),
@@ -152,6 +155,27 @@ impl ChartPanel {
         self.choose.replace(Some(Rc::new(handler)));
     }
 
+    /// Highlights a place once it is drawn.
+    pub fn look_at(&self, place: Place) {
+        self.wanted.set(Some(place));
+    }
+
+    /// The hit of a place that was to be looked at: its cell, or else its layer.
+    fn find_wanted(&self) {
+        let Some(wanted) = self.wanted.get() else { return };
+        let scene = self.scene.borrow();
+        let same =
+            |hit: &Hit| hit.place.is_some_and(|place| (place.layer, place.token) == (wanted.layer, wanted.token));
+        let layer = || {
+            let title = format!("after layer {}", wanted.layer? + 1);
+            scene.hits.iter().position(|hit| hit.title == title)
+        };
+        if let Some(hit) = scene.hits.iter().position(same).or_else(layer) {
+            self.wanted.set(None);
+            self.read_out.look_at(hit);
+        }
+    }
+
     /// The reader chose the hit that is looked at.
     pub(super) fn choose(&self) {
         let place = self.read_out.hit.get().and_then(|hit| self.scene.borrow().hits.get(hit)?.place);
@@ -197,7 +221,14 @@ impl ChartPanel {
             _ => canvas::draw(&self.canvas, figure, &theme(), highlight).map(|scene| drop(self.scene.replace(scene))),
         };
         match drawn {
-            Ok(()) => self.read_out.place(&self.scene.borrow()),
+            Ok(()) => {
+                let before = self.read_out.hit.get();
+                self.find_wanted();
+                if self.read_out.hit.get() != before {
+                    self.draw_soon(Due::Highlight);
+                }
+                self.read_out.place(&self.scene.borrow());
+            }
             Err(error) => dom::set_text(&self.finding, &error.message),
         }
     }

@@ -144,3 +144,10 @@ pub fn text_blob(text: &str, media_type: &str) -> Result<web_sys::Blob> {
     web_sys::Blob::new_with_str_sequence_and_options(&parts, &options)
         .map_err(|_| Error::new(Code::OutOfMemory, "The browser has no room for the file."))
 }
+
+/// Bytes as a blob.
+pub fn bytes_blob(bytes: &[u8]) -> Result<web_sys::Blob> {
+    let parts = js_sys::Array::of1(&js_sys::Uint8Array::from(bytes));
+    web_sys::Blob::new_with_u8_array_sequence(&parts)
+        .map_err(|_| Error::new(Code::OutOfMemory, "The browser has no room for the file."))
+}

@@ -5,8 +5,10 @@ use wasm_bindgen::JsValue;
 use web_sys::UrlSearchParams;
 
 use super::dom;
-use crate::charts::{ChartName, Quantity};
+use super::view_panel::Asked;
+use crate::charts::ChartName;
 use crate::error::Result;
+use crate::trace::closer::{Ablated, Head, Instead, Switched};
 
 /// Longest address that is written: browsers and chat programs cut longer ones.
 const LONGEST: usize = 16_000;
@@ -18,8 +20,10 @@ pub struct Link {
     pub text: Option<String>,
     /// A model other than the demo: a repo id, with its revision where one was asked for.
     pub model: Option<String>,
-    pub view: ChartName,
-    pub quantity: Quantity,
+    /// The view and its options.
+    pub asked: Asked,
+    /// What is switched off.
+    pub ablate: Vec<Ablated>,
     /// Sequence and position of the pinned token.
     pub pin: Option<(usize, usize)>,
     pub skip_first: bool,
@@ -27,8 +31,7 @@ pub struct Link {
 
 impl Default for Link {
     fn default() -> Self {
-        let (view, quantity) = (ChartName::Heatmap, Quantity::default());
-        Link { text: None, model: None, view, quantity, pin: None, skip_first: true }
+        Link { text: None, model: None, asked: Asked::default(), ablate: Vec::new(), pin: None, skip_first: true }
     }
 }
 
@@ -42,16 +45,27 @@ impl Link {
             return None;
         }
         let fields = UrlSearchParams::new_with_str(hash).ok()?;
-        let pin = fields.get("pin").and_then(|pin| {
-            let (sequence, token) = pin.split_once('.')?;
-            Some((sequence.parse().ok()?, token.parse().ok()?))
-        });
+        let pair = |name: &str| {
+            let pair = fields.get(name)?;
+            let (first, second) = pair.split_once('.')?;
+            Some((first.parse().ok()?, second.parse().ok()?))
+        };
+        let plain = Asked::default();
+        let asked = Asked {
+            view: fields.get("view").and_then(|name| name.parse().ok()).unwrap_or(plain.view),
+            quantity: fields.get("show").and_then(|name| name.parse().ok()).unwrap_or_default(),
+            ranks: fields.get("by").as_deref() == Some("rank"),
+            head: pair("head").map_or(plain.head, |(layer, head)| Head { layer, head }),
+            texts: pair("texts").unwrap_or(plain.texts),
+            target: fields.get("token").unwrap_or_default(),
+            against: fields.get("against").unwrap_or_default(),
+        };
         Some(Link {
             text: fields.get("text"),
             model: fields.get("model"),
-            view: fields.get("view").and_then(|name| name.parse().ok()).unwrap_or(ChartName::Heatmap),
-            quantity: fields.get("show").and_then(|name| name.parse().ok()).unwrap_or_default(),
-            pin,
+            asked,
+            ablate: fields.get("off").map(|off| off.split('~').filter_map(read_ablated).collect()).unwrap_or_default(),
+            pin: pair("pin"),
             skip_first: fields.get("first").as_deref() != Some("shown"),
         })
     }
@@ -82,11 +96,29 @@ impl Link {
                 fields.append(name, value);
             }
         }
-        if self.view != plain.view {
-            fields.append("view", self.view.as_str());
+        let (asked, usual) = (&self.asked, &plain.asked);
+        if asked.view != usual.view {
+            fields.append("view", asked.view.as_str());
         }
-        if self.quantity != plain.quantity {
-            fields.append("show", self.quantity.as_str());
+        if asked.quantity != usual.quantity {
+            fields.append("show", asked.quantity.as_str());
+        }
+        if asked.ranks && asked.view == ChartName::TrueToken {
+            fields.append("by", "rank");
+        }
+        if asked.head != usual.head {
+            fields.append("head", &format!("{}.{}", asked.head.layer, asked.head.head));
+        }
+        if asked.texts != usual.texts {
+            fields.append("texts", &format!("{}.{}", asked.texts.0, asked.texts.1));
+        }
+        for (name, value) in [("token", &asked.target), ("against", &asked.against)] {
+            if !value.is_empty() {
+                fields.append(name, value);
+            }
+        }
+        if !self.ablate.is_empty() {
+            fields.append("off", &self.ablate.iter().map(write_ablated).collect::<Vec<_>>().join("~"));
         }
         if let Some((sequence, token)) = self.pin {
             fields.append("pin", &format!("{sequence}.{token}"));
@@ -100,4 +132,37 @@ impl Link {
             _ => hash,
         }
     }
+}
+
+/// "attn.3", "mlp.2.mean", "head.1.4": a part, its block from 0, its head, and what takes its place if not zero.
+fn write_ablated(ablated: &Ablated) -> String {
+    let (part, head) = match ablated.part {
+        Switched::Attn => ("attn", String::new()),
+        Switched::Mlp => ("mlp", String::new()),
+        Switched::Head => ("head", format!(".{}", ablated.head.unwrap_or_default())),
+    };
+    let how = if ablated.how == Instead::Mean { ".mean" } else { "" };
+    format!("{part}.{}{head}{how}", ablated.layer)
+}
+
+fn read_ablated(text: &str) -> Option<Ablated> {
+    let (text, how) = match text.strip_suffix(".mean") {
+        Some(text) => (text, Instead::Mean),
+        None => (text, Instead::Zero),
+    };
+    let mut fields = text.split('.');
+    let part = match fields.next()? {
+        "attn" => Switched::Attn,
+        "mlp" => Switched::Mlp,
+        "head" => Switched::Head,
+        _ => return None,
+    };
+    let layer = fields.next()?.parse().ok()?;
+    let head = fields.next().map(str::parse).transpose().ok()?;
+    (head.is_some() == (part == Switched::Head) && fields.next().is_none()).then_some(Ablated {
+        layer,
+        part,
+        head,
+        how,
+    })
 }

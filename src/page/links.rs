@@ -23,12 +23,11 @@ impl App {
             return; // Nothing is shown yet, and the address may say what is to be.
         }
         let current = state.current.as_ref().and_then(address_of);
-        let (view, quantity) = self.view.chosen();
         let link = Link {
             text: state.ran.clone(),
             model: state.asked_model.clone().or(current).filter(|address| address != KNOWN_MODELS[0].address),
-            view,
-            quantity,
+            asked: self.view.asked(),
+            ablate: self.ablate.borrow().clone(),
             pin: self.pinned.get(),
             skip_first: self.skip_first.checked(),
         };
@@ -39,7 +38,8 @@ impl App {
     /// Shows what an address says: on opening the page, and after back and forward.
     pub fn follow(self: &Rc<Self>, link: &Link) {
         self.skip_first.set_checked(link.skip_first);
-        self.view.set_chosen(link.view, link.quantity);
+        self.view.set_asked(&link.asked);
+        self.set_ablated(link.ablate.clone());
         let current = self.state.borrow().current.as_ref().and_then(address_of);
         let model = link.model.clone().unwrap_or_else(|| KNOWN_MODELS[0].address.to_owned());
         if current.as_ref() != Some(&model) && (link.model.is_some() || current.is_some()) {

@@ -18,6 +18,8 @@ mod chart_panel;
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
 mod dom;
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
+mod experiments;
+#[cfg(all(feature = "page", target_arch = "wasm32"))]
 mod findings;
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
 mod hub_size;
@@ -41,6 +43,10 @@ mod storage;
 mod text_panel;
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
 mod token_strip;
+#[cfg(all(feature = "page", target_arch = "wasm32"))]
+mod trace_file;
+#[cfg(all(feature = "page", target_arch = "wasm32"))]
+mod view_controls;
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
 mod view_panel;
 #[cfg(all(feature = "page", target_arch = "wasm32"))]

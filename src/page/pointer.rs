@@ -38,6 +38,12 @@ impl ReadOut {
         })
     }
 
+    /// Looks at a hit as if arrow keys had found it.
+    pub fn look_at(&self, hit: usize) {
+        self.at.set(None);
+        self.hit.set(Some(hit));
+    }
+
     /// Fills the box and puts it beside the pointer or the hit's anchor. Called with every frame that draws.
     pub fn place(&self, scene: &Scene) {
         let hit = self.hit.get().and_then(|index| scene.hits.get(index));

@@ -8,7 +8,7 @@ use super::advice::{Step, ends_engine, explain};
 use super::app::{App, Running, abort_controller};
 use super::dom;
 use super::progress::format_milliseconds;
-use crate::api::{Model, TraceOptions};
+use crate::api::{Model, RunOptions, TraceOptions};
 use crate::error::{Code, Error};
 use crate::trace::Trace;
 
@@ -52,11 +52,13 @@ impl App {
             Ok(abort) => abort,
             Err(error) => return self.refuse(&error.message),
         };
-        let signal = abort.signal();
+        let (signal, record) = (abort.signal(), self.record());
+        self.drop_patched();
         let number = {
             let mut state = self.state.borrow_mut();
             let number = state.next_number();
-            state.running = Some(Running { number, on_arriving, computed: 0, abort });
+            let record = record.clone();
+            state.running = Some(Running { number, on_arriving, computed: 0, record, abort });
             number
         };
         self.state.borrow_mut().ran = self.text.text();
@@ -69,13 +71,7 @@ impl App {
                 app.show_partial(trace);
             }
         });
-        let options = TraceOptions {
-            predictions: false,
-            heads: self.view.needs_heads(),
-            lens: self.view.lens(),
-            signal: Some(signal),
-            on_partial: Some(on_partial),
-        };
+        let options = TraceOptions { record, signal: Some(signal), on_partial: Some(on_partial) };
         let app = self.clone();
         spawn_local(async move {
             let started = dom::now();
@@ -131,10 +127,13 @@ impl App {
         });
     }
 
-    fn show_complete(&self, trace: Trace, model: &Model, started: f64, ended: f64) {
+    fn show_complete(self: &Rc<Self>, trace: Trace, model: &Model, started: f64, ended: f64) {
         let (blocks_at, arriving) = {
             let mut state = self.state.borrow_mut();
-            let on_arriving = state.running.take().is_some_and(|running| running.on_arriving);
+            let running = state.running.take();
+            let on_arriving = running.as_ref().is_some_and(|running| running.on_arriving);
+            state.recorded = running.map_or_else(RunOptions::default, |running| running.record);
+            state.saved = false;
             let arriving = state.arriving.as_mut().filter(|_| on_arriving);
             let is_arriving = arriving.map(|arriving| arriving.traced = true).is_some();
             (state.blocks_at.unwrap_or(0.0), is_arriving)
@@ -160,7 +159,10 @@ impl App {
         self.state.borrow_mut().good = Some((trace, status));
         match asked {
             Some(pin) => self.set_pinned(Some(pin)),
-            None => self.write_link(),
+            None => {
+                self.write_link();
+                self.patch_for_view();
+            }
         }
     }
 
@@ -168,6 +170,12 @@ impl App {
         self.state.borrow_mut().running = None;
         self.text.set_running(false);
         // A load that fails says so in the model panel; a run on its model has nothing to add.
+        // What a control of a view asked for and the model has not: the view says so, the rest stays as it is.
+        if error.code == Code::BadArgument {
+            self.text.set_status("");
+            self.view.controls.set_error(&error.message);
+            return self.show_last_good();
+        }
         let of_the_text =
             matches!(error.code, Code::TooLong | Code::EmptyInput | Code::NoTokenizer | Code::TokenOutOfRange);
         let arriving = self.state.borrow().arriving.as_ref().is_some_and(|arriving| arriving.model.is_some());

@@ -10,7 +10,7 @@ pub struct Sample {
 }
 
 /// Every set, in the order of the buttons. The first is traced when the page opens.
-pub const SAMPLES: [Sample; 9] = [
+pub const SAMPLES: [Sample; 10] = [
     Sample {
         key: "fable",
         text: "Once upon a time a hare laughed at a tortoise for walking so slowly.\n\
@@ -59,6 +59,14 @@ pub const SAMPLES: [Sample; 9] = [
                one two three four one two three four one two three four\n\
                red blue red blue red blue red blue red blue red blue\n\
                again again again again again again again again again",
+    },
+    Sample {
+        // Two by two of the same words, so of as many tokens: for comparing and patching.
+        key: "pairs",
+        text: "The old fox saw the young rabbit in the garden, and the rabbit ran to the\n\
+               The young rabbit saw the old fox in the garden, and the fox ran to the\n\
+               The king gave the queen a ring, and the queen said\n\
+               The queen gave the king a ring, and the king said",
     },
     Sample {
         key: "languages",

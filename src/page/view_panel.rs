@@ -4,24 +4,40 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use wasm_bindgen::JsCast;
-use web_sys::{Element, HtmlButtonElement, HtmlElement, HtmlSelectElement, KeyboardEvent};
+use web_sys::{Element, HtmlButtonElement, HtmlElement, KeyboardEvent};
 
 use super::chart_panel::ChartPanel;
 use super::dom::{self, Listener, listen};
-use crate::charts::{ChartName, ChartOptions, Quantity};
+pub use super::view_controls::{Asked, ViewControls, Wish};
+use crate::api::RunOptions;
+use crate::charts::{ChartName, ChartOptions};
 use crate::error::Result;
-use crate::trace::{Sequence, Trace};
+use crate::trace::Trace;
+use crate::trace::closer::AttributionOf;
+
+/// Predictions a cell of the logit lens: as many as the read-out lists.
+const TOP: usize = 5;
+/// Candidates for the next token.
+const CANDIDATES: usize = 20;
 
 /// The panel and its tabs.
 pub struct ViewPanel {
     pub chart: Rc<ChartPanel>,
+    pub controls: Rc<ViewControls>,
     title: Element,
     lead: Element,
     tabs: Vec<HtmlButtonElement>,
-    quantity: HtmlSelectElement,
-    quantity_box: HtmlElement,
     view: Cell<ChartName>,
     listeners: RefCell<Vec<Listener>>,
+}
+
+/// The tab that a view belongs to.
+fn tab_of(view: ChartName) -> ChartName {
+    match view {
+        ChartName::TrueToken => ChartName::Lens,
+        ChartName::AttributionHeads => ChartName::Attribution,
+        view => view,
+    }
 }
 
 impl ViewPanel {
@@ -30,27 +46,33 @@ impl ViewPanel {
         let root: HtmlElement = dom::by_id("view")?;
         let panel = ViewPanel {
             chart: ChartPanel::new("view", ChartName::Heatmap)?,
+            controls: Rc::new(ViewControls::new(&root)?),
             title: dom::by_id("view-title")?,
             lead: dom::find(&root, ".lead")?,
             tabs: dom::find_all(&root, "[role=tab]"),
-            quantity: dom::by_id("quantity")?,
-            quantity_box: dom::by_id("quantity-box")?,
             view: Cell::new(ChartName::Heatmap),
             listeners: RefCell::default(),
         };
         Ok(Rc::new(panel))
     }
 
-    /// Calls `handler` when another view or another option of it was chosen.
-    pub fn on_change(self: &Rc<Self>, handler: impl Fn() + 'static) {
-        let handler: Rc<dyn Fn()> = Rc::new(handler);
-        let mut listeners = self.listeners.borrow_mut();
+    /// Calls `handler` when another view or another option of it was chosen, and on every other wish.
+    pub fn on_wish(self: &Rc<Self>, handler: impl Fn(Wish) + 'static) {
+        let panel = Rc::downgrade(self);
+        let handler: Rc<dyn Fn(Wish)> = Rc::new(move |wish| {
+            // A control of a tab may choose another view of it.
+            if let Some(panel) = panel.upgrade().filter(|_| wish == Wish::Show) {
+                panel.choose(panel.controls.view_of_tab(tab_of(panel.view.get())));
+            }
+            handler(wish);
+        });
+        let mut listeners = self.controls.listen(&handler);
         for (index, tab) in self.tabs.iter().enumerate() {
             let (panel, changed) = (Rc::downgrade(self), handler.clone());
             listeners.push(listen(tab, "click", move |_| {
                 if let Some(panel) = panel.upgrade() {
-                    panel.choose(index);
-                    changed();
+                    panel.choose_tab(index);
+                    changed(Wish::Show);
                 }
             }));
             let (panel, changed) = (Rc::downgrade(self), handler.clone());
@@ -58,88 +80,116 @@ impl ViewPanel {
                 let Some((panel, key)) = panel.upgrade().zip(event.dyn_ref::<KeyboardEvent>().cloned()) else { return };
                 let last = panel.tabs.len().saturating_sub(1);
                 let next = match key.key().as_str() {
-                    "ArrowRight" => {
-                        if index == last {
-                            0
-                        } else {
-                            index + 1
-                        }
-                    }
+                    "ArrowRight" if index == last => 0,
+                    "ArrowRight" => index + 1,
                     "ArrowLeft" => index.checked_sub(1).unwrap_or(last),
                     "Home" => 0,
                     "End" => last,
                     _ => return,
                 };
                 key.prevent_default();
-                panel.choose(next);
+                panel.choose_tab(next);
                 if let Some(tab) = panel.tabs.get(next) {
                     let _ = tab.focus();
                 }
-                changed();
+                changed(Wish::Show);
             }));
         }
-        listeners.push(listen(&self.quantity, "change", move |_| handler()));
+        self.listeners.replace(listeners);
     }
 
-    fn choose(&self, index: usize) {
-        for (place, tab) in self.tabs.iter().enumerate() {
-            let chosen = place == index;
-            dom::set_attribute(tab, "aria-selected", if chosen { "true" } else { "false" });
-            dom::set_attribute(tab, "tabindex", if chosen { "0" } else { "-1" });
+    fn choose_tab(&self, index: usize) {
+        let view = self.tabs.get(index).and_then(|tab| tab.get_attribute("data-view")?.parse().ok());
+        if let Some(view) = view {
+            self.choose(self.controls.view_of_tab(view));
         }
-        let Some(tab) = self.tabs.get(index) else { return };
-        if let Some(view) = tab.get_attribute("data-view").and_then(|name| name.parse().ok()) {
-            self.view.set(view);
-            self.chart.set_chart(view);
-            self.quantity_box.set_hidden(view != ChartName::Heatmap);
-            if let Ok(place) = dom::by_id::<Element>("view-panel") {
-                dom::set_attribute(&place, "aria-labelledby", &tab.id());
-            }
-        }
-    }
-
-    /// The chosen view, and what its heatmap shows.
-    pub fn chosen(&self) -> (ChartName, Quantity) {
-        (self.view.get(), self.quantity.value().parse().unwrap_or_default())
     }
 
     /// Chooses a view.
-    pub fn set_chosen(&self, view: ChartName, quantity: Quantity) {
-        self.quantity.set_value(quantity.as_str());
-        let name = Some(view.as_str().to_owned());
-        if let Some(index) = self.tabs.iter().position(|tab| tab.get_attribute("data-view") == name) {
-            self.choose(index);
+    pub fn choose(&self, view: ChartName) {
+        let name = tab_of(view).as_str();
+        for tab in &self.tabs {
+            let chosen = tab.get_attribute("data-view").as_deref() == Some(name);
+            dom::set_attribute(tab, "aria-selected", if chosen { "true" } else { "false" });
+            dom::set_attribute(tab, "tabindex", if chosen { "0" } else { "-1" });
+            if let Ok(place) = dom::by_id::<Element>("view-panel")
+                && chosen
+            {
+                dom::set_attribute(&place, "aria-labelledby", &tab.id());
+            }
         }
+        if self.view.replace(view) != view {
+            self.chart.set_chart(view);
+            self.controls.set_error("");
+        }
+        self.controls.show_for(view);
     }
 
-    /// Whether the chosen view needs traces that were made with heads.
-    pub fn needs_heads(&self) -> bool {
-        self.view.get() == ChartName::Heads
+    /// What is asked for.
+    pub fn asked(&self) -> Asked {
+        self.controls.asked(self.view.get())
     }
 
-    /// Predictions a cell of the logit lens that the chosen view needs.
-    pub fn lens(&self) -> usize {
-        /// As many as the read-out lists.
-        const TOP: usize = 5;
-        if self.view.get() == ChartName::Lens { TOP } else { 0 }
+    /// Asks for this.
+    pub fn set_asked(&self, asked: &Asked) {
+        self.controls.set(asked);
+        self.choose(asked.view);
     }
 
-    /// Whether a trace lacks what the chosen view shows.
-    pub fn lacks(&self, trace: &Trace) -> bool {
-        let lacks = |sequence: &Sequence| {
-            self.needs_heads() && sequence.head_norm.is_none() || self.lens() > 0 && sequence.lens.is_none()
-        };
-        trace.sequences.iter().any(lacks)
+    /// What a trace must record for the chosen view. `pinned` is the position of the pinned token.
+    pub fn record(&self, pinned: Option<usize>) -> RunOptions {
+        let asked = self.asked();
+        let mut record = RunOptions::new(false, 0, false);
+        match asked.view {
+            ChartName::Heads => record.heads = true,
+            ChartName::Lens | ChartName::TrueToken => record.lens = TOP,
+            ChartName::Pattern => {
+                record.heads = true;
+                record.predictions = true;
+                record.patterns = vec![asked.head];
+            }
+            ChartName::Attribution | ChartName::AttributionHeads => {
+                let (target, against) = asked.tokens();
+                record.attribution = Some(AttributionOf { target, against, position: pinned });
+            }
+            ChartName::Next => {
+                record.predictions = true;
+                record.next = CANDIDATES;
+            }
+            _ => {}
+        }
+        record
     }
 
     /// Shows a trace in the chosen view.
     pub fn show(&self, trace: &Trace, options: &ChartOptions) -> Result<()> {
-        let (_, quantity) = self.chosen();
-        self.chart.show(trace, &ChartOptions { quantity, ..*options })?;
+        let asked = self.asked();
+        self.controls.set_sizes((trace.model.n_layer, trace.model.n_head, trace.sequences.len()));
+        let options = ChartOptions {
+            quantity: asked.quantity,
+            ranks: asked.ranks,
+            head: Some(asked.head),
+            compare: Some(asked.texts),
+            ..*options
+        };
+        self.chart.show(trace, &options)?;
         if let Some((title, lead)) = self.chart.heading() {
             dom::set_text(&self.title, title);
             dom::set_text(&self.lead, lead);
         }
         Ok(())
     }
+}
+
+/// Whether a trace that was recorded so has what is wanted.
+pub fn serves(recorded: &RunOptions, wanted: &RunOptions) -> bool {
+    let attributed = wanted.attribution.is_none() || wanted.attribution == recorded.attribution;
+    let heads = wanted.patterns.iter().all(|head| recorded.patterns.contains(head));
+    let predicted = !wanted.predictions || recorded.predictions && recorded.next >= wanted.next;
+    (!wanted.heads || recorded.heads)
+        && recorded.lens >= wanted.lens
+        && heads
+        && attributed
+        && predicted
+        && recorded.ablate == wanted.ablate
 }

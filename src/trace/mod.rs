@@ -3,6 +3,7 @@
 //! Must never know: browsers, canvases, workers, where weights come from.
 
 pub mod closer;
+pub mod file;
 mod join;
 pub mod record;
 pub mod summary;

@@ -124,7 +124,7 @@ pub fn patching_from_js(value: &JsValue) -> Result<Patching, String> {
         recovered: floats(value, "recovered")?,
     };
     let tokens = found.corrupted_tokens.len();
-    if found.clean_tokens.len() == tokens && found.recovered.len() % tokens.max(1) == 0 {
+    if found.clean_tokens.len() == tokens && found.recovered.len().is_multiple_of(tokens.max(1)) {
         Ok(found)
     } else {
         Err(format!("recovered has {} values for {tokens} tokens", found.recovered.len()))

@@ -247,7 +247,11 @@ fn numbers(value: &JsValue, name: &str) -> Result<Vec<f64>, String> {
     let values = Object::values(found.unchecked_ref());
     values
         .iter()
-        .map(|item: JsValue| item.as_f64().ok_or_else(|| format!("{name} holds something else than numbers")))
+        // JSON has null for what is not finite.
+        .map(|item: JsValue| match item.is_null() {
+            true => Ok(f64::NAN),
+            false => item.as_f64().ok_or_else(|| format!("{name} holds something else than numbers")),
+        })
         .collect()
 }
 

@@ -1,0 +1,94 @@
+//! Saving the run that is shown, and showing one that was saved: that needs no model.
+
+use std::rc::Rc;
+
+use wasm_bindgen::JsValue;
+use wasm_bindgen_futures::{JsFuture, spawn_local};
+use web_sys::{Element, HtmlElement, HtmlInputElement};
+
+use super::app::App;
+use super::dom::{self, Listener, listen};
+use crate::error::{Code, Error, Result};
+use crate::trace::{Trace, file, js};
+
+/// Largest file that is opened: a trace of GPT-2 xl over thousand tokens is a tenth of it.
+const LARGEST: f64 = 400e6;
+
+impl App {
+    /// Wires the buttons below the findings.
+    pub(super) fn listen_to_files(self: &Rc<Self>) -> Vec<Listener> {
+        let mut listeners = Vec::new();
+        for (id, kind) in [("save-json", "json"), ("save-safetensors", "safetensors")] {
+            let Ok(button) = dom::by_id::<HtmlElement>(id) else { continue };
+            let weak = Rc::downgrade(self);
+            listeners.push(listen(&button, "click", move |_| {
+                if let Some(app) = weak.upgrade() {
+                    say(app.save(kind));
+                }
+            }));
+        }
+        if let Ok(input) = dom::by_id::<HtmlInputElement>("open-trace") {
+            let (weak, picked) = (Rc::downgrade(self), input.clone());
+            listeners.push(listen(&input, "change", move |_| {
+                let file = picked.files().and_then(|files| files.item(0));
+                if let (Some(app), Some(file)) = (weak.upgrade(), file) {
+                    // The same file may be opened again.
+                    picked.set_value("");
+                    spawn_local(async move {
+                        let opened = read(&file).await;
+                        say(opened.map(|trace| app.show_saved(trace, &file.name())));
+                    });
+                }
+            }));
+        }
+        listeners
+    }
+
+    fn save(&self, kind: &str) -> Result<()> {
+        let good = self.state.borrow().good.clone();
+        let (trace, _) = good.ok_or_else(|| Error::new(Code::BadArgument, "There is no run to save yet."))?;
+        let trace = self.with_patched(&trace).map_or(trace, Rc::new);
+        let name = format!("residual-stream.{kind}");
+        match kind {
+            "json" => dom::offer_file(&dom::text_blob(&file::to_json(&trace)?, "application/json")?, &name),
+            _ => dom::offer_file(&dom::bytes_blob(&file::to_safetensors(&trace)?)?, &name),
+        }
+    }
+
+    fn show_saved(self: &Rc<Self>, trace: Trace, name: &str) {
+        self.drop_run();
+        self.drop_patched();
+        let text =
+            trace.sequences.iter().map(|sequence| sequence.text.clone().unwrap_or_else(|| sequence.tokens.concat()));
+        let text = text.map(|text| text.replace('\n', " ")).collect::<Vec<_>>().join("\n");
+        self.set_ablated(trace.ablate.clone());
+        self.text.set_text(Some(&text));
+        self.text.set_error("");
+        self.set_stale("");
+        let status = format!("Saved run of {} from {name}. Run computes it anew.", trace.model.source);
+        self.text.set_status(&status);
+        let trace = Rc::new(trace);
+        self.report(self.show(&trace));
+        let mut state = self.state.borrow_mut();
+        state.good = Some((trace, status));
+        state.saved = true;
+    }
+}
+
+async fn read(file: &web_sys::File) -> Result<Trace> {
+    let bad = |why: &str| Error::new(Code::BadArgument, why.to_owned());
+    if file.size() > LARGEST {
+        return Err(bad("This file is too large to be a saved run."));
+    }
+    let buffer = JsFuture::from(file.array_buffer()).await.map_err(|_| bad("The browser could not read this file."))?;
+    let json = file::read(&js_sys::Uint8Array::new(&buffer).to_vec())?.to_string();
+    let value: JsValue = js_sys::JSON::parse(&json).map_err(|_| bad("This file is damaged."))?;
+    js::from_js(&value)
+}
+
+fn say(outcome: Result<()>) {
+    let message = outcome.err().map_or_else(String::new, |error| error.message);
+    if let Ok(place) = dom::by_id::<Element>("trace-error") {
+        dom::set_text(&place, &message);
+    }
+}
