@@ -162,6 +162,8 @@ export interface TraceOptions {
   predictions?: boolean;
   /** Say where the time went: see `Trace.profile`. */
   profile?: boolean;
+  /** Say since which layer the prediction at the end of each text leads in the logit lens: cheaper than `lens`. */
+  leads?: boolean;
   /** How many candidates `next` lists (default 5). */
   next?: number;
   /** Heads whose attention weights are wanted. */
@@ -313,6 +315,9 @@ export interface Sequence {
   token_logprob?: Float32Array;
   /** The most probable next tokens: five, unless more were asked for. */
   next?: { ids: Uint32Array; probs: Float32Array; tokens: string[] };
+  /** With `leads`: the prediction after the last token, the layer after which it leads first (0: the embedding), and the
+   *  one from which on it leads for good. */
+  leads?: { id: number; text: string; prob: number; first: number; settled: number };
   /** With `patterns`. */
   patterns?: Pattern[];
   /** With `attribution`. */

@@ -230,6 +230,8 @@ pub struct RunOptions {
     pub predictions: bool,
     /// Where the time went, beside the trace.
     pub profile: bool,
+    /// When the prediction at the end of each text first leads in the logit lens.
+    pub leads: bool,
     /// Candidates for the next token that are listed.
     pub next: usize,
     /// Heads whose attention patterns are wanted.
@@ -248,6 +250,7 @@ impl RunOptions {
             lens,
             predictions,
             profile: false,
+            leads: false,
             next: 5,
             patterns: Vec::new(),
             attribution: None,
@@ -257,7 +260,7 @@ impl RunOptions {
 
     /// Whether the unembedding is needed.
     pub fn unembeds(&self) -> bool {
-        self.predictions || self.lens > 0 || self.attribution.is_some()
+        self.predictions || self.lens > 0 || self.leads || self.attribution.is_some()
     }
 }
 

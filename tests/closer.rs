@@ -194,6 +194,30 @@ fn the_lens_ranks_the_true_token_as_the_reference_does() {
     });
 }
 
+/// The short way to the last column of the lens.
+#[test]
+fn a_prediction_leads_since_the_layer_the_lens_says() {
+    each(|folder, parts, expected| {
+        let plain = go(parts, &expected.batch, &RunOptions::new(false, 1, true)).unwrap();
+        let options = RunOptions { leads: true, ..RunOptions::new(false, 0, false) };
+        // The second time all but the last token is remembered.
+        for again in 0..2 {
+            let found = go(parts, &expected.batch, &options).unwrap();
+            for (plain, found) in plain.iter().zip(&found) {
+                let leads = found.leads.as_ref().expect("closer.rs, find_leads: none");
+                let (t, next) = (plain.ids.len(), plain.next.as_ref().unwrap());
+                let best: Vec<u32> = plain.lens.as_ref().unwrap().ids.chunks(t).map(|row| row[t - 1]).collect();
+                let what = format!("lens.rs, leads: {folder}, run {again}: {leads:?}, the lens says {best:?}");
+                assert!(leads.id == next.ids[0] && (leads.prob - next.probs[0]).abs() < 1e-6, "{what}");
+                assert_eq!(leads.first, best.iter().position(|id| *id == leads.id).unwrap(), "{what}");
+                let rest = &best[leads.settled..];
+                assert!(!rest.is_empty() && rest.iter().all(|id| *id == leads.id), "{what}");
+                assert!(leads.settled == 0 || best[leads.settled - 1] != leads.id, "{what}");
+            }
+        }
+    });
+}
+
 #[test]
 fn attribution_is_the_references_and_adds_up() {
     each(|folder, parts, expected| {

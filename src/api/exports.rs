@@ -162,6 +162,7 @@ impl ModelJs {
             lens: lens as usize,
             predictions: !get(options, "predictions").is_falsy() || get(options, "predictions").is_undefined(),
             profile: get(options, "profile").is_truthy(),
+            leads: get(options, "leads").is_truthy(),
             ..settings::<RunOptions>(options, &["next", "patterns", "attribution", "ablate"])?
         };
         let on_partial = callback(options, "onPartial")?.map(partial_listener);

@@ -133,7 +133,7 @@ impl Chart for PatchingChart {
     }
 
     fn empty(&self) -> Option<String> {
-        let why = "Nothing to show yet: write two sentences of as many tokens, one a line, and press Patch.";
+        let why = "Nothing to show yet: write two sentences of as many tokens, one a line, and choose them above.";
         (self.layers() == 0).then(|| why.to_owned())
     }
 

@@ -68,6 +68,14 @@ impl PatternChart {
         })
     }
 
+    /// The largest weight that is a choice: the first token can only look at itself.
+    fn most(&self) -> f64 {
+        let t = self.text.sequence.token_count();
+        let weights = self.pattern.iter().flat_map(|pattern| pattern.weights.iter().skip(t));
+        let most = weights.map(|weight| f64::from(*weight)).filter(|weight| weight.is_finite()).fold(0.0, f64::max);
+        if most > 0.0 { most } else { 1.0 }
+    }
+
     /// Means over queries after the first: on the first token, on the one before, on itself.
     fn habits(&self) -> Option<[f64; 3]> {
         let t = self.text.sequence.token_count();
@@ -178,7 +186,7 @@ impl Chart for PatternChart {
             columns: &columns,
             column_title: "is read",
             value: &|row, key| self.weight(query(row), key),
-            ramp: Ramp::sequential(theme, theme.attn, 1.0),
+            ramp: Ramp::sequential(theme, theme.attn, self.most()),
             read_out: &read_out,
             place: &|row, _| Some(self.text.place(None, query(row))),
             marked: self.text.pinned,

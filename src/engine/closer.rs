@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use candle_core::Tensor;
 
+use super::batch::Piece;
 use super::breath::Breath;
 use super::parts::Parts;
 use super::pass::Pass;
@@ -14,6 +15,7 @@ use crate::protocol::RunOptions;
 use crate::trace::Sequence;
 use crate::trace::attribution::{Given, attribute, writes};
 use crate::trace::closer::{Instead, Pattern, TokenRef};
+use crate::trace::lens::leads;
 use crate::trace::watch::{Place, Watched};
 use crate::{Code, Error, Result};
 
@@ -23,6 +25,7 @@ const WRITES: usize = 3;
 /// What was asked, checked, and in ids.
 pub(super) struct Resolved {
     heads: Vec<crate::trace::closer::Head>,
+    leads: bool,
     /// Target and what it is compared with; the position is `RunOptions`' own.
     attribution: Option<(Option<u32>, Option<u32>, Option<usize>)>,
 }
@@ -61,13 +64,14 @@ impl Resolved {
             }
             None => None,
         };
-        Ok(Resolved { heads: options.patterns.clone(), attribution })
+        Ok(Resolved { heads: options.patterns.clone(), leads: options.leads, attribution })
     }
 
     /// What the pass watches that everything is read from.
     pub fn watched(&self, replace: Vec<(Place, Vec<f32>)>) -> Watched {
         let heads = self.heads.clone();
-        Watched { heads, contributions: self.attribution.is_some(), sums: Vec::new(), replace }
+        let contributions = self.attribution.is_some();
+        Watched { heads, contributions, last_streams: self.leads, sums: Vec::new(), replace }
     }
 
     /// What the pass before an ablation watches: the same, and what the ablation takes the means of.
@@ -173,6 +177,32 @@ pub(super) async fn see_patterns(
             }
             sequence.patterns.get_or_insert_default().push(found);
             breath.breathe().await?;
+        }
+    }
+    Ok(())
+}
+
+/// Adds when the predictions at the texts' ends first lead, if that was asked for.
+pub(super) async fn find_leads(
+    parts: &Parts,
+    pass: &Pass<'_>,
+    asked: &Resolved,
+    sequences: &mut [Sequence],
+    text: impl Fn(u32) -> String,
+) -> Result<()> {
+    if !asked.leads {
+        return Ok(());
+    }
+    let unembedding = parts.unembedding().await?;
+    for batch in pass.batches() {
+        let is_last = |piece: &&Piece| sequences.get(piece.sequence).is_some_and(|s| piece.tokens.end == s.ids.len());
+        let numbers: Vec<usize> = batch.pieces.iter().filter(is_last).map(|piece| piece.sequence).collect();
+        for (row, number) in numbers.into_iter().enumerate() {
+            let streams = batch.recorder.watch.last_streams.iter().map(|rows| rows.narrow(0, row, 1));
+            let streams = Tensor::cat(&streams.collect::<candle_core::Result<Vec<_>>>()?, 0)?; // (L + 1, D)
+            let mut found = leads(&unembedding, &streams)?;
+            found.text = text(found.id);
+            sequences[number].leads = Some(found);
         }
     }
     Ok(())

@@ -72,9 +72,9 @@ impl<'a> Pass<'a> {
                 past: tokens.start,
                 rows: tokens.len(),
             };
-            let explained =
-                if watched.contributions { explained_rows(&pieces, &sequences, options) } else { Vec::new() };
-            let watch = Watch::new(watched.clone(), explained);
+            let asked = options.attribution.as_ref().and_then(|asked| asked.position);
+            let (explained, last) = (rows_at(&pieces, &sequences, asked), rows_at(&pieces, &sequences, None));
+            let watch = Watch::new(watched.clone(), explained, last);
             let mut recorder = Recorder::new((options.heads, options.lens > 0), watch);
             let x = embed(&rows(|table| &table.0)?, &rows(|table| &table.1)?, &mut recorder)?;
             let segments = pieces.iter().map(segment).collect();
@@ -223,13 +223,13 @@ fn followers(pieces: &[Piece], sequences: &[Sequence]) -> Vec<Option<u32>> {
     pieces.iter().flat_map(of_piece).collect()
 }
 
-/// The rows of a batch whose prediction is to be explained.
-fn explained_rows(pieces: &[Piece], sequences: &[Sequence], options: &RunOptions) -> Vec<u32> {
+/// The rows of a batch that hold a position of their texts, or their last tokens.
+fn rows_at(pieces: &[Piece], sequences: &[Sequence], position: Option<usize>) -> Vec<u32> {
     let mut rows = Vec::new();
     let mut first = 0;
     for Piece { sequence, tokens } in pieces {
         let last = sequences.get(*sequence).map_or(0, |sequence| sequence.ids.len().saturating_sub(1));
-        let position = options.attribution.as_ref().and_then(|asked| asked.position).unwrap_or(last);
+        let position = position.unwrap_or(last);
         if tokens.contains(&position) {
             rows.push((first + position - tokens.start) as u32);
         }

@@ -107,7 +107,8 @@ impl Recall {
         // Patterns need every row of every query; an explanation needs the contributions to its own token.
         let most = match &options.attribution {
             _ if !options.patterns.is_empty() => 0,
-            Some(attribution) => attribution.position.unwrap_or(t.saturating_sub(1)).min(t),
+            Some(attribution) => attribution.position.unwrap_or(t.saturating_sub(1)).min(t.saturating_sub(1)),
+            None if options.leads => t.saturating_sub(1),
             None => t,
         };
         let common = |known: &Known| {

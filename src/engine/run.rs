@@ -7,7 +7,7 @@ use std::rc::Rc;
 use candle_core::Tensor;
 
 use super::breath::Breath;
-use super::closer::{Resolved, explain, means_of, see_patterns};
+use super::closer::{Resolved, explain, find_leads, means_of, see_patterns};
 use super::parts::Parts;
 use super::pass::Pass;
 use super::predict::{compare, predict};
@@ -189,6 +189,7 @@ impl<'a> Request<'a> {
         }
         let text = |id| token_text(self.tokenizer, id);
         see_patterns(self.parts, (pass, streams), self.options, &mut done, text, breath).await?;
+        find_leads(self.parts, pass, &self.asked, &mut done, text).await?;
         explain(self.parts, (pass, streams), &self.asked, &mut done, text).await?;
         Ok(done)
     }

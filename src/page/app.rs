@@ -151,7 +151,7 @@ pub(super) struct App {
     /// Sequence and position of the token that every view shows by itself.
     pub pinned: Cell<Option<(usize, usize)>>,
     unpin: HtmlButtonElement,
-    findings: FindingsList,
+    pub findings: FindingsList,
     stale: HtmlElement,
     pub skip_first: HtmlInputElement,
     bins: HtmlInputElement,
@@ -244,6 +244,7 @@ impl App {
             }
         });
         let mut listeners = app.listen_to_files();
+        listeners.push(super::intro::show_once()?);
         listeners.push(app.listen_to_off_line());
         let weak = Rc::downgrade(&app);
         listeners.push(listen(&app.unpin, "click", move |_| {

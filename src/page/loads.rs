@@ -139,6 +139,7 @@ impl App {
         // A trace of this model may have been shown before its last byte came.
         if traced {
             self.write_link();
+            self.find_leads();
         }
         self.refresh_kept();
     }

@@ -24,6 +24,8 @@ mod findings;
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
 mod hub_size;
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
+mod intro;
+#[cfg(all(feature = "page", target_arch = "wasm32"))]
 mod kept_list;
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
 mod link;

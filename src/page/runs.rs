@@ -164,6 +164,41 @@ impl App {
                 self.patch_for_view();
             }
         }
+        self.find_leads();
+    }
+
+    /// Asks, once the run is shown, since when the prediction leads: that needs the whole token table, and waits for it.
+    pub fn find_leads(self: &Rc<Self>) {
+        let (current, good) = {
+            let state = self.state.borrow();
+            let current = state.current.as_ref().map(|current| current.model.clone());
+            (current, state.good.as_ref().filter(|_| !state.saved && state.arriving.is_none()).cloned())
+        };
+        let (Some(model), Some((trace, status))) = (current, good) else { return };
+        let texts: Vec<String> = trace.sequences.iter().take(1).filter_map(|sequence| sequence.text.clone()).collect();
+        if texts.is_empty() || trace.sequences.iter().any(|sequence| sequence.leads.is_some()) {
+            return;
+        }
+        let mut record = RunOptions::new(false, 0, false);
+        (record.leads, record.ablate) = (true, trace.ablate.clone());
+        let app = self.clone();
+        spawn_local(async move {
+            let asked = TraceOptions { record, ..TraceOptions::default() };
+            let Ok(found) = model.trace(texts, asked).await else { return };
+            let leads = found.sequences.into_iter().next().and_then(|sequence| sequence.leads);
+            let is_shown = app.state.borrow().good.as_ref().is_some_and(|(good, _)| Rc::ptr_eq(good, &trace));
+            if !is_shown || app.state.borrow().running.is_some() {
+                return;
+            }
+            let mut whole = (*trace).clone();
+            if let Some(first) = whole.sequences.first_mut() {
+                first.leads = leads;
+            }
+            let whole = Rc::new(whole);
+            app.state.borrow_mut().good = Some((whole.clone(), status));
+            app.state.borrow_mut().shown = Some(whole.clone());
+            app.report(app.findings.show(&whole, app.skip_first.checked()));
+        });
     }
 
     fn fail_run(&self, model: &Model, error: &Error) {

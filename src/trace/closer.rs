@@ -40,6 +40,21 @@ pub struct Writes {
     pub tokens: Vec<String>,
 }
 
+/// The prediction after the last token of a text, and since when the logit lens makes it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Leads {
+    /// The predicted token.
+    pub id: u32,
+    /// What it reads.
+    pub text: String,
+    /// Its probability.
+    pub prob: f32,
+    /// The layer after which it leads first: 0 is the embedding, L the last block.
+    pub first: usize,
+    /// The layer after which it leads for good: at all later ones too.
+    pub settled: usize,
+}
+
 /// A token, by its id or its text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]

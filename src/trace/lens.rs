@@ -3,6 +3,7 @@
 
 use candle_core::{Result, Tensor};
 
+use super::closer::Leads;
 use super::{Lens, Next};
 use crate::model::Unembedding;
 use crate::model::spare::recycle;
@@ -114,6 +115,18 @@ pub fn divergences(unembedding: &Unembedding, (before, after): (&Tensor, &Tensor
 pub fn most_probable(unembedding: &Unembedding, row: &Tensor) -> Result<u32> {
     let logits = unembedding.logits(&unembedding.norm(row)?)?;
     with_values(&logits, |logits| Ok(most_of(logits, 1).next().unwrap_or_default()))
+}
+
+/// Since when the prediction at the end of a text is made: from its stream at the embedding and after each block,
+/// `[L + 1, D]`. Its text is left empty.
+pub fn leads(unembedding: &Unembedding, streams: &Tensor) -> Result<Leads> {
+    let mut best = Vec::new();
+    each_position(unembedding, streams, |position| best.extend(position.top(1)))?;
+    let (id, prob) = best.last().copied().unwrap_or_default();
+    let leads = |(other, _): &(u32, f32)| *other == id;
+    let first = best.iter().position(leads).unwrap_or_default();
+    let settled = best.len() - best.iter().rev().take_while(|best| leads(best)).count();
+    Ok(Leads { id, prob, first, settled, text: String::new() })
 }
 
 /// The probability of a token id, by the logits `[V]` of a prediction.

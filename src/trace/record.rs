@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::closer::{Ablated, Attribution, Patching, Pattern};
+use super::closer::{Ablated, Attribution, Leads, Patching, Pattern};
 
 /// Everything one run over one or more sequences recorded.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -83,6 +83,9 @@ pub struct Sequence {
     /// The most probable next tokens after the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<Next>,
+    /// When the prediction at the end of the text first leads, when asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leads: Option<Leads>,
     /// Attention weights of the heads that were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patterns: Option<Vec<Pattern>>,

@@ -20,6 +20,8 @@ pub struct Watched {
     pub heads: Vec<Head>,
     /// Whether contributions of some rows are kept, by head too.
     pub contributions: bool,
+    /// Whether the stream of every text's last token is kept.
+    pub last_streams: bool,
     /// Contributions of which the sum over all rows is wanted.
     pub sums: Vec<Place>,
     /// Rows that are put in the place of contributions, `[D]` each.
@@ -32,6 +34,10 @@ pub struct Watch {
     watched: Rc<Watched>,
     /// Rows of the batch whose contributions are kept.
     rows: Vec<u32>,
+    /// Rows of the batch that are a text's last.
+    last: Vec<u32>,
+    /// Their streams, at the embedding and after each block, `[rows, D]`.
+    pub last_streams: Vec<Tensor>,
     /// What was added to those rows: `[rows, D]`, of heads `[H, rows, D]`.
     pub contributions: Vec<(Point, Tensor)>,
     /// Attention weights of each watched head: of every segment `[rows, past + rows]`, in order.
@@ -64,9 +70,11 @@ pub fn replacements(ablate: &[Ablated], means: &HashMap<Place, Vec<f32>>, width:
 }
 
 impl Watch {
-    /// For a batch in which these rows are to be explained.
-    pub fn new(watched: Rc<Watched>, rows: Vec<u32>) -> Watch {
-        Watch { watched, rows, ..Watch::default() }
+    /// For a batch in which these rows are to be explained, and these are the last of their texts.
+    pub fn new(watched: Rc<Watched>, rows: Vec<u32>, last: Vec<u32>) -> Watch {
+        let rows = if watched.contributions { rows } else { Vec::new() };
+        let last = if watched.last_streams { last } else { Vec::new() };
+        Watch { watched, rows, last, ..Watch::default() }
     }
 
     fn sum(&mut self, point: Point, value: &Tensor) -> Result<()> {
@@ -131,6 +139,10 @@ impl Probe for Watch {
                 }
             }
             _ => {}
+        }
+        if matches!(point, Point::Embed | Point::ResidPost(_)) && !self.last.is_empty() {
+            let rows = Tensor::new(self.last.as_slice(), value.device())?;
+            self.last_streams.push(value.contiguous()?.index_select(&rows, 0)?);
         }
         let contributes = matches!(point, Point::Embed | Point::HeadOut(_) | Point::AttnOut(_) | Point::MlpOut(_));
         if contributes && !self.rows.is_empty() {

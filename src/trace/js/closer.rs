@@ -4,7 +4,7 @@ use js_sys::{Array, Object};
 use wasm_bindgen::{JsCast, JsValue};
 
 use super::{floats, get, numbers, set, set_floats, set_ids, strings, texts};
-use crate::trace::closer::{Ablated, Attribution, Patching, Pattern, Sampled, Writes};
+use crate::trace::closer::{Ablated, Attribution, Leads, Patching, Pattern, Sampled, Writes};
 
 pub(super) fn pattern_to_js(pattern: &Pattern) -> JsValue {
     let object = Object::new();
@@ -37,6 +37,26 @@ pub(super) fn pattern_from_js(value: &JsValue, tokens: usize) -> Result<Pattern,
         None
     };
     Ok(Pattern { layer: whole(value, "layer"), head: whole(value, "head"), weights, writes })
+}
+
+pub(super) fn leads_to_js(found: &Leads) -> JsValue {
+    let object = Object::new();
+    set_number(&object, "id", f64::from(found.id));
+    set(&object, "text", &found.text.as_str().into());
+    set_number(&object, "prob", f64::from(found.prob));
+    set_number(&object, "first", found.first as f64);
+    set_number(&object, "settled", found.settled as f64);
+    object.into()
+}
+
+pub(super) fn leads_from_js(value: &JsValue) -> Leads {
+    Leads {
+        id: whole(value, "id") as u32,
+        text: get(value, "text").as_string().unwrap_or_default(),
+        prob: float(value, "prob"),
+        first: whole(value, "first"),
+        settled: whole(value, "settled"),
+    }
 }
 
 pub(super) fn attribution_to_js(found: &Attribution) -> JsValue {

@@ -90,6 +90,9 @@ fn sequence_to_js(sequence: &Sequence) -> JsValue {
         set(&candidates, "tokens", &strings(&next.tokens));
         set(&object, "next", &candidates);
     }
+    if let Some(found) = &sequence.leads {
+        set(&object, "leads", &closer::leads_to_js(found));
+    }
     if let Some(patterns) = &sequence.patterns {
         set(&object, "patterns", &patterns.iter().map(closer::pattern_to_js).collect::<Array>());
     }
@@ -208,6 +211,7 @@ fn sequence_from_js(value: &JsValue) -> Result<Sequence, String> {
         lens: ids_and_probs("lens")?.map(|(ids, probs, _)| lens(&get(value, "lens"), ids, probs)),
         token_logprob: optional("token_logprob")?,
         next: ids_and_probs("next")?.map(|(ids, probs, tokens)| Next { ids, probs, tokens }),
+        leads: nested("leads").map(|found| closer::leads_from_js(&found)),
         patterns,
         attribution: nested("attribution").map(|found| closer::attribution_from_js(&found)).transpose()?,
         kl: optional("kl")?,

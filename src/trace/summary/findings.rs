@@ -74,6 +74,7 @@ pub fn findings(trace: &Trace, skip_first: bool) -> Vec<Finding> {
         largest_update(trace, &evolution),
         first_position(trace, skip_first),
         stream_growth(&evolution),
+        prediction(trace),
         histogram_finding(&histogram),
     ]
     .into_iter()
@@ -216,6 +217,27 @@ fn first_position(trace: &Trace, skip_first: bool) -> Option<Finding> {
         format!("{subject} {verb} a stream of mean norm {}{so_far}, {comparison}{consequence}.", norm(first.mean));
     let place = Place { kind: Some(Kind::Stream), token: Some(0), ..Place::default() };
     Some(Finding { topic: Topic::FirstPosition, text, place })
+}
+
+/// What comes next by the model, and since which layer that leads: of the first text that says so.
+fn prediction(trace: &Trace) -> Option<Finding> {
+    let (index, sequence) = sequences(trace).find(|(_, sequence)| sequence.leads.is_some())?;
+    let found = sequence.leads.as_ref()?;
+    let after =
+        |layer: usize| if layer == 0 { "from the embedding on".to_owned() } else { format!("after layer {layer}") };
+    let text = if trace.sequences.len() > 1 { "the first sentence" } else { "the text" };
+    let mut sentence = format!(
+        "After {text} the model expects {} ({}); through the logit lens that first leads {}",
+        quote_token(&found.text),
+        percent(f64::from(found.prob)),
+        after(found.first)
+    );
+    if found.settled > found.first {
+        sentence += &format!(", and for good {}", after(found.settled));
+    }
+    let token = sequence.token_count().checked_sub(1);
+    let place = Place { layer: found.first.checked_sub(1), sequence: Some(index), token, ..Place::default() };
+    Some(Finding { topic: Topic::Prediction, text: sentence + ".", place })
 }
 
 /// From the stream after the first block to the stream after the last one computed.

@@ -28,7 +28,7 @@ export async function traced(page) {
   await until("the page to finish a trace (#run-status loses data-busy, both charts have a finding)", () => page.evaluate(() =>
     !document.querySelector("#run-status[data-busy]")
     && document.querySelectorAll("#tokens [role=option]").length > 0
-    && [...document.querySelectorAll(".chart .finding")].every((finding) => finding.textContent.trim() !== "")), 60_000)
+    && [...document.querySelectorAll(".charts .finding")].every((finding) => finding.textContent.trim() !== "")), 60_000)
     .catch(async (error) => {
       throw new Error(`${error.message}\nThe page says: ${await said(page)}\n${page.problems.join("\n")}`);
     });
