@@ -190,7 +190,10 @@ fn settings<T: DeserializeOwned + Default>(options: &JsValue, names: &[&str]) ->
             |object: &Object| Reflect::set(object, &(*name).into(), &value).map_err(|why| super::errors::from_js(&why));
         set(&alone)?;
         set(&given)?;
-        serde_wasm_bindgen::from_value::<T>(alone.into()).map_err(|why| bad(&format!("{name}: {why}")))?;
+        serde_wasm_bindgen::from_value::<T>(alone.into()).map_err(|why| {
+            // The library's own words begin with "Error: ".
+            bad(&format!("{name}: {}", why.to_string().trim_start_matches("Error: ")))
+        })?;
     }
     serde_wasm_bindgen::from_value(given.into()).map_err(|why| bad(&format!("options: {why}")))
 }

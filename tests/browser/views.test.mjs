@@ -10,7 +10,9 @@ import { serve } from "./support/site.mjs";
 import { axeObjections, canvasOf, isQuiet, openSite, run, traced, WIDTHS } from "./support/site-page.mjs";
 
 const SCREENSHOTS = fileURLToPath(new URL("../../target/screenshots/", import.meta.url));
-const VIEWS = ["heatmap", "growth", "relative", "direction", "heads", "lens"];
+const VIEWS = ["heatmap", "growth", "relative", "direction", "heads", "pattern", "lens", "attribution", "next", "compare"];
+// Those that a trace with everything can be drawn in, beside them.
+const MORE = ["true-token", "attribution-heads", "change", "patching"];
 
 let browser, site, page;
 before(async () => {
@@ -69,7 +71,7 @@ test("the tabs follow the keyboard, and arrow keys walk the rows and columns of 
   page = await openSite(browser, site.origin);
   await page.focus("#tab-heatmap");
   await page.keyboard.press("ArrowLeft");
-  assert.equal(await page.evaluate(() => document.activeElement.id), "tab-lens", "left of the first tab is the last");
+  assert.equal(await page.evaluate(() => document.activeElement.id), "tab-patching", "left of the first tab is the last");
   await page.keyboard.press("Home");
   assert.equal(await page.getAttribute("#tab-heatmap", "aria-selected"), "true");
   await until("the heatmap", async () => await page.locator("#view-title").textContent() === "Token by layer");
@@ -118,7 +120,9 @@ test("the package draws every view, and the lens names its tokens", async () => 
   try {
     const drawn = await lab.run(async (rs, { views }) => {
       const model = await rs.loadModel("demo");
-      const trace = await model.trace(["Once upon a time there was a little girl."], { heads: true, lens: 3 });
+      const texts = ["Once upon a time there was a little girl.", "Once upon a time there was a little boy."];
+      const trace = await model.trace(texts, { heads: true, lens: 3, next: 10, patterns: [{ layer: 1, head: 2 }], attribution: {}, ablate: [{ layer: 2, part: "attn" }] });
+      trace.patching = await model.patch(...texts);
       const [{ lens, ids, tokens }] = trace.sequences;
       const canvas = document.querySelector("canvas");
       const pictures = views.map((view) => {
@@ -128,9 +132,9 @@ test("the package draws every view, and the lens names its tokens", async () => 
       model.close();
       const layers = trace.model.n_layer + 1;
       return { pictures, cells: lens.ids.length, expected: layers * ids.length * 3, vocab: lens.vocab, tokens, ids: [...ids], lens: [...lens.ids] };
-    }, { views: VIEWS });
+    }, { views: [...VIEWS, ...MORE] });
     assert.equal(drawn.cells, drawn.expected, "(L+1) * T * k");
-    drawn.pictures.forEach((size, at) => assert.ok(size > 2000, `${VIEWS[at]}: a picture of ${size} characters is blank`));
+    drawn.pictures.forEach((size, at) => assert.ok(size > 2000, `${[...VIEWS, ...MORE][at]}: a picture of ${size} characters is blank`));
     const texts = new Map(Object.values(drawn.vocab.ids).map((id, at) => [id, drawn.vocab.tokens[at]]));
     assert.ok(drawn.lens.every((id) => texts.has(id)), "a token of the lens has no text");
     for (const [at, id] of drawn.ids.entries()) if (texts.has(id)) assert.equal(texts.get(id), drawn.tokens[at], `text of token ${id}`);
