@@ -431,6 +431,8 @@ export interface ChartOptions {
   head?: { layer: number; head: number };
   /** Whether "true-token" draws ranks rather than probabilities (default false). */
   ranks?: boolean;
+  /** Which tokens grids of tokens show: from the first up to, and not with, the second (default: all). */
+  tokens?: [number, number];
   /** The two sequences of "compare" (default [0, 1]). */
   compare?: [number, number];
 }

@@ -260,6 +260,7 @@ impl AttributionChart {
             place: &place,
             marked: None,
             text: None,
+            window: None,
         }
         .layout(size, top, theme, measure)
     }

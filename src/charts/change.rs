@@ -41,6 +41,8 @@ pub(super) struct ChangeChart {
     /// Mean of the divergences over tokens.
     kl: Option<f64>,
     pinned: Option<usize>,
+    /// Which columns are shown.
+    window: Option<(usize, usize)>,
 }
 
 impl ChangeChart {
@@ -80,6 +82,7 @@ impl ChangeChart {
             ablated: trace.ablate.iter().map(|ablated| ablated.text()).collect(),
             kl,
             pinned: options.token,
+            window: options.tokens,
         };
         chart.most = chart.cells().map(|(_, _, value)| value.abs()).fold(0.0, f64::max);
         chart
@@ -297,6 +300,7 @@ impl Chart for ChangeChart {
             place: &place,
             marked,
             text: None,
+            window: self.window,
         }
         .layout(size, top, theme, measure)
     }

@@ -189,7 +189,7 @@ impl FromStr for Quantity {
 }
 
 /// What a caller may choose about a chart. In JavaScript: `{ bins, skipFirst, legend, quantity, sequence,
-/// token, head, ranks, compare }`.
+/// token, head, ranks, tokens, compare }`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ChartOptions {
@@ -209,6 +209,8 @@ pub struct ChartOptions {
     pub head: Option<Head>,
     /// Whether the true token's ranks are drawn rather than its probabilities.
     pub ranks: bool,
+    /// Which tokens grids show, `[from, to)`; all if none are named.
+    pub tokens: Option<(usize, usize)>,
     /// Which two sequences are compared: the second less the first.
     pub compare: Option<(usize, usize)>,
 }
@@ -224,6 +226,7 @@ impl Default for ChartOptions {
             token: None,
             head: None,
             ranks: false,
+            tokens: None,
             compare: None,
         }
     }
@@ -367,7 +370,8 @@ impl Figure {
         };
         let body = body.unwrap_or_default();
         marks.extend(body.marks);
-        Scene { hits_in_a_row: body.hits_in_a_row.max(1), ..Scene::new(size, body.plot, marks, body.hits) }
+        let (hits_in_a_row, columns) = (body.hits_in_a_row.max(1), body.columns);
+        Scene { hits_in_a_row, columns, ..Scene::new(size, body.plot, marks, body.hits) }
     }
 }
 

@@ -6,7 +6,7 @@ use super::axis;
 use super::format;
 use super::legend::fit;
 use super::mark::{Align, Label, Mark, Point, Rect, Size, Stroke};
-use super::scene::{Hit, HitRow, Scene};
+use super::scene::{Columns, Hit, HitRow, Scene};
 use super::surface::{Font, MeasureText};
 use super::theme::{Color, Theme};
 use crate::trace::summary::Place;
@@ -76,11 +76,33 @@ pub(super) struct Grid<'a> {
     pub marked: Option<usize>,
     /// Words in the cells, where they fit.
     pub text: Option<&'a dyn Fn(usize, usize) -> String>,
+    /// Which columns are shown, `[from, to)`; all if none are named.
+    pub window: Option<(usize, usize)>,
 }
 
 impl Grid<'_> {
     /// Lays the grid out below `top`; `None` when there is no room.
     pub fn layout(&self, size: Size, top: f64, theme: &Theme, measure: &dyn MeasureText) -> Option<Scene> {
+        let columns = Columns::new(self.window, self.columns.len());
+        let from = columns.from;
+        let text = self.text.map(|text| move |row, column| text(row, column + from));
+        let shown = Grid {
+            columns: self.columns.get(from..columns.to).unwrap_or_default(),
+            value: &|row, column| (self.value)(row, column + from),
+            read_out: &|row, column| (self.read_out)(row, column + from),
+            place: &|row, column| (self.place)(row, column + from),
+            marked: self
+                .marked
+                .and_then(|marked| marked.checked_sub(from))
+                .filter(|marked| *marked < columns.to - from),
+            text: text.as_ref().map(|text| text as &dyn Fn(usize, usize) -> String),
+            ..*self
+        };
+        let scene = shown.layout_all(size, top, theme, measure)?;
+        Some(Scene { columns: Some(columns), ..scene })
+    }
+
+    fn layout_all(&self, size: Size, top: f64, theme: &Theme, measure: &dyn MeasureText) -> Option<Scene> {
         if self.rows == 0 || self.columns.is_empty() {
             return None;
         }

@@ -157,6 +157,7 @@ impl Chart for Heads {
             place: &place,
             marked: None,
             text: None,
+            window: None,
         }
         .layout(size, top, theme, measure)
     }

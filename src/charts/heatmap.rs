@@ -205,6 +205,7 @@ impl Chart for Heatmap {
             place: &|layer, token| Some(self.text.place(Some(layer), token)),
             marked: self.text.pinned,
             text: None,
+            window: self.text.window,
         }
         .layout(size, top, theme, measure)
     }

@@ -184,6 +184,7 @@ impl Chart for LensChart {
             place: &|layer, token| Some(self.text.place(layer.checked_sub(1), token)),
             marked: self.text.pinned,
             text: Some(&text),
+            window: self.text.window,
         }
         .layout(size, top, theme, measure)
     }

@@ -63,7 +63,7 @@ pub use crate::trace::summary::Kind;
 pub use figure::{ChartName, ChartOptions, Figure, Quantity};
 pub use legend::{LegendItem, Swatch};
 pub use mark::{Point, Rect, Size};
-pub use scene::{Hit, HitRow, Scene};
+pub use scene::{Columns, Hit, HitRow, Scene};
 pub use surface::{ApproximateText, Font, MeasureText, Surface};
 pub use table::{Cell, Table};
 pub use theme::{Color, Theme};

@@ -14,6 +14,8 @@ pub(super) struct OneText {
     of: usize,
     /// Position of the pinned token.
     pub pinned: Option<usize>,
+    /// Which tokens are shown.
+    pub window: Option<(usize, usize)>,
 }
 
 impl OneText {
@@ -27,7 +29,7 @@ impl OneText {
         });
         let sequence = sequence.unwrap_or_default();
         let pinned = options.token.filter(|token| *token < sequence.token_count());
-        OneText { sequence, number, of: trace.sequences.len(), pinned }
+        OneText { sequence, number, of: trace.sequences.len(), pinned, window: options.tokens }
     }
 
     /// A token's text.

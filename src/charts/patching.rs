@@ -18,11 +18,13 @@ use crate::trace::summary::{Finding, Place, Topic};
 pub(super) struct PatchingChart {
     found: Option<Patching>,
     n_layer: usize,
+    /// Which tokens are shown.
+    window: Option<(usize, usize)>,
 }
 
 impl PatchingChart {
-    pub(super) fn new(trace: &Trace, _: &ChartOptions) -> Self {
-        PatchingChart { found: trace.patching.clone(), n_layer: trace.model.n_layer }
+    pub(super) fn new(trace: &Trace, options: &ChartOptions) -> Self {
+        PatchingChart { found: trace.patching.clone(), n_layer: trace.model.n_layer, window: options.tokens }
     }
 
     fn tokens(&self) -> usize {
@@ -159,6 +161,7 @@ impl Chart for PatchingChart {
             place: &|_, _| None,
             marked: None,
             text: None,
+            window: self.window,
         }
         .layout(size, top, theme, measure)
     }

@@ -7,7 +7,7 @@ use super::grid::{Grid, Ramp};
 use super::legend::{LegendItem, Swatch};
 use super::mark::Size;
 use super::one_text::OneText;
-use super::scene::{HitRow, Scene};
+use super::scene::{Columns, HitRow, Scene};
 use super::surface::MeasureText;
 use super::table::{Cell, Table};
 use super::theme::Theme;
@@ -164,8 +164,9 @@ impl Chart for PatternChart {
     fn layout(&self, size: Size, top: f64, theme: &Theme, measure: &dyn MeasureText) -> Option<Scene> {
         let columns = self.text.labels();
         let t = columns.len();
+        let window = Columns::new(self.text.window, t);
         // The first query is the top row.
-        let query = |row: usize| t - 1 - row;
+        let query = |row: usize| window.to - 1 - row;
         let read_out = |row: usize, key: usize| {
             let query = query(row);
             let value = self.weight(query, key).map_or_else(|| "the future: never".to_owned(), format::percent);
@@ -180,7 +181,7 @@ impl Chart for PatternChart {
             (format!("{} reads {}", self.token(query), self.token(key)), rows)
         };
         Grid {
-            rows: t,
+            rows: window.to - window.from,
             row_label: &|row| columns.get(query(row)).cloned().unwrap_or_default(),
             row_title: "reads",
             columns: &columns,
@@ -191,6 +192,7 @@ impl Chart for PatternChart {
             place: &|row, _| Some(self.text.place(None, query(row))),
             marked: self.text.pinned,
             text: None,
+            window: self.text.window,
         }
         .layout(size, top, theme, measure)
     }

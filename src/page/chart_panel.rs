@@ -8,7 +8,7 @@ use web_sys::{Element, HtmlButtonElement, HtmlCanvasElement, HtmlElement, Resize
 
 use super::dom::{self, Listener, listen};
 use super::pointer::ReadOut;
-use crate::charts::{ChartName, ChartOptions, Figure, Hit, Scene, Size, Swatch, Table, Theme, canvas};
+use crate::charts::{ChartName, ChartOptions, Columns, Figure, Hit, Scene, Size, Swatch, Table, Theme, canvas};
 use crate::error::Result;
 use crate::trace::Trace;
 use crate::trace::summary::Place;
@@ -32,6 +32,9 @@ type SizeObserver = (ResizeObserver, Closure<dyn FnMut()>);
 /// Told of the place that the reader chose.
 type OnChoose = Rc<dyn Fn(Place)>;
 
+/// Told of the columns that the reader wants to see.
+type OnZoom = Rc<dyn Fn(Columns)>;
+
 /// One chart with its legend, read-out, table, downloads and finding.
 pub struct ChartPanel {
     name: Cell<ChartName>,
@@ -48,6 +51,7 @@ pub struct ChartPanel {
     figure: RefCell<Option<Figure>>,
     pub(super) scene: RefCell<Scene>,
     choose: RefCell<Option<OnChoose>>,
+    zoom: RefCell<Option<OnZoom>>,
     /// What the next figure is to be looked at for.
     wanted: Cell<Option<Place>>,
     due: Cell<Due>,
@@ -75,6 +79,7 @@ impl ChartPanel {
             figure: RefCell::default(),
             scene: RefCell::default(),
             choose: RefCell::default(),
+            zoom: RefCell::default(),
             wanted: Cell::new(None),
             due: Cell::new(Due::Nothing),
             frame: RefCell::default(),
@@ -153,6 +158,24 @@ impl ChartPanel {
     /// Calls `handler` with the place that the reader chose in the chart.
     pub fn on_choose(&self, handler: impl Fn(Place) + 'static) {
         self.choose.replace(Some(Rc::new(handler)));
+    }
+
+    /// Calls `handler` with the columns that the reader wants to see of a grid.
+    pub fn on_zoom(&self, handler: Rc<dyn Fn(Columns)>) {
+        self.zoom.replace(Some(handler));
+    }
+
+    /// The columns that a grid shows now.
+    pub fn columns(&self) -> Option<Columns> {
+        self.scene.borrow().columns
+    }
+
+    /// The reader wants to see other columns.
+    pub(super) fn show_columns(&self, columns: Columns) {
+        let handler = self.zoom.borrow().clone();
+        if let Some(handler) = handler.filter(|_| self.columns() != Some(columns)) {
+            handler(columns);
+        }
     }
 
     /// Highlights a place once it is drawn.

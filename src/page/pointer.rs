@@ -4,11 +4,11 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use wasm_bindgen::JsCast;
-use web_sys::{Element, HtmlElement, KeyboardEvent, PointerEvent};
+use web_sys::{Element, HtmlElement, KeyboardEvent, PointerEvent, WheelEvent};
 
 use super::chart_panel::ChartPanel;
 use super::dom::{self, Listener, listen};
-use crate::charts::{Hit, Scene};
+use crate::charts::{Columns, Hit, Scene};
 use crate::error::Result;
 
 /// Distance between pointer and box, in CSS pixels.
@@ -24,6 +24,8 @@ pub struct ReadOut {
     /// Where the pointer is, in CSS pixels from the canvas' corner; `None` when the keyboard chose the hit.
     at: Cell<Option<(f64, f64)>>,
     shown: Cell<Option<usize>>,
+    /// Whether the button that goes up now has moved the grid, and so chooses nothing.
+    dragged: Cell<bool>,
 }
 
 impl ReadOut {
@@ -35,6 +37,7 @@ impl ReadOut {
             hit: Cell::new(None),
             at: Cell::new(None),
             shown: Cell::new(None),
+            dragged: Cell::new(false),
         })
     }
 
@@ -106,10 +109,23 @@ pub fn follow(panel: &Rc<ChartPanel>) -> Vec<Listener> {
     }
     let weak = Rc::downgrade(panel);
     listeners.push(listen(&panel.canvas, "click", move |_| {
-        if let Some(panel) = weak.upgrade() {
+        if let Some(panel) = weak.upgrade().filter(|panel| !panel.read_out.dragged.take()) {
             panel.choose();
         }
     }));
+    let weak = Rc::downgrade(panel);
+    // A pinch on a trackpad, or the wheel with Ctrl: without it the page scrolls.
+    listeners.push(listen(&panel.canvas, "wheel", move |event| {
+        let wheel = event.dyn_ref::<WheelEvent>().filter(|wheel| wheel.ctrl_key() || wheel.meta_key());
+        if let (Some(panel), Some(wheel)) = (weak.upgrade(), wheel)
+            && let Some(columns) = panel.columns()
+        {
+            wheel.prevent_default();
+            let about = column_at(&panel, f64::from(wheel.offset_x()), columns);
+            panel.show_columns(columns.zoomed(wheel.delta_y() < 0.0, Some(about)));
+        }
+    }));
+    listeners.extend(follow_drag(panel));
     let weak = Rc::downgrade(panel);
     listeners.push(listen(&panel.canvas, "keydown", move |event| {
         if let (Some(panel), Some(key)) = (weak.upgrade(), event.dyn_ref::<KeyboardEvent>()) {
@@ -117,6 +133,38 @@ pub fn follow(panel: &Rc<ChartPanel>) -> Vec<Listener> {
         }
     }));
     listeners
+}
+
+/// The column under a place, counted over all.
+fn column_at(panel: &ChartPanel, x: f64, columns: Columns) -> usize {
+    let plot = panel.scene.borrow().plot;
+    let share = ((x - plot.x) / plot.width.max(1.0)).clamp(0.0, 0.999);
+    columns.from + (share * (columns.to - columns.from) as f64) as usize
+}
+
+/// Moves a grid that shows some of its columns with the mouse. (A finger scrolls the page.)
+fn follow_drag(panel: &Rc<ChartPanel>) -> Vec<Listener> {
+    let held: Rc<Cell<Option<(f64, Columns)>>> = Rc::default();
+    let (weak, hold) = (Rc::downgrade(panel), held.clone());
+    let down = listen(&panel.canvas, "pointerdown", move |event| {
+        let mouse = event.dyn_ref::<PointerEvent>().filter(|event| event.pointer_type() == "mouse");
+        let columns = weak.upgrade().and_then(|panel| panel.columns()).filter(|columns| columns.window().is_some());
+        hold.set(mouse.zip(columns).map(|(event, columns)| (f64::from(event.offset_x()), columns)));
+    });
+    let (weak, hold) = (Rc::downgrade(panel), held.clone());
+    let moved = listen(&panel.canvas, "pointermove", move |event| {
+        let (Some(panel), Some((from, columns))) = (weak.upgrade(), hold.get()) else { return };
+        let Some(event) = event.dyn_ref::<PointerEvent>().filter(|event| event.buttons() & 1 == 1) else {
+            return hold.set(None);
+        };
+        let cell = panel.scene.borrow().plot.width / (columns.to - columns.from).max(1) as f64;
+        let by = ((from - f64::from(event.offset_x())) / cell.max(1.0)).round() as isize;
+        if by != 0 {
+            panel.read_out.dragged.set(true);
+        }
+        panel.show_columns(columns.moved(by));
+    });
+    vec![down, moved]
 }
 
 fn on_key(panel: &ChartPanel, key: &KeyboardEvent) {
@@ -134,6 +182,13 @@ fn on_key(panel: &ChartPanel, key: &KeyboardEvent) {
             key.prevent_default();
             drop(scene);
             return panel.choose();
+        }
+        "+" | "=" | "-" => {
+            let Some(columns) = scene.columns else { return };
+            let about = here.map(|hit| columns.from + (hit % row) * (columns.to - columns.from) / row);
+            key.prevent_default();
+            drop(scene);
+            return panel.show_columns(columns.zoomed(key.key() != "-", about));
         }
         "Home" => Some(0),
         "End" => Some(last),

@@ -10,10 +10,10 @@ use super::chart_panel::ChartPanel;
 use super::dom::{self, Listener, listen};
 pub use super::view_controls::{Asked, ViewControls, Wish};
 use crate::api::RunOptions;
-use crate::charts::{ChartName, ChartOptions};
+use crate::charts::{ChartName, ChartOptions, Columns};
 use crate::error::Result;
-use crate::trace::Trace;
 use crate::trace::closer::AttributionOf;
+use crate::trace::{Sequence, Trace};
 
 /// Predictions a cell of the logit lens: as many as the read-out lists.
 const TOP: usize = 5;
@@ -28,6 +28,11 @@ pub struct ViewPanel {
     lead: Element,
     tabs: Vec<HtmlButtonElement>,
     view: Cell<ChartName>,
+    /// Which tokens grids show; all of them in another view, and of another text.
+    window: Cell<Option<Columns>>,
+    /// Tokens of each sentence that is shown.
+    lengths: RefCell<Vec<usize>>,
+    zoom: Vec<HtmlButtonElement>,
     listeners: RefCell<Vec<Listener>>,
 }
 
@@ -51,6 +56,9 @@ impl ViewPanel {
             lead: dom::find(&root, ".lead")?,
             tabs: dom::find_all(&root, "[role=tab]"),
             view: Cell::new(ChartName::Heatmap),
+            window: Cell::new(None),
+            lengths: RefCell::default(),
+            zoom: dom::find_all(&root, "[data-zoom]"),
             listeners: RefCell::default(),
         };
         Ok(Rc::new(panel))
@@ -67,6 +75,28 @@ impl ViewPanel {
             handler(wish);
         });
         let mut listeners = self.controls.listen(&handler);
+        let (panel, changed) = (Rc::downgrade(self), handler.clone());
+        let show: Rc<dyn Fn(Columns)> = Rc::new(move |columns| {
+            if let Some(panel) = panel.upgrade() {
+                panel.window.set(Some(columns));
+                changed(Wish::Show);
+            }
+        });
+        self.chart.on_zoom(show.clone());
+        for button in &self.zoom {
+            let (panel, show, how) =
+                (Rc::downgrade(self), show.clone(), button.get_attribute("data-zoom").unwrap_or_default());
+            listeners.push(listen(button, "click", move |_| {
+                let Some(columns) = panel.upgrade().and_then(|panel| panel.chart.columns()) else { return };
+                let step = ((columns.to - columns.from) / 2).max(1) as isize;
+                show(match how.as_str() {
+                    "in" => columns.zoomed(true, None),
+                    "out" => columns.zoomed(false, None),
+                    "left" => columns.moved(-step),
+                    _ => columns.moved(step),
+                });
+            }));
+        }
         for (index, tab) in self.tabs.iter().enumerate() {
             let (panel, changed) = (Rc::downgrade(self), handler.clone());
             listeners.push(listen(tab, "click", move |_| {
@@ -120,6 +150,7 @@ impl ViewPanel {
         }
         if self.view.replace(view) != view {
             self.chart.set_chart(view);
+            self.window.set(None);
             self.controls.set_error("");
         }
         self.controls.show_for(view);
@@ -164,8 +195,14 @@ impl ViewPanel {
     /// Shows a trace in the chosen view.
     pub fn show(&self, trace: &Trace, options: &ChartOptions) -> Result<()> {
         let asked = self.asked();
+        // Another text is shown whole.
+        let lengths: Vec<usize> = trace.sequences.iter().map(Sequence::token_count).collect();
+        if self.lengths.replace(lengths.clone()) != lengths {
+            self.window.set(None);
+        }
         self.controls.set_sizes((trace.model.n_layer, trace.model.n_head, trace.sequences.len()));
         let options = ChartOptions {
+            tokens: self.window.get().and_then(Columns::window),
             quantity: asked.quantity,
             ranks: asked.ranks,
             head: Some(asked.head),

@@ -1,6 +1,6 @@
 // A program that uses the whole public contract: `make types` compiles it strictly, nothing runs it.
 import { cachedModels, draw, evolution, histogram, loadModel, removeCachedModel } from "residual-stream";
-import type { CachedModel, ErrorCode, Model, ModelError, ModelFiles, Notice, Profile, Progress, Sequence, Trace } from "residual-stream";
+import type { Ablated, Attribution, CachedModel, ErrorCode, Model, ModelError, ModelFiles, Notice, Patching, Profile, Progress, Sampled, Sequence, Trace } from "residual-stream";
 
 const files: ModelFiles = { config: new Blob(), weights: [new Uint8Array(8)], tokenizer: { vocab: new Blob(), merges: new Blob() } };
 
@@ -27,6 +27,23 @@ export async function look(canvas: HTMLCanvasElement, signal: AbortSignal): Prom
   const heads: Float32Array | undefined = sequence?.head_norm;
   model.close();
   return edges.length + attn.length + mlp.length + (embed ?? 0) + (resid[0]?.mean ?? 0) + (lens ?? 0) + (heads?.length ?? 0) + simd.length + model.workers;
+}
+
+export async function experiment(canvas: HTMLCanvasElement): Promise<number> {
+  const model: Model = await loadModel("demo");
+  const ablate: Ablated[] = [{ layer: 2, part: "head", head: 1, how: "mean" }, { layer: 0, part: "mlp" }];
+  const trace = await model.trace(["The king gave the queen"], {
+    ablate, leads: true, next: 20, patterns: [{ layer: 1, head: 0 }], attribution: { target: " a", against: 5, position: 2 },
+  });
+  const [sequence] = trace.sequences;
+  const attribution: Attribution | undefined = sequence?.attribution;
+  const sampled: Sampled = await model.sample("The king", { count: 3, temperature: 0.8, topK: 40, topP: 0.95, seed: 1 });
+  const patching: Patching = await model.patch([1, 2], [1, 3], { answer: " king", onPartial: (found) => console.log(found.recovered.length) });
+  draw(canvas, { ...trace, patching }, "patching", { tokens: [0, 4] });
+  draw(canvas, trace, "pattern", { head: { layer: 1, head: 0 } });
+  draw(canvas, trace, "compare", { compare: [0, 0], quantity: "stream", ranks: true });
+  return (attribution?.logit ?? 0) + sampled.ids.length + (sequence?.kl?.[0] ?? 0) + (sequence?.baseline?.mlp_norm.length ?? 0)
+    + (sequence?.patterns?.[0]?.writes?.logits[0] ?? 0) + (sequence?.lens?.true_rank[0] ?? 0) + (sequence?.leads?.first ?? 0);
 }
 
 export async function makeRoom(): Promise<number> {
