@@ -36,6 +36,8 @@ struct Part {
 pub(super) struct AttributionChart {
     text: OneText,
     found: Option<Attribution>,
+    /// Under ablation: the same of the unchanged model.
+    before: Option<Attribution>,
     by_head: bool,
     heads: usize,
     coverage: Coverage,
@@ -44,10 +46,14 @@ pub(super) struct AttributionChart {
 impl AttributionChart {
     pub(super) fn new(by_head: bool, trace: &Trace, options: &ChartOptions) -> Self {
         let text = OneText::of(trace, options, |_| Sequence::default());
-        let found = trace.sequences.get(text.number()).and_then(|whole| whole.attribution.clone());
+        let whole = trace.sequences.get(text.number());
+        let found = whole.and_then(|whole| whole.attribution.clone());
+        // Of the same token: the unchanged model may have predicted another.
+        let before = whole.and_then(|whole| whole.baseline.as_ref()?.attribution.clone());
+        let before = before.filter(|before| found.as_ref().is_some_and(|found| found.target == before.target));
         let layers = found.as_ref().map_or(0, |found| found.attn.len());
         let heads = found.as_ref().map_or(0, |found| found.heads.len().checked_div(layers).unwrap_or(0));
-        AttributionChart { text, found, by_head, heads, coverage: Coverage::of(trace, false) }
+        AttributionChart { text, found, before, by_head, heads, coverage: Coverage::of(trace, false) }
     }
 
     fn layers(&self) -> usize {
@@ -55,29 +61,7 @@ impl AttributionChart {
     }
 
     fn parts(&self) -> Vec<Part> {
-        let Some(found) = &self.found else { return Vec::new() };
-        let layers = found.attn.len();
-        let mut parts = vec![("embedding".to_owned(), Kind::Embedding, None, found.embed, (0.0, 0.5))];
-        for (layer, (&attn, &mlp)) in found.attn.iter().zip(&found.mlp).enumerate() {
-            let x = (layer + 1) as f64;
-            parts.push((
-                format!("layer {}, attention", layer + 1),
-                Kind::Attention,
-                Some(layer),
-                attn,
-                (x - 0.22, 0.4),
-            ));
-            parts.push((format!("layer {}, MLP", layer + 1), Kind::Mlp, Some(layer), mlp, (x + 0.22, 0.4)));
-        }
-        let end = (layers + 1) as f64;
-        parts.push(("bias of the final layer norm".to_owned(), Kind::Stream, None, found.bias, (end, 0.5)));
-        let mut sum = 0.0;
-        let part = |(name, kind, layer, value, at): (String, Kind, Option<usize>, f32, (f64, f64))| {
-            let value = f64::from(value);
-            sum += value;
-            Part { name, kind, layer, value, sum, at }
-        };
-        parts.into_iter().map(part).collect()
+        self.found.as_ref().map_or_else(Vec::new, parts_of)
     }
 
     /// "“ Paris”", "“ Paris” less “ London”".
@@ -102,6 +86,26 @@ impl AttributionChart {
     fn cell(&self, layer: usize, column: usize) -> Option<f64> {
         if column == self.heads { self.bias_of(layer) } else { self.head(layer, column) }
     }
+}
+
+/// The bars of an attribution, in order.
+fn parts_of(found: &Attribution) -> Vec<Part> {
+    let layers = found.attn.len();
+    let mut parts = vec![("embedding".to_owned(), Kind::Embedding, None, found.embed, (0.0, 0.5))];
+    for (layer, (&attn, &mlp)) in found.attn.iter().zip(&found.mlp).enumerate() {
+        let x = (layer + 1) as f64;
+        parts.push((format!("layer {}, attention", layer + 1), Kind::Attention, Some(layer), attn, (x - 0.22, 0.4)));
+        parts.push((format!("layer {}, MLP", layer + 1), Kind::Mlp, Some(layer), mlp, (x + 0.22, 0.4)));
+    }
+    let end = (layers + 1) as f64;
+    parts.push(("bias of the final layer norm".to_owned(), Kind::Stream, None, found.bias, (end, 0.5)));
+    let mut sum = 0.0;
+    let part = |(name, kind, layer, value, at): (String, Kind, Option<usize>, f32, (f64, f64))| {
+        let value = f64::from(value);
+        sum += value;
+        Part { name, kind, layer, value, sum, at }
+    };
+    parts.into_iter().map(part).collect()
 }
 
 /// "+1.23", "−0.40".
@@ -241,8 +245,11 @@ impl AttributionChart {
         let read_out = |layer: usize, column: usize| {
             let name = if column == self.heads { "bias".to_owned() } else { format!("head {column}") };
             let value = self.cell(layer, column).map_or_else(|| "–".to_owned(), signed);
-            let row = HitRow { label: "adds".to_owned(), value, kind: None };
-            (format!("layer {}, {name}", layer + 1), vec![row])
+            let row = |label: &str, value| HitRow { label: label.to_owned(), value, kind: None };
+            let before = self.before.as_ref().filter(|_| column < self.heads);
+            let before = before.and_then(|before| before.heads.get(layer * self.heads + column));
+            let before = before.map(|part| row("added without ablation", signed(f64::from(*part))));
+            (format!("layer {}, {name}", layer + 1), [row("adds", value)].into_iter().chain(before).collect())
         };
         let place = |layer: usize, column: usize| {
             let head = (column < self.heads).then_some(column);
@@ -295,8 +302,10 @@ impl AttributionChart {
         };
         marks.push(across(0.0, Stroke::solid(theme.axis, 1.0)));
         let (mut bars, mut hits) = (Vec::new(), Vec::new());
+        let mut before_parts = self.before.iter().flat_map(parts_of);
         let mut before = 0.0;
         for part in parts {
+            let unchanged = before_parts.next();
             if !part.sum.is_finite() {
                 continue;
             }
@@ -309,7 +318,8 @@ impl AttributionChart {
             bars.push(Mark::Rect { rect, fill: theme.kind(part.kind) });
             let anchor = Point::new((left + right) / 2.0, rect.y);
             let row = |label: &str, value: String| HitRow { label: label.to_owned(), value, kind: Some(part.kind) };
-            let rows = vec![row("adds", signed(part.value)), row("sum so far", signed(part.sum))];
+            let mut rows = vec![row("adds", signed(part.value)), row("sum so far", signed(part.sum))];
+            rows.extend(unchanged.map(|before| row("added without ablation", signed(before.value))));
             let edge = |x: f64| Point::new(x, rect.y - 2.0);
             let highlight = vec![Mark::Line {
                 points: vec![

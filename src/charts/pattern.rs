@@ -19,6 +19,8 @@ use crate::trace::{Sequence, Trace};
 pub(super) struct PatternChart {
     text: OneText,
     pattern: Option<Pattern>,
+    /// Under ablation: the same head's weights in the unchanged model.
+    before: Vec<f32>,
     /// T: the head's part of attn_out at each token; empty where the trace was made without heads.
     norms: Vec<f32>,
     coverage: Coverage,
@@ -33,11 +35,13 @@ impl PatternChart {
             options.head.is_none_or(|head| (pattern.layer, pattern.head) == (head.layer, head.head))
         };
         let pattern = patterns.iter().find(wanted).cloned();
+        let before = whole.and_then(|whole| whole.baseline.as_ref()?.patterns.as_ref()?.iter().find(wanted));
+        let before = before.map(|before| before.weights.clone()).unwrap_or_default();
         let norms = pattern.as_ref().zip(whole).and_then(|(pattern, whole)| {
             let row = pattern.layer * trace.model.n_head + pattern.head;
             Some(whole.layer(whole.head_norm.as_deref()?, row).to_vec())
         });
-        PatternChart { text, pattern, norms: norms.unwrap_or_default(), coverage: Coverage::of(trace, false) }
+        PatternChart { text, pattern, before, norms: norms.unwrap_or_default(), coverage: Coverage::of(trace, false) }
     }
 
     fn weight(&self, query: usize, key: usize) -> Option<f64> {
@@ -172,6 +176,8 @@ impl Chart for PatternChart {
             let value = self.weight(query, key).map_or_else(|| "the future: never".to_owned(), format::percent);
             let row = |label: String, value: String| HitRow { label, value, kind: Some(Kind::Attention) };
             let mut rows = vec![row("attention".to_owned(), value)];
+            let before = self.before.get(query * t + key).map(|weight| format::percent(f64::from(*weight)));
+            rows.extend(before.map(|before| row("without ablation".to_owned(), before)));
             let norm = self.norms.get(query).map(|norm| format::norm(f64::from(*norm)));
             rows.extend(norm.map(|norm| row(format!("norm of what it adds at {}", self.token(query)), norm)));
             let raised = |(word, logit): (&str, f64)| {

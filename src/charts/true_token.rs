@@ -31,6 +31,8 @@ pub(super) struct TrueToken {
     /// L + 1 medians over tokens, and the share of tokens of which the true one leads.
     medians: Vec<f64>,
     leading: Vec<f64>,
+    /// The unchanged model's medians, under ablation.
+    before: Vec<f64>,
 }
 
 impl TrueToken {
@@ -69,7 +71,8 @@ impl TrueToken {
             ranks.iter().filter(|rank| **rank == 1.0).count() as f64 / ranks.len().max(1) as f64
         });
         let leading = leading.collect();
-        TrueToken { coverage, ranks: options.ranks, lines, known, pinned, medians, leading }
+        let before = trace.unablated().map(|trace| TrueToken::new(&trace, options).medians).unwrap_or_default();
+        TrueToken { coverage, ranks: options.ranks, lines, known, pinned, medians, leading, before }
     }
 
     fn value(&self, value: f64) -> String {
@@ -111,6 +114,7 @@ impl Chart for TrueToken {
             notes.push(format!("{MOST_LINES} of {} lines drawn", format::format_grouped(self.lines.len() as f64, 0)));
         }
         notes.extend(self.pinned.as_ref().map(|(name, _)| format!("orange: {name}")));
+        notes.extend((!self.before.is_empty()).then(|| super::layer_lines::BEFORE.to_owned()));
         notes
     }
 
@@ -184,6 +188,7 @@ impl Chart for TrueToken {
         let step = self.lines.len().div_ceil(MOST_LINES).max(1);
         let mut lines: Vec<Mark> = self.lines.iter().step_by(step).map(|values| line(values, thin)).collect();
         lines.push(line(&self.medians, Stroke::solid(theme.attn, 2.5)));
+        lines.push(line(&self.before, Stroke::dashed(theme.attn, 1.5, 1.5, 3.0)));
         if let Some((_, values)) = &self.pinned {
             lines.push(line(values, Stroke::solid(theme.mlp, 2.0)));
         }
@@ -199,6 +204,7 @@ impl Chart for TrueToken {
         let hits = self.medians.iter().enumerate().filter(|(_, median)| median.is_finite()).map(|(layer, &median)| {
             let row = |label: &str, value: String| HitRow { label: label.to_owned(), value, kind: None };
             let mut rows = vec![row("median", self.value(median))];
+            rows.extend(self.before.get(layer).map(|before| row("without ablation", self.value(*before))));
             rows.extend(self.leading.get(layer).map(|share| row("places where it leads", format::percent(*share))));
             let pinned = self.pinned.as_ref().and_then(|(name, values)| Some((name, values.get(layer)?)));
             rows.extend(pinned.map(|(name, value)| row(name, self.value(*value))));

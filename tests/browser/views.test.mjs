@@ -88,6 +88,50 @@ test("the tabs follow the keyboard, and arrow keys walk the rows and columns of 
   await until("the token to be pinned", async () => await page.isVisible("#unpin"));
 });
 
+test("grids zoom by keys, buttons and the wheel, move with the mouse, and are whole again in another view", async () => {
+  page = await openSite(browser, site.origin);
+  await run(page, "Alice was beginning to get very tired of sitting by her sister on the bank, and of having nothing to do.");
+  await traced(page);
+  const label = () => page.evaluate(() => document.querySelector("#view .plot [role=status]").textContent);
+  const position = async () => {
+    await page.focus("#view canvas");
+    await page.keyboard.press("Home");
+    return Number(/position (\d+)/.exec(await label())?.[1]);
+  };
+  const drawn = async (what, act) => {
+    const before = (await canvasOf(page, "view")).fingerprint;
+    await act();
+    await until(`${what} to be drawn`, async () => (await canvasOf(page, "view")).fingerprint !== before);
+  };
+  assert.equal(await position(), 0);
+  await page.keyboard.press("Escape");
+  await drawn("fewer tokens", () => page.click("[data-zoom=in]"));
+  const first = await position();
+  assert.ok(first > 0, `after zooming in about the middle the first column is position ${first}`);
+  await page.keyboard.press("Escape");
+  await drawn("tokens to the right", () => page.click("[data-zoom=right]"));
+  assert.ok(await position() > first, "nothing moved to the right");
+  await page.keyboard.press("End");
+  await drawn("more by the key", () => page.keyboard.press("-"));
+  await page.keyboard.press("Escape");
+  const box = await page.locator("#view canvas").boundingBox();
+  await page.mouse.move(box.x + box.width / 2, box.y + 100);
+  await page.keyboard.down("Control");
+  await drawn("closer by the wheel", () => page.mouse.wheel(0, -100));
+  await page.keyboard.up("Control");
+  const before = await position();
+  await page.keyboard.press("Escape");
+  await page.mouse.move(box.x + box.width / 2, box.y + 100);
+  await page.mouse.down();
+  await page.mouse.move(box.x + box.width / 2 + 240, box.y + 100, { steps: 4 });
+  await page.mouse.up();
+  await until("the mouse to move it", async () => await position() < before);
+  assert.equal(await page.isVisible("#unpin"), false, "moving pinned a token");
+  await choose("lens");
+  assert.equal(await position(), 0, "another view is whole");
+  await isQuiet(page);
+});
+
 test("a pinned token shows in every view, and goes with the text it belongs to", async () => {
   page = await openSite(browser, site.origin);
   await run(page, "Alice was beginning to get very tired.\nThe whale swam on and on.");
