@@ -72,6 +72,32 @@ impl InplaceOp1 for Add<'_> {
     }
 }
 
+/// The sum over the first axis of `[H, T, D]`, and a row `[D]` to each of its rows: `[T, D]`.
+///
+/// # Errors
+/// candle's, for tensors of other shapes.
+pub fn sum_groups(groups: &Tensor, row: &Tensor) -> Result<Tensor> {
+    let (_, t, d) = groups.dims3()?;
+    let sum = with_values(row, |row| {
+        with_values(groups, |groups| {
+            let mut sum = row.repeat(t);
+            for group in groups.chunks_exact((t * d).max(1)) {
+                sum.iter_mut().zip(group).for_each(|(sum, value)| *sum += value);
+            }
+            Ok(sum)
+        })
+    })?;
+    Tensor::from_vec(sum, (t, d), groups.device())
+}
+
+/// x - y, number by number, for two tensors of as many.
+///
+/// # Errors
+/// candle's, for tensors that are not F32.
+pub fn differences(x: &Tensor, y: &Tensor) -> Result<Vec<f32>> {
+    with_values(x, |x| with_values(y, |y| Ok(x.iter().zip(y).map(|(x, y)| x - y).collect())))
+}
+
 /// Runs `f` on a tensor's values without copying them where they lie in one piece.
 ///
 /// # Errors

@@ -16,9 +16,10 @@ use super::pass::Pass;
 use super::run::token_text;
 use crate::model::attention::Segment;
 use crate::model::gpt2::check_ids;
+use crate::model::lanes::sums;
 use crate::model::probe::NoProbe;
 use crate::model::team::Team;
-use crate::model::values::{fill_rows, with_values};
+use crate::model::values::{differences, fill_rows, with_values};
 use crate::model::{Block, ModelError, Tokenizer, Unembedding};
 use crate::protocol::{PatchOptions, RunOptions};
 use crate::trace::Sequence;
@@ -90,8 +91,8 @@ async fn patch_all(
         );
         return Err(Error::new(Code::BadArgument, message));
     }
-    let toward = (unembedding.token_row(found.answer)? - unembedding.token_row(found.against)?)?; // (D)
-    let difference = |rows: &Tensor| differences(&unembedding, rows, &toward);
+    let toward = differences(&unembedding.token_row(found.answer)?, &unembedding.token_row(found.against)?)?; // (D)
+    let difference = |rows: &Tensor| toward_at(&unembedding, rows, &toward);
     found.clean_difference = difference(&clean_last)?.first().copied().unwrap_or_default();
     found.corrupted_difference = difference(&corrupted_last)?.first().copied().unwrap_or_default();
     let whole = f64::from(found.clean_difference) - f64::from(found.corrupted_difference);
@@ -133,13 +134,9 @@ fn answers(
         return Ok((answer, against));
     }
     let logits = |row: &Tensor| unembedding.logits(&unembedding.norm(row)?);
-    let moved = (logits(clean)? - logits(corrupted)?)?;
-    let ends = with_values(&moved, |moved| {
-        let up = most_of(moved, 1).next().unwrap_or_default();
-        let down: Vec<f32> = moved.iter().map(|moved| -moved).collect();
-        Ok((up, most_of(&down, 1).next().unwrap_or_default()))
-    });
-    Ok(ends?)
+    let (clean, corrupted) = (logits(clean)?, logits(corrupted)?);
+    let furthest = |moved: Vec<f32>| most_of(&moved, 1).next().unwrap_or_default();
+    Ok((furthest(differences(&clean, &corrupted)?), furthest(differences(&corrupted, &clean)?)))
 }
 
 /// The streams of both texts before each block and after the last, `[T, D]` each.
@@ -211,7 +208,9 @@ async fn run_on(
 }
 
 /// The logit difference at each row of a stream, `[N, D]` to N.
-fn differences(unembedding: &Unembedding, rows: &Tensor, toward: &Tensor) -> Result<Vec<f32>> {
+fn toward_at(unembedding: &Unembedding, rows: &Tensor, toward: &[f32]) -> Result<Vec<f32>> {
     let normed = unembedding.norm(rows)?;
-    Ok(normed.matmul(&toward.unsqueeze(1)?)?.squeeze(1)?.to_vec1()?)
+    let width = toward.len().max(1);
+    let dot = |row: &[f32]| sums::dot(row, toward) as f32;
+    Ok(with_values(&normed, |normed| Ok(normed.chunks_exact(width).map(dot).collect()))?)
 }

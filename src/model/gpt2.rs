@@ -27,7 +27,7 @@ use super::norm::LayerNorm;
 use super::probe::{Point, Probe};
 use super::spare::recycle;
 use super::team::{Alone, Attended, Team, Waiting, Wishes};
-use super::values::add;
+use super::values::{add, sum_groups};
 use super::{Config, ModelError};
 
 /// candle's error, unless another is named.
@@ -238,7 +238,7 @@ impl Block {
         if let Some(by_head) = by_head {
             if probe.edit(Point::HeadOut(self.layer), &by_head)? {
                 recycle(out)?;
-                out = by_head.sum(0)?.broadcast_add(self.attention_bias())?; // (T, D)
+                out = sum_groups(&by_head, self.attention_bias())?; // (T, D)
             }
             probe.see(Point::HeadOut(self.layer), &by_head)?;
             recycle(by_head)?;

@@ -367,6 +367,13 @@ impl App {
     /// Goes to where a finding is to be seen.
     fn show_finding(self: &Rc<Self>, finding: &Finding) {
         let place = finding.place;
+        if let Some(chart) = self.charts.get(1).filter(|_| finding.topic == Topic::Evolution) {
+            chart.look_at(place);
+            chart.redraw();
+            chart.canvas.scroll_into_view();
+            let _ = chart.canvas.focus();
+            return;
+        }
         let mut asked = self.view.asked();
         asked.view = match finding.topic {
             Topic::StreamGrowth | Topic::FirstPosition => ChartName::Growth,

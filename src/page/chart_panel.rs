@@ -190,8 +190,9 @@ impl ChartPanel {
         let same =
             |hit: &Hit| hit.place.is_some_and(|place| (place.layer, place.token) == (wanted.layer, wanted.token));
         let layer = || {
-            let title = format!("after layer {}", wanted.layer? + 1);
-            scene.hits.iter().position(|hit| hit.title == title)
+            let titles =
+                ["after layer", "layer"].map(|words| format!("{words} {}", wanted.layer.unwrap_or_default() + 1));
+            scene.hits.iter().position(|hit| wanted.layer.is_some() && titles.contains(&hit.title))
         };
         if let Some(hit) = scene.hits.iter().position(same).or_else(layer) {
             self.wanted.set(None);

@@ -41,9 +41,9 @@ impl FindingsList {
 
     /// Shows what a trace allows to say.
     pub fn show(&self, trace: &Trace, skip_first: bool) -> Result<()> {
-        // These two stand under their charts.
-        let elsewhere = |topic| matches!(topic, Topic::Evolution | Topic::Distribution);
-        let found = summary::findings(trace, skip_first).into_iter().filter(|finding| !elsewhere(finding.topic));
+        // What compares the two histograms speaks of no place, and stands under them.
+        let found = summary::findings(trace, skip_first).into_iter();
+        let found = found.filter(|finding| finding.topic != Topic::Distribution);
         let found: Vec<Finding> = found.collect();
         if *self.shown.borrow() == found {
             return Ok(());

@@ -9,7 +9,7 @@ use candle_core::{Device, Result, Tensor};
 use super::closer::{Attribution, Writes};
 use super::lens::{chunks, most_of};
 use crate::model::lanes::sums;
-use crate::model::values::with_values;
+use crate::model::values::{differences, with_values};
 use crate::model::{Point, Unembedding};
 
 /// The direction in the stream that moves a logit, or the difference of two.
@@ -26,13 +26,14 @@ struct Direction {
 
 impl Direction {
     fn new(unembedding: &Unembedding, (target, against): (u32, Option<u32>), scale: f64) -> Result<Direction> {
-        let mut row = unembedding.token_row(target)?;
-        if let Some(against) = against {
-            row = (row - unembedding.token_row(against)?)?;
-        }
+        let row = unembedding.token_row(target)?;
+        let row = match against {
+            Some(against) => differences(&row, &unembedding.token_row(against)?)?,
+            None => row.to_vec1()?,
+        };
         let norm = unembedding.final_norm();
-        let toward = (&row * norm.weight())?.to_vec1::<f32>()?;
-        let bias = dot(&row, norm.bias())?;
+        let bias = with_values(norm.bias(), |bias| Ok(sums::dot(&row, bias)))?;
+        let toward: Vec<f32> = with_values(norm.weight(), |g| Ok(row.iter().zip(g).map(|(w, g)| w * g).collect()))?;
         Ok(Direction { sum: sums::sum(&toward), toward, bias, scale })
     }
 
@@ -45,10 +46,6 @@ impl Direction {
         };
         with_values(rows, |values| Ok(values.chunks_exact(width).map(part).collect()))
     }
-}
-
-fn dot(a: &Tensor, b: &Tensor) -> Result<f64> {
-    with_values(a, |a| with_values(b, |b| Ok(sums::dot(a, b))))
 }
 
 /// What one token of a text was given: contributions as [`super::watch::Watch`] keeps them, and which of their rows.

@@ -203,9 +203,11 @@ test("findings lead to what they speak of, and the first visit's three steps go 
   await page.click("#findings-list button:has-text('largest single update')");
   await until("the heatmap with its token pinned and its cell read out", async () =>
     await page.getAttribute("#tab-heatmap", "aria-selected") === "true" && await page.isVisible("#unpin") && await page.isVisible("#view .readout"));
-  const said = await page.locator("#findings-list button").first().textContent();
+  const said = await page.locator("#findings-list button:has-text('largest single update')").textContent();
   const layer = /layer (\d+)/.exec(said)[1];
   assert.match(await page.locator("#view .readout").textContent(), new RegExp(`layer ${layer},`));
+  await page.click("#findings-list button:has-text('largest gap')");
+  await until("the layer in the evolution", () => page.isVisible("#evolution .readout"));
   await page.click("#findings-list button:has-text('first leads')");
   await until("the lens", async () => await page.getAttribute("#tab-lens", "aria-selected") === "true" && /leads/.test(await finding()));
   await isQuiet(page);
