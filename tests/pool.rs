@@ -88,10 +88,10 @@ fn any_number_of_workers_gives_the_same_numbers() {
         let one = loaded(folder, 1, 0);
         let longest = one.config.n_positions.min(40);
         let texts = [ids(longest, 7, &one), ids(1, 1, &one), ids(5.min(longest), 11, &one)];
-        let expected = go(&one, &texts, ALL).unwrap();
+        let expected = go(&one, &texts, &ALL).unwrap();
         for workers in [2, 3, 5] {
             let parts = loaded(folder, workers, usize::MAX);
-            let found = go(&parts, &texts, ALL).unwrap();
+            let found = go(&parts, &texts, &ALL).unwrap();
             assert_same(&format!("{folder} over {workers} workers"), &found, &expected, TOLERANCE);
         }
     }
@@ -108,15 +108,15 @@ fn a_text_that_grows_or_changes_gives_what_it_gives_alone() {
         let mut changed = text.clone();
         changed[9] += 1;
         let plain = RunOptions::new(false, 0, false);
-        let steps: [(&str, Vec<Vec<u32>>, RunOptions); 8] = [
-            ("a text", vec![text[..12].to_vec()], ALL),
-            ("eight tokens more", vec![text.clone()], ALL),
-            ("the same again, and a second", vec![text.clone(), text[..3].to_vec()], ALL),
-            ("a token in the middle changed", vec![changed.clone()], ALL),
-            ("the end cut off", vec![changed[..5].to_vec()], ALL),
-            ("norms only", vec![changed[..7].to_vec()], plain),
-            ("everything after norms only", vec![changed.clone()], ALL),
-            ("twice the same beside each other", vec![text.clone(), text], ALL),
+        let steps: [(&str, Vec<Vec<u32>>, &RunOptions); 8] = [
+            ("a text", vec![text[..12].to_vec()], &ALL),
+            ("eight tokens more", vec![text.clone()], &ALL),
+            ("the same again, and a second", vec![text.clone(), text[..3].to_vec()], &ALL),
+            ("a token in the middle changed", vec![changed.clone()], &ALL),
+            ("the end cut off", vec![changed[..5].to_vec()], &ALL),
+            ("norms only", vec![changed[..7].to_vec()], &plain),
+            ("everything after norms only", vec![changed.clone()], &ALL),
+            ("twice the same beside each other", vec![text.clone(), text], &ALL),
         ];
         for (what, texts, options) in steps {
             let what = format!("recall.rs, {workers} workers: {what}");
@@ -132,10 +132,10 @@ fn growing_computes_only_what_is_new() {
     let layers = loaded(folder, 1, 0).config.n_layer;
     let parts = loaded(folder, 2, 2 * layers);
     let text = ids(9, 7, &parts);
-    go(&parts, std::slice::from_ref(&text), ALL).unwrap();
-    let again = go(&parts, std::slice::from_ref(&text), ALL);
+    go(&parts, std::slice::from_ref(&text), &ALL).unwrap();
+    let again = go(&parts, std::slice::from_ref(&text), &ALL);
     again.expect("recall.rs: the same text was computed again");
-    let error = go(&parts, &[ids(9, 5, &parts)], ALL).unwrap_err();
+    let error = go(&parts, &[ids(9, 5, &parts)], &ALL).unwrap_err();
     assert_eq!(error.code, Code::EngineCrashed, "crew.rs: the reason of the failure: {error}");
     assert!(parts.team.failure().is_some(), "crew.rs: a helper's failure is to be remembered");
 }
@@ -145,7 +145,7 @@ fn a_stopped_run_leaves_nothing_behind() {
     let folder = "tests/fixtures/tiny-gpt2";
     let parts = loaded(folder, 1, 0);
     let text = ids(20, 7, &parts);
-    go(&parts, &[text[..12].to_vec()], ALL).unwrap();
+    go(&parts, &[text[..12].to_vec()], &ALL).unwrap();
     struct Stop;
     impl residual_stream::engine::breath::Breath for Stop {
         async fn breathe(&self) -> Result<()> {
@@ -154,6 +154,6 @@ fn a_stopped_run_leaves_nothing_behind() {
     }
     let stopped = run(&parts, None, vec![from_ids(None, text.clone())], &ALL, &Stop, |_| {});
     assert_eq!(pollster::block_on(stopped).unwrap_err().code, Code::Aborted);
-    let expected = go(&loaded(folder, 1, 0), std::slice::from_ref(&text), ALL).unwrap();
-    assert_same("after a stopped run", &go(&parts, &[text], ALL).unwrap(), &expected, TOLERANCE);
+    let expected = go(&loaded(folder, 1, 0), std::slice::from_ref(&text), &ALL).unwrap();
+    assert_same("after a stopped run", &go(&parts, &[text], &ALL).unwrap(), &expected, TOLERANCE);
 }

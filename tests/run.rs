@@ -78,7 +78,7 @@ fn a_run_shows_each_block_as_it_arrives_and_ends_like_any_other() {
         let (done, loaded) = together(running, loading.finish(&|_| {}));
         loaded.unwrap();
         let done = done.unwrap();
-        let plain = go(&there(), &[&IDS, &[7, 8]], ALL).unwrap();
+        let plain = go(&there(), &[&IDS, &[7, 8]], &ALL).unwrap();
         assert_eq!(done, plain, "run.rs: a model that was still arriving gave another trace");
 
         let seen = seen.into_inner();
@@ -144,7 +144,7 @@ fn a_run_stops_at_whichever_breath_says_so() {
         assert_eq!(error.code, Code::Aborted, "run.rs: breath {last} of {breaths}");
         assert_eq!(breath.taken.get(), last, "run.rs: it went on after breath {last} said stop");
     }
-    assert_eq!(go(&parts, &[&IDS], ALL).unwrap().len(), 1, "run.rs: a stopped run spoils the next");
+    assert_eq!(go(&parts, &[&IDS], &ALL).unwrap().len(), 1, "run.rs: a stopped run spoils the next");
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn without_predictions_no_unembedding_is_waited_for() {
         let start = vec![from_ids(None, IDS.to_vec())];
         let (ran, _) = together(run(&parts, None, start, &PLAIN, &NoBreath, |_| {}), loading.finish(&|_| {}));
         let ran = ran.expect("run.rs: predictions are off, and the run waits for the unembedding");
-        let whole = go(&there(), &[&IDS], PLAIN).unwrap();
+        let whole = go(&there(), &[&IDS], &PLAIN).unwrap();
         assert_eq!(ran, whole, "run.rs: a model without its final layer norm traces the same without predictions");
         assert!(ran[0].next.is_none() && ran[0].token_logprob.is_none() && ran[0].lens.is_none(), "run.rs: {ran:?}");
     });
@@ -191,9 +191,10 @@ fn without_predictions_no_unembedding_is_waited_for() {
 #[test]
 fn what_is_asked_for_changes_nothing_else() {
     let parts = there();
-    let all = go(&parts, &[&IDS], ALL).unwrap().remove(0);
-    let plain = go(&parts, &[&IDS], PLAIN).unwrap().remove(0);
-    let stripped = Sequence { head_norm: None, lens: None, token_logprob: None, next: None, ..all };
+    let all = go(&parts, &[&IDS], &ALL).unwrap().remove(0);
+    let plain = go(&parts, &[&IDS], &PLAIN).unwrap().remove(0);
+    let stripped =
+        Sequence { head_norm: None, attn_bias_norm: None, lens: None, token_logprob: None, next: None, ..all };
     assert_eq!(stripped, plain, "run.rs: heads, lens or predictions change the norms");
 }
 
@@ -201,11 +202,11 @@ fn what_is_asked_for_changes_nothing_else() {
 fn sequences_together_equal_sequences_alone() {
     let lists: [&[u32]; 4] = [&[5; 16], &[1], &IDS, &[49, 0]];
     let parts = there();
-    let together = go(&parts, &lists, ALL).unwrap();
+    let together = go(&parts, &lists, &ALL).unwrap();
     assert_eq!(together.len(), lists.len(), "run.rs: as many come out as went in");
     for (ids, found) in lists.iter().zip(&together) {
         // Another model, which remembers nothing of the run before.
-        let alone = go(&there(), &[ids], ALL).unwrap();
+        let alone = go(&there(), &[ids], &ALL).unwrap();
         // Matrices of other sizes may be added up in another order.
         assert_same(&format!("run.rs: {ids:?} beside others"), std::slice::from_ref(found), &alone, 1e-5);
     }
@@ -238,9 +239,9 @@ fn what_cannot_be_run_is_refused_before_anything_is_computed() {
         (&[&IDS, &[1, 50]], Code::TokenOutOfRange, "token 1 of the sequence is id 50, and the model's ids end at 49"),
         (&[&[u32::MAX]], Code::TokenOutOfRange, "token 0"),
     ] {
-        let error = go(&loading.parts, lists, ALL).unwrap_err();
+        let error = go(&loading.parts, lists, &ALL).unwrap_err();
         assert_eq!(error.code, code, "gpt2.rs, check_ids: {lists:?}: {}", error.message);
         assert!(error.message.contains(part), "gpt2.rs, check_ids: {lists:?}: no {part:?} in {:?}", error.message);
     }
-    assert_eq!(go(&there(), &[&[49; 16]], ALL).unwrap()[0].ids.len(), 16, "gpt2.rs: as long as it may be is refused");
+    assert_eq!(go(&there(), &[&[49; 16]], &ALL).unwrap()[0].ids.len(), 16, "gpt2.rs: as long as it may be is refused");
 }

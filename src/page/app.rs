@@ -16,15 +16,13 @@ use super::model_panel::{ModelEvent, ModelPanel};
 use super::repo::KNOWN_MODELS;
 use super::text_panel::{TextEvent, TextPanel};
 use super::token_strip::TokenStrip;
-use super::view_panel::{ViewPanel, Wish as ViewWish, serves};
+use super::view_panel::ViewPanel;
 use super::wish::Wish;
 use crate::api::{self, EngineFiles, Locations, Model, RunOptions};
-use crate::charts::format::quote_token;
-use crate::charts::{ChartName, ChartOptions, Kind, Quantity};
+use crate::charts::{ChartName, ChartOptions};
 use crate::error::{Code, Error, Result};
 use crate::trace::Trace;
 use crate::trace::closer::{Ablated, Head, Patching};
-use crate::trace::summary::{Finding, Topic};
 
 thread_local! {
     /// Keeps the page alive for as long as its tab.
@@ -139,7 +137,7 @@ pub(super) struct App {
     pub text: Rc<TextPanel>,
     pub tokens: Rc<TokenStrip>,
     pub models: Rc<ModelPanel>,
-    charts: Vec<Rc<ChartPanel>>,
+    pub charts: Vec<Rc<ChartPanel>>,
     pub view: Rc<ViewPanel>,
     /// What is switched off, and the line that says so.
     pub ablate: RefCell<Vec<Ablated>>,
@@ -150,7 +148,7 @@ pub(super) struct App {
     pub patching: RefCell<Option<AbortController>>,
     /// Sequence and position of the token that every view shows by itself.
     pub pinned: Cell<Option<(usize, usize)>>,
-    unpin: HtmlButtonElement,
+    pub unpin: HtmlButtonElement,
     pub findings: FindingsList,
     stale: HtmlElement,
     pub skip_first: HtmlInputElement,
@@ -342,103 +340,6 @@ impl App {
 
     fn all_charts(&self) -> impl Iterator<Item = &Rc<ChartPanel>> {
         self.charts.iter().chain([&self.view.chart])
-    }
-
-    /// Pins a token, or takes the pin away where it is pinned already.
-    fn pin(self: &Rc<Self>, token: (usize, usize)) {
-        self.set_pinned(Some(token).filter(|token| self.pinned.get() != Some(*token)));
-    }
-
-    pub fn set_pinned(self: &Rc<Self>, pinned: Option<(usize, usize)>) {
-        self.pinned.set(pinned);
-        self.show_again();
-        // What explains the prediction at one token says nothing of another.
-        self.run_for_view();
-        self.write_link();
-    }
-
-    /// Shows a head's attention pattern.
-    fn show_head(self: &Rc<Self>, head: Head) {
-        self.view.controls.set_head(head);
-        self.view.choose(ChartName::Pattern);
-        self.do_wish(ViewWish::Show);
-    }
-
-    /// Goes to where a finding is to be seen.
-    fn show_finding(self: &Rc<Self>, finding: &Finding) {
-        let place = finding.place;
-        if let Some(chart) = self.charts.get(1).filter(|_| finding.topic == Topic::Evolution) {
-            chart.look_at(place);
-            chart.redraw();
-            chart.canvas.scroll_into_view();
-            let _ = chart.canvas.focus();
-            return;
-        }
-        let mut asked = self.view.asked();
-        asked.view = match finding.topic {
-            Topic::StreamGrowth | Topic::FirstPosition => ChartName::Growth,
-            Topic::Prediction => ChartName::Lens,
-            _ => ChartName::Heatmap,
-        };
-        asked.quantity = match place.kind {
-            Some(Kind::Attention) => Quantity::Attention,
-            Some(Kind::Mlp) => Quantity::Mlp,
-            _ => asked.quantity,
-        };
-        self.view.set_asked(&asked);
-        self.view.chart.look_at(place);
-        if let (Some(sequence), Some(token)) = (place.sequence, place.token) {
-            self.pinned.set(Some((sequence, token)));
-        }
-        self.do_wish(ViewWish::Show);
-        self.view.chart.canvas.scroll_into_view();
-        let _ = self.view.chart.canvas.focus();
-    }
-
-    /// What the next trace is to record.
-    pub fn record(&self) -> RunOptions {
-        let mut record = self.view.record(self.pinned.get().map(|(_, token)| token));
-        record.ablate.clone_from(&self.ablate.borrow());
-        if !record.ablate.is_empty() {
-            // How far the predictions move is part of what an ablation shows.
-            record.predictions = true;
-        }
-        record
-    }
-
-    /// Takes the pin away where the trace has another token there, and says what is pinned.
-    fn keep_pin(&self, trace: &Trace) {
-        let shown = self.state.borrow().shown.clone();
-        let same = |&(sequence, token): &(usize, usize)| {
-            let now = trace.sequences.get(sequence).and_then(|sequence| sequence.ids.get(..=token));
-            let before = shown.as_ref().and_then(|shown| shown.sequences.get(sequence)?.ids.get(..=token));
-            now.is_some() && now == before
-        };
-        let pinned = self.pinned.get().filter(same);
-        self.pinned.set(pinned);
-        self.tokens.set_pinned(pinned);
-        let token = pinned.and_then(|(sequence, token)| trace.sequences.get(sequence)?.tokens.get(token).cloned());
-        self.unpin.set_hidden(token.is_none());
-        if let Some(token) = token {
-            dom::set_text(&self.unpin, &format!("Unpin {}", quote_token(&token)));
-        }
-    }
-
-    /// Runs the text again where the chosen view needs more than the last trace recorded.
-    pub fn run_for_view(self: &Rc<Self>) {
-        let wanted = self.record();
-        let lacks = {
-            let state = self.state.borrow();
-            let recorded = match &state.running {
-                Some(running) => Some(&running.record),
-                None => state.good.as_ref().map(|_| &state.recorded),
-            };
-            !state.saved && recorded.is_some_and(|recorded| !serves(recorded, &wanted))
-        };
-        if lacks {
-            self.run();
-        }
-        self.patch_for_view();
     }
 
     /// Shows the same trace after a change of a control.

@@ -16,6 +16,8 @@ mod app;
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
 mod chart_panel;
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
+mod choices;
+#[cfg(all(feature = "page", target_arch = "wasm32"))]
 mod dom;
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
 mod experiments;
