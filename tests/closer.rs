@@ -283,7 +283,12 @@ fn ablation_is_the_references() {
                 assert_eq!(next.ids, ids, "{}", what("next"));
                 assert_close(&what("next"), &next.probs, &probs, (LOGPROB, 0.0));
                 let baseline = found.baseline.as_deref().expect("run.rs: the unchanged run stands beside");
-                support::same::assert_same(&what("baseline"), &[baseline.clone()], &plain[number..=number], RELATIVE);
+                support::same::assert_same(
+                    &what("baseline"),
+                    std::slice::from_ref(baseline),
+                    &plain[number..=number],
+                    RELATIVE,
+                );
             }
             // Nothing of it is remembered.
             let after = go(parts, &expected.batch, &RunOptions::new(true, 1, true)).unwrap();
