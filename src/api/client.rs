@@ -13,7 +13,7 @@ use web_sys::{AbortSignal, Event, MessageEvent, Worker};
 use super::abort::{AbortListener, aborted};
 use super::deferred::Deferred;
 use super::errors;
-use super::launch::{demo_address, launch};
+use super::launch::{demo, launch};
 use super::source::Source;
 use crate::protocol::{FromEngine, Notice, Opened, PatchOptions, Progress, RunOptions, SampleOptions, Task, ToEngine};
 use crate::trace::closer::{Patching, Sampled};
@@ -153,14 +153,14 @@ impl Model {
             model.inner.abort.replace(Some(AbortListener::new(signal, on_abort)));
         }
         let LoadOptions { hub, cache, parallel, workers, .. } = options;
-        model.inner.send_load(&source, |address, source| ToEngine::Load {
-            address,
-            source,
-            hub,
-            cache,
-            parallel,
-            workers,
-        })?;
+        let name = source.name().to_string();
+        let from = if name == "demo" { demo().await? } else { source };
+        let (address, files) = match from {
+            Source::Address(address) => (Some(address), None),
+            Source::Files(files) => (None, Some(files.to_js().into())),
+        };
+        let load = ToEngine::Load { address, source: name, hub, cache, parallel, workers };
+        model.inner.send(&load, files)?;
         JsFuture::from(model.inner.opening.promise.clone()).await.map_err(|why| errors::from_js(&why))?;
         Ok(model)
     }
@@ -341,15 +341,6 @@ fn listen(inner: &Rc<Inner>) -> Listeners {
 }
 
 impl Inner {
-    fn send_load(&self, source: &Source, message: impl FnOnce(Option<String>, String) -> ToEngine) -> Result<()> {
-        let (address, files) = match source {
-            Source::Address(address) if address == "demo" => (Some(demo_address()), None),
-            Source::Address(address) => (Some(address.clone()), None),
-            Source::Files(files) => (None, Some(files.to_js())),
-        };
-        self.send(&message(address, source.name().to_string()), files.map(Into::into))
-    }
-
     fn send(&self, message: &ToEngine, files: Option<JsValue>) -> Result<()> {
         let failed = |why: String| Error::new(Code::BadArgument, format!("the engine cannot be sent this: {why}"));
         let object = Object::new();

@@ -20,13 +20,15 @@ use crate::trace::summary;
 use crate::{Code, Error, Result};
 
 /// Says where this copy of the package keeps its files: `{ engineScript, engineModule, relaxedScript, relaxedModule,
-/// demo }`, absolute URLs.
+/// demo }`, absolute URLs, and how they are read where fetching them will not do: `read(address)`, a promise of a
+/// `Response`.
 #[wasm_bindgen(js_name = configure)]
 pub fn configure_js(locations: &JsValue) {
     let url = |name: &str| get(locations, name).as_string().unwrap_or_default();
     let files =
         |kind: &str| EngineFiles { script: url(&format!("{kind}Script")), module: url(&format!("{kind}Module")) };
-    configure(Locations { engine: files("engine"), relaxed: files("relaxed"), demo: url("demo") });
+    let read = get(locations, "read").dyn_into().ok();
+    configure(Locations { engine: files("engine"), relaxed: files("relaxed"), demo: url("demo"), read });
 }
 
 /// Loads a model into a worker of its own.

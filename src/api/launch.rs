@@ -12,6 +12,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Blob, BlobPropertyBag, Response, Url, Worker};
 
+use super::source::{ModelFiles, Source};
 use crate::{Code, Error, Result};
 
 /// Appended to wasm-bindgen's glue.
@@ -53,6 +54,9 @@ pub struct Locations {
     pub relaxed: EngineFiles,
     /// Folder of the demo model.
     pub demo: String,
+    /// Takes one of these addresses, or a file's in the demo's folder, to a promise of a `Response`: for a copy that no
+    /// server hands out, such as a page that carries its own files, or Node. Without it, they are fetched.
+    pub read: Option<Function>,
 }
 
 /// An engine's two files.
@@ -75,9 +79,19 @@ pub fn configure(locations: Locations) {
     LOCATIONS.replace(locations);
 }
 
-/// The address behind "demo".
-pub(super) fn demo_address() -> String {
-    LOCATIONS.with_borrow(|locations| locations.demo.clone())
+/// The demo model: its files where this copy reads its own, its folder's address elsewhere.
+pub(super) async fn demo() -> Result<Source> {
+    let locations = LOCATIONS.with_borrow(Clone::clone);
+    if locations.read.is_none() {
+        return Ok(Source::Address(locations.demo));
+    }
+    let mut files = Vec::new();
+    for name in ["config.json", "model.safetensors", "tokenizer.json"] {
+        let url = format!("{}{name}", locations.demo);
+        let blob = wait(fetch(&url).await?.blob(), &url).await?;
+        files.push((name.to_string(), blob.unchecked_into()));
+    }
+    Ok(Source::Files(ModelFiles::new(files)))
 }
 
 /// A fresh engine worker, booted.
@@ -137,7 +151,8 @@ async fn compile(url: &str) -> Result<JsValue> {
 
 async fn fetch(url: &str) -> Result<Response> {
     // From the global scope, so that it does not matter whether that is a window or a worker.
-    let fetch = Reflect::get(&js_sys::global(), &"fetch".into()).ok().and_then(|f| f.dyn_into::<Function>().ok());
+    let read = LOCATIONS.with_borrow(|locations| locations.read.clone());
+    let fetch = read.or_else(|| Reflect::get(&js_sys::global(), &"fetch".into()).ok().and_then(|f| f.dyn_into().ok()));
     let fetch = fetch.ok_or_else(|| unsupported("fetch is missing"))?;
     let answer = wait(fetch.call1(&JsValue::UNDEFINED, &url.into()).map(JsCast::unchecked_into), url).await?;
     let response: Response = answer.unchecked_into();

@@ -20,6 +20,11 @@ pub enum Source {
 pub struct ModelFiles(Vec<(String, Blob)>);
 
 impl ModelFiles {
+    /// Files under their names.
+    pub(super) fn new(files: Vec<(String, Blob)>) -> ModelFiles {
+        ModelFiles(files)
+    }
+
     /// Recognises picked or dropped files by their names.
     ///
     /// # Errors
