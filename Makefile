@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build package test test-once test-native test-browser test-site check format lint docs types bench bench-baseline setup setup-test clean
+.PHONY: help run build package test test-once test-native test-node test-browser test-site check format lint docs types bench bench-baseline setup setup-test clean
 
 # PROFILE=quick leaves link-time optimisation and wasm-opt out: minutes become seconds.
 PROFILE ?= release
@@ -32,7 +32,7 @@ package: setup ## the JavaScript package under pkg/, standing alone with the dem
 	$(WITH) node tools/package.mjs --out pkg --profile $(PROFILE)
 	cd pkg && npm pack --dry-run --loglevel=error
 
-test: test-native test-browser ## all tests, native and in Chromium
+test: test-native test-node test-browser ## all tests, native, in Node and in Chromium
 	@mkdir -p target && bash tools/tree.sh > target/tested
 
 # The tests of exactly this tree may have passed a moment ago: then they are not run again.
@@ -48,6 +48,9 @@ test-native: setup
 test-site: setup-test
 	$(MAKE) --no-print-directory build PROFILE=quick DIST_OPTION='--dist $(TEST_DIST)'
 	$(WITH) node tools/package.mjs --out $(TEST_PKG) --profile quick
+
+test-node: test-site ## the package and its command in Node
+	PACKAGE=$${PACKAGE:-$(TEST_PKG)} node --test --test-concurrency=1 --test-timeout=600000 $(wildcard tests/node/*.test.mjs)
 
 test-browser: test-site ## the tests in Chromium (TESTS=tests/browser/loading.test.mjs for one file)
 	SITE=$${SITE:-$(TEST_DIST)} PACKAGE=$${PACKAGE:-$(TEST_PKG)} node --test --test-concurrency=1 --test-timeout=1200000 $(TESTS)
@@ -69,6 +72,7 @@ docs: setup ## rustdoc; warnings are errors
 
 types: setup ## the package's TypeScript types, by a program that uses all of them
 	$(WITH) tsc -p tests/browser/types
+	$(WITH) tsc -p tests/node/types
 
 bench: setup-test ## speed and size of a release build beside ONNX Runtime Web: median, spread, targets
 	@[ -d bench/node_modules/onnxruntime-web ] || npm ci --prefix bench --ignore-scripts --no-audit --no-fund

@@ -1,4 +1,4 @@
-// residual-stream: a GPT-2 microscope for the browser.
+// residual-stream: a GPT-2 microscope for the browser, and for Node 20 and later.
 //
 // Axes: L layers, H heads, T tokens, D width of the residual stream (`n_embd`), V vocabulary.
 // Arrays over layers and tokens are row-major, [layer][token]. Norms are L2 norms over D, in activation units.
@@ -12,10 +12,12 @@
  *  - `"https://host/path/to/model/"`: a folder with `config.json`, `model.safetensors` (or
  *    `model.safetensors.index.json` and its shards), `tokenizer.json` (or `vocab.json` and `merges.txt`);
  *  - `"demo"`: the small model shipped with this package;
- *  - `ModelFiles`: files that the reader picked or dropped.
+ *  - `ModelFiles`: files that the reader picked or dropped;
+ *  - in Node, a folder on disk with the same files: a path that begins with `./`, `../` or `/`, or a `file:` URL. It is read
+ *    by slices, never whole.
  *
- *  Rejects with a `ModelError`. */
-export function loadModel(source: string | ModelFiles, options?: LoadOptions): Promise<Model>;
+ *  Rejects with a `ModelError`. In Node, the process may end while a model is idle; nothing is kept in a storage. */
+export function loadModel(source: string | URL | ModelFiles, options?: LoadOptions): Promise<Model>;
 
 /** The models that this browser keeps for this site, the last used first; empty where there is no storage. */
 export function cachedModels(): Promise<CachedModel[]>;
@@ -30,8 +32,33 @@ export function histogram(trace: Trace, options?: HistogramOptions): Histogram;
 /** Mean and spread of the contribution norms per layer, from the embedding (layer 0) to the last block. */
 export function evolution(trace: Trace, options?: EvolutionOptions): Evolution;
 
-/** Draws a chart on a canvas at the canvas' size on the page and the screen's resolution. */
-export function draw(canvas: HTMLCanvasElement, trace: Trace, chart: ChartName, options?: ChartOptions): void;
+/** Draws a chart on a canvas at the canvas' size on the page and the screen's resolution. Node has no canvas: see `svg`. */
+export function draw(canvas: Canvas, trace: Trace, chart: ChartName, options?: ChartOptions & Themed): void;
+
+/** The same chart as an SVG file of its own, with title, legend and a description for screen readers. Needs no browser:
+ *  texts are taken to be as wide as they are on average. */
+export function svg(trace: Trace, chart: ChartName, options?: ChartOptions & Themed & Sized): string;
+
+/** A trace as a file, as the site saves it: UTF-8 JSON (the default), or safetensors. */
+export function writeTrace(trace: Trace, options?: { format?: "json" | "safetensors" }): Uint8Array;
+
+/** A trace from such a file, of either kind: its text, or its bytes. Throws a `ModelError` with code "bad-argument". */
+export function readTrace(file: string | Uint8Array): Trace;
+
+/** HTMLCanvasElement, where programs are compiled with the DOM's types; nothing elsewhere. */
+export type Canvas = typeof globalThis extends { HTMLCanvasElement: { prototype: infer Element } } ? Element : never;
+
+export interface Themed {
+  /** "auto", the default, is what the system prefers; light where nothing says. */
+  theme?: "light" | "dark" | "auto";
+}
+
+export interface Sized {
+  /** CSS pixels, 120 to 10000 (default 720). */
+  width?: number;
+  /** CSS pixels, 120 to 10000 (default 440). */
+  height?: number;
+}
 
 export type ChartName =
   | "distribution" | "evolution" | "heatmap" | "growth" | "relative" | "direction"
@@ -56,10 +83,12 @@ export type ChartName =
 export interface ModelFiles {
   /** `config.json`. */
   config: Blob | Uint8Array;
-  /** Safetensors files: one, or all shards. */
+  /** Safetensors files: one, or all shards. Messages name a `File` as it is called. */
   weights: (Blob | Uint8Array)[];
   /** `tokenizer.json`, or both files it replaces. */
   tokenizer?: Blob | Uint8Array | { vocab: Blob | Uint8Array; merges: Blob | Uint8Array };
+  /** What traces call the model (default "files"). */
+  name?: string;
 }
 
 export interface LoadOptions {

@@ -1,19 +1,42 @@
-// residual-stream: a GPT-2 microscope for the browser. See residual-stream.d.ts for the contract.
+// residual-stream: a GPT-2 microscope for the browser. See residual-stream.d.ts for the contract; node.js is its like for Node.
 // This file joins two compiled halves: the page's (charts, summaries, messages to the worker), loaded
 // here, and the engine's (GPT-2), which the page's half starts in a worker when a model is loaded: one of two
 // builds, by what the browser has.
 import init, {
-  cachedModels, configure, draw, evolution, histogram, loadModel, removeCachedModel,
+  cachedModels, configure, draw, evolution, histogram, loadModel, readTrace, removeCachedModel, svg, writeTrace,
 } from "./internal/{{page_script}}";
 
-const at = (path) => new URL(path, import.meta.url);
-await init({ module_or_path: at("./internal/{{page_module}}") });
+// Each address is written out as bundlers look for them: they copy such files, and put the new address here.
+await init({ module_or_path: new URL("./internal/{{page_module}}", import.meta.url) });
 configure({
-  engineScript: at("./internal/{{engine_script}}").href,
-  engineModule: at("./internal/{{engine_module}}").href,
-  relaxedScript: at("./internal/{{relaxed_script}}").href,
-  relaxedModule: at("./internal/{{relaxed_module}}").href,
-  demo: at("{{demo}}").href,
+  engineScript: new URL("./internal/{{engine_script}}", import.meta.url).href,
+  engineModule: new URL("./internal/{{engine_module}}", import.meta.url).href,
+  relaxedScript: new URL("./internal/{{relaxed_script}}", import.meta.url).href,
+  relaxedModule: new URL("./internal/{{relaxed_module}}", import.meta.url).href,
+  ...demoFiles({
+    "config.json": new URL("{{demo}}config.json", import.meta.url).href,
+    "model.safetensors": new URL("{{demo}}model.safetensors", import.meta.url).href,
+    "tokenizer.json": new URL("{{demo}}tokenizer.json", import.meta.url).href,
+  }),
 });
 
-export { cachedModels, draw, evolution, histogram, loadModel, removeCachedModel };
+export { cachedModels, draw, evolution, histogram, loadModel, readTrace, removeCachedModel, svg, writeTrace };
+
+/** `addresses`: the files' addresses by name. Gives what `configure` is told of them. */
+function demoFiles(addresses) {
+  const names = Object.keys(addresses);
+  const folders = names.map((name) => (addresses[name].endsWith(`/${name}`) ? addresses[name].slice(0, -name.length) : undefined));
+  // In a folder the engine reads them itself, by ranges.
+  if (folders[0] !== undefined && folders.every((folder) => folder === folders[0])) return { demo: folders[0] };
+  const demo = "demo:";
+  const moved = new Map(names.map((name) => [demo + name, addresses[name]]));
+  return { demo, read: (address) => read(moved.get(address) ?? address) };
+}
+
+async function read(address) {
+  // Bundlers write small files into the script; a page's policy on connections need not know of those.
+  const inline = address.match(/^data:[^,]*?(;base64)?,/);
+  if (!inline) return fetch(address);
+  const text = decodeURIComponent(address.slice(inline[0].length));
+  return new Response(inline[1] ? Uint8Array.from(atob(text), (character) => character.charCodeAt(0)) : text);
+}

@@ -32,6 +32,8 @@ const WASM_FEATURES = [
   "--enable-bulk-memory", "--enable-nontrapping-float-to-int", "--enable-sign-ext",
   "--enable-mutable-globals", "--enable-reference-types", "--enable-multivalue",
 ];
+// Files of package/ that name what was built; the others are copied as they are.
+const TEMPLATES = ["package.json", "residual-stream.js", "node.js"];
 const MODEL_FILES = ["config.json", "model.safetensors", "tokenizer.json", "README.md"];
 
 function run(command, args, env = {}) {
@@ -69,6 +71,9 @@ async function hashNames(dir, name) {
   const [script, module] = [`${name}-${key}.js`, `${name}-${key}_bg.wasm`];
   await rename(join(dir, files[0]), join(dir, script));
   await rename(join(dir, files[1]), join(dir, module));
+  // The glue's own idea of where its module is, which bundlers follow.
+  const glue = await readFile(join(dir, script), "utf8");
+  await writeFile(join(dir, script), glue.replaceAll(files[1], module));
   return { script, module };
 }
 
@@ -101,14 +106,14 @@ export async function buildPackage({ out, profile, demo }) {
   const relaxed = await hashNames(internal, "engine-relaxed");
   const page = await hashNames(internal, "page");
   const { version } = JSON.parse(await cargoManifest());
-  await writeFile(join(out, "residual-stream.js"), await fromTemplate("residual-stream.js", {
+  const values = {
+    version, demo,
     page_script: page.script, page_module: page.module,
     engine_script: engine.script, engine_module: engine.module,
-    relaxed_script: relaxed.script, relaxed_module: relaxed.module, demo,
-  }));
-  await writeFile(join(out, "package.json"), await fromTemplate("package.json", { version }));
-  await cp(join(ROOT, "package", "residual-stream.d.ts"), join(out, "residual-stream.d.ts"));
-  await cp(join(ROOT, "package", "README.md"), join(out, "README.md"));
+    relaxed_script: relaxed.script, relaxed_module: relaxed.module,
+  };
+  await cp(join(ROOT, "package"), out, { recursive: true });
+  for (const file of TEMPLATES) await writeFile(join(out, file), await fromTemplate(file, values));
   for (const licence of ["LICENSE-MIT", "LICENSE-APACHE"]) await cp(join(ROOT, licence), join(out, licence));
   return [engine, relaxed].flatMap(({ script, module }) => [`internal/${script}`, `internal/${module}`]);
 }

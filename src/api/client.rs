@@ -154,7 +154,7 @@ impl Model {
         }
         let LoadOptions { hub, cache, parallel, workers, .. } = options;
         let name = source.name().to_string();
-        let from = if name == "demo" { demo().await? } else { source };
+        let from = if matches!(source, Source::Address(_)) && name == "demo" { demo().await? } else { source };
         let (address, files) = match from {
             Source::Address(address) => (Some(address), None),
             Source::Files(files) => (None, Some(files.to_js().into())),

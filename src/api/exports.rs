@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use js_sys::{Array, Float32Array, Function, JSON, Object, Promise, Reflect, Uint32Array};
+use js_sys::{Array, Float32Array, Function, JSON, Object, Promise, Reflect, Uint8Array, Uint32Array};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wasm_bindgen::prelude::*;
@@ -13,22 +13,30 @@ use super::errors::to_js;
 use super::launch::{EngineFiles, Locations, configure};
 use super::shelves;
 use super::source::Source;
-use crate::charts::{ChartOptions, Figure, Theme, canvas};
+use crate::charts::svg::document;
+use crate::charts::{ChartOptions, Figure, Size, Theme, canvas};
 use crate::protocol::{Notice, PatchOptions, Progress, RunOptions, SampleOptions, Task};
 use crate::trace::js::from_js;
-use crate::trace::summary;
+use crate::trace::{file, summary};
 use crate::{Code, Error, Result};
+
+/// CSS pixels of a chart as an SVG file, where none are asked for.
+const SVG_SIZE: (f64, f64) = (720.0, 440.0);
+/// Below, no axis fits; above, the file is of no use.
+const SVG_LEAST: f64 = 120.0;
+const SVG_MOST: f64 = 10_000.0;
 
 /// Says where this copy of the package keeps its files: `{ engineScript, engineModule, relaxedScript, relaxedModule,
 /// demo }`, absolute URLs, and how they are read where fetching them will not do: `read(address)`, a promise of a
-/// `Response`.
+/// `Response`, or of the engine's compiled module. `worker(address)` starts a worker where there is no `Worker`.
 #[wasm_bindgen(js_name = configure)]
 pub fn configure_js(locations: &JsValue) {
     let url = |name: &str| get(locations, name).as_string().unwrap_or_default();
     let files =
         |kind: &str| EngineFiles { script: url(&format!("{kind}Script")), module: url(&format!("{kind}Module")) };
-    let read = get(locations, "read").dyn_into().ok();
-    configure(Locations { engine: files("engine"), relaxed: files("relaxed"), demo: url("demo"), read });
+    let function = |name: &str| get(locations, name).dyn_into().ok();
+    let (read, worker) = (function("read"), function("worker"));
+    configure(Locations { engine: files("engine"), relaxed: files("relaxed"), demo: url("demo"), read, worker });
 }
 
 /// Loads a model into a worker of its own.
@@ -238,17 +246,72 @@ pub fn evolution(trace: &JsValue, options: &JsValue) -> Result<JsValue, JsValue>
 pub fn draw(canvas: &JsValue, trace: &JsValue, chart: &str, options: &JsValue) -> Result<(), JsValue> {
     let draw = || {
         let canvas: &HtmlCanvasElement = canvas.dyn_ref().ok_or_else(|| bad("canvas: expected a canvas element"))?;
-        let theme = match get(options, "theme").as_string().as_deref() {
-            None | Some("auto") if prefers_dark() => Theme::dark(),
-            None | Some("auto" | "light") => Theme::light(),
-            Some("dark") => Theme::dark(),
-            Some(other) => return Err(bad(&format!("theme: \"{other}\" is none of light, dark, auto"))),
-        };
+        let theme = theme(options)?;
         let options: ChartOptions = read(options)?;
         let figure = Figure::new(chart.parse()?, &from_js(trace)?, &options);
         canvas::draw(canvas, &figure, &theme, None).map(|_| ())
     };
     draw().map_err(|error| to_js(&error))
+}
+
+/// The chart as an SVG file of its own: ground, title, legend, text as text. `width` and `height` are in CSS pixels.
+/// Needs no browser; texts are as wide as they are on average.
+#[wasm_bindgen]
+pub fn svg(trace: &JsValue, chart: &str, options: &JsValue) -> Result<String, JsValue> {
+    let draw = || {
+        let side = |name: &str, otherwise: f64| match get(options, name) {
+            value if value.is_undefined() || value.is_null() => Ok(otherwise),
+            value => value
+                .as_f64()
+                .filter(|pixels| (SVG_LEAST..=SVG_MOST).contains(pixels))
+                .ok_or_else(|| bad(&format!("{name}: expected a number of pixels from {SVG_LEAST} to {SVG_MOST}"))),
+        };
+        let size = Size::new(side("width", SVG_SIZE.0)?, side("height", SVG_SIZE.1)?);
+        let theme = theme(options)?;
+        let options: ChartOptions = read(options)?;
+        let figure = Figure::new(chart.parse()?, &from_js(trace)?, &options);
+        Ok(document(&figure, size, &theme))
+    };
+    draw().map_err(|error| to_js(&error))
+}
+
+/// A trace as the page saves it: bytes of JSON, or of safetensors (`{ format: "safetensors" }`). docs/traces.md.
+#[wasm_bindgen(js_name = writeTrace)]
+pub fn write_trace(trace: &JsValue, options: &JsValue) -> Result<Uint8Array, JsValue> {
+    let write = || {
+        let trace = from_js(trace)?;
+        match get(options, "format").as_string().as_deref() {
+            None | Some("json") => file::to_json(&trace).map(String::into_bytes),
+            Some("safetensors") => file::to_safetensors(&trace),
+            Some(other) => Err(bad(&format!("format: \"{other}\" is neither json nor safetensors"))),
+        }
+    };
+    write().map(|bytes| Uint8Array::from(bytes.as_slice())).map_err(|error| to_js(&error))
+}
+
+/// What [`write_trace`] wrote, or the page saved, as a trace with typed arrays again.
+#[wasm_bindgen(js_name = readTrace)]
+pub fn read_trace(bytes: &JsValue) -> Result<JsValue, JsValue> {
+    let read = || {
+        let bytes = match (bytes.as_string(), bytes.dyn_ref::<Uint8Array>()) {
+            (Some(text), _) => text.into_bytes(),
+            (None, Some(bytes)) => bytes.to_vec(),
+            (None, None) => return Err(bad("readTrace: expected a file's text, or its bytes as a Uint8Array")),
+        };
+        let json = file::read(&bytes)?.to_string();
+        let value = JSON::parse(&json).map_err(|why| super::errors::from_js(&why))?;
+        Ok(crate::trace::js::to_js(&from_js(&value)?))
+    };
+    read().map_err(|error| to_js(&error))
+}
+
+fn theme(options: &JsValue) -> Result<Theme> {
+    match get(options, "theme").as_string().as_deref() {
+        None | Some("auto") if prefers_dark() => Ok(Theme::dark()),
+        None | Some("auto" | "light") => Ok(Theme::light()),
+        Some("dark") => Ok(Theme::dark()),
+        Some(other) => Err(bad(&format!("theme: \"{other}\" is none of light, dark, auto"))),
+    }
 }
 
 fn prefers_dark() -> bool {

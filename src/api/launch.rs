@@ -56,7 +56,10 @@ pub struct Locations {
     pub demo: String,
     /// Takes one of these addresses, or a file's in the demo's folder, to a promise of a `Response`: for a copy that no
     /// server hands out, such as a page that carries its own files, or Node. Without it, they are fetched.
+    /// Besides a `Response`, the engine's module may come compiled.
     pub read: Option<Function>,
+    /// Takes the address of a script to something with the methods of a `Worker`: for Node, which has none.
+    pub worker: Option<Function>,
 }
 
 /// An engine's two files.
@@ -97,13 +100,20 @@ pub(super) async fn demo() -> Result<Source> {
 /// A fresh engine worker, booted.
 pub(super) async fn launch() -> Result<Worker> {
     let (script, module) = engine().await?;
-    let worker = Worker::new(&script).map_err(|why| unsupported(&format!("a worker cannot be started ({why:?})")))?;
+    let worker = start(&script).map_err(|why| unsupported(&format!("a worker cannot be started ({why:?})")))?;
     let message = Object::new();
     let _ = Reflect::set(&message, &"module".into(), &module);
     worker
         .post_message(&message)
         .map_err(|why| unsupported(&format!("a worker cannot be handed a module ({why:?})")))?;
     Ok(worker)
+}
+
+fn start(script: &str) -> std::result::Result<Worker, JsValue> {
+    match LOCATIONS.with_borrow(|locations| locations.worker.clone()) {
+        Some(worker) => worker.call1(&JsValue::UNDEFINED, &script.into()).map(JsCast::unchecked_into),
+        None => Worker::new(script),
+    }
 }
 
 fn unsupported(what: &str) -> Error {
@@ -136,7 +146,11 @@ async fn engine() -> Result<(String, JsValue)> {
 
 /// Compiles while the bytes arrive, and without that where the server names another type than application/wasm.
 async fn compile(url: &str) -> Result<JsValue> {
-    let response = fetch(url).await?;
+    let answer = read(url).await?;
+    if answer.is_instance_of::<WebAssembly::Module>() {
+        return Ok(answer);
+    }
+    let response = checked(answer, url)?;
     let typed =
         response.headers().get("content-type").ok().flatten().is_some_and(|kind| kind.starts_with("application/wasm"));
     let failed =
@@ -150,11 +164,18 @@ async fn compile(url: &str) -> Result<JsValue> {
 }
 
 async fn fetch(url: &str) -> Result<Response> {
+    checked(read(url).await?, url)
+}
+
+async fn read(url: &str) -> Result<JsValue> {
     // From the global scope, so that it does not matter whether that is a window or a worker.
     let read = LOCATIONS.with_borrow(|locations| locations.read.clone());
     let fetch = read.or_else(|| Reflect::get(&js_sys::global(), &"fetch".into()).ok().and_then(|f| f.dyn_into().ok()));
     let fetch = fetch.ok_or_else(|| unsupported("fetch is missing"))?;
-    let answer = wait(fetch.call1(&JsValue::UNDEFINED, &url.into()).map(JsCast::unchecked_into), url).await?;
+    wait(fetch.call1(&JsValue::UNDEFINED, &url.into()).map(JsCast::unchecked_into), url).await
+}
+
+fn checked(answer: JsValue, url: &str) -> Result<Response> {
     let response: Response = answer.unchecked_into();
     if response.ok() {
         Ok(response)

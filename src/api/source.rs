@@ -2,7 +2,7 @@
 
 use js_sys::{Array, Object, Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
-use web_sys::{Blob, File};
+use web_sys::{Blob, File, Url};
 
 use crate::{Code, Error, Result};
 
@@ -17,12 +17,19 @@ pub enum Source {
 
 /// Files of one model under the names that checkpoints give them.
 #[derive(Clone, Debug)]
-pub struct ModelFiles(Vec<(String, Blob)>);
+pub struct ModelFiles {
+    /// What a trace says it was made with.
+    name: String,
+    files: Vec<(String, Blob)>,
+}
+
+/// The name of a model whose files have none together.
+const FILES: &str = "files";
 
 impl ModelFiles {
     /// Files under their names.
     pub(super) fn new(files: Vec<(String, Blob)>) -> ModelFiles {
-        ModelFiles(files)
+        ModelFiles { name: FILES.into(), files }
     }
 
     /// Recognises picked or dropped files by their names.
@@ -45,18 +52,22 @@ impl ModelFiles {
                     "config.json, the .safetensors file or files, and tokenizer.json (or vocab.json and merges.txt)";
                 Err(Error::new(Code::NotFound, format!("{what} is not among the files. Pick them together: {all}.")))
             }
-            None => Ok(ModelFiles(files)),
+            None => Ok(ModelFiles::new(files)),
         }
     }
 
-    /// Reads `{ config, weights: [..], tokenizer }`, each a Blob or Uint8Array; the tokenizer may be `{ vocab, merges }`.
+    /// Reads `{ config, weights: [..], tokenizer, name }`, each file a Blob or Uint8Array; the tokenizer may be
+    /// `{ vocab, merges }`. A `File` keeps its name, so that errors can name it.
     fn from_js(value: &JsValue) -> Result<ModelFiles> {
         let mut files = vec![("config.json".to_string(), blob(value, "config")?)];
         let weights = get(value, "weights");
         let weights =
             weights.dyn_into::<Array>().map_err(|_| bad("weights: expected a list of Blobs or Uint8Arrays"))?;
         for (index, _) in weights.iter().enumerate() {
-            files.push((format!("weights-{index}.safetensors"), blob(&weights, &index.to_string())?));
+            let named = weights.get(index as u32).dyn_ref::<File>().map(File::name);
+            let name = named.filter(|name| name.ends_with(".safetensors") && !has(&files, name));
+            let name = name.unwrap_or_else(|| format!("weights-{index}.safetensors"));
+            files.push((name, blob(&weights, &index.to_string())?));
         }
         let tokenizer = get(value, "tokenizer");
         if get(&tokenizer, "vocab").is_object() {
@@ -65,12 +76,13 @@ impl ModelFiles {
         } else if tokenizer.is_object() {
             files.push(("tokenizer.json".into(), blob(value, "tokenizer")?));
         }
-        Ok(ModelFiles(files))
+        let name = get(value, "name").as_string().filter(|name| !name.is_empty());
+        Ok(ModelFiles { name: name.unwrap_or_else(|| FILES.into()), files })
     }
 
     /// Pairs of name and blob, as the engine takes them beside its message.
     pub(super) fn to_js(&self) -> Array {
-        self.0.iter().map(|(name, blob)| Array::of2(&name.as_str().into(), blob)).collect()
+        self.files.iter().map(|(name, blob)| Array::of2(&name.as_str().into(), blob)).collect()
     }
 }
 
@@ -80,7 +92,8 @@ impl Source {
     /// # Errors
     /// `BadArgument`.
     pub fn from_js(value: &JsValue) -> Result<Source> {
-        match value.as_string() {
+        let address = value.dyn_ref::<Url>().map(Url::href);
+        match value.as_string().or(address) {
             Some(address) => Ok(Source::Address(address)),
             None if value.is_object() => Ok(Source::Files(ModelFiles::from_js(value)?)),
             None => Err(bad("expected a repo id, a folder's address, \"demo\" or { config, weights, tokenizer }")),
@@ -91,9 +104,13 @@ impl Source {
     pub fn name(&self) -> &str {
         match self {
             Source::Address(address) => address.trim(),
-            Source::Files(_) => "files",
+            Source::Files(files) => &files.name,
         }
     }
+}
+
+fn has(files: &[(String, Blob)], name: &str) -> bool {
+    files.iter().any(|(known, _)| known == name)
 }
 
 fn blob(object: &JsValue, name: &str) -> Result<Blob> {

@@ -64,7 +64,12 @@ fn configure() -> Result<()> {
     let mut next = || addresses.next().unwrap_or_else(|| Err(wasm_bindgen::JsValue::NULL)).map_err(unbuilt);
     let (engine, relaxed) =
         (EngineFiles { script: next()?, module: next()? }, EngineFiles { script: next()?, module: next()? });
-    api::configure(Locations { engine, relaxed, demo: absolute("models/demo/").map_err(unbuilt)?, read: None });
+    api::configure(Locations {
+        engine,
+        relaxed,
+        demo: absolute("models/demo/").map_err(unbuilt)?,
+        ..Default::default()
+    });
     Ok(())
 }
 

@@ -1,5 +1,5 @@
 // A program that uses the whole public contract: `make types` compiles it strictly, nothing runs it.
-import { cachedModels, draw, evolution, histogram, loadModel, removeCachedModel } from "residual-stream";
+import { cachedModels, draw, evolution, histogram, loadModel, readTrace, removeCachedModel, svg, writeTrace } from "residual-stream";
 import type { Ablated, Attribution, CachedModel, ErrorCode, Model, ModelError, ModelFiles, Notice, Patching, Profile, Progress, Sampled, Sequence, Trace } from "residual-stream";
 
 const files: ModelFiles = { config: new Blob(), weights: [new Uint8Array(8)], tokenizer: { vocab: new Blob(), merges: new Blob() } };
@@ -53,6 +53,14 @@ export async function makeRoom(): Promise<number> {
   return oldest ? oldest.bytes + oldest.source.length : 0;
 }
 
+export async function figure(file: Blob): Promise<string> {
+  const trace: Trace = readTrace(new Uint8Array(await file.arrayBuffer()));
+  const copies: Uint8Array[] = [writeTrace(trace), writeTrace(trace, { format: "safetensors" })];
+  const model = await loadModel(new URL("https://models.example/tiny/"));
+  const named = await loadModel({ ...files, name: "mine" });
+  return svg(trace, "heatmap", { theme: "dark", width: 640, height: 320, token: 3 }) + copies.length + model.simd + named.simd;
+}
+
 export function advice(error: ModelError): string {
   const again: ErrorCode[] = ["network", "rate-limited", "corrupt-download"];
   return again.includes(error.code) ? "try again" : error.message;
@@ -60,3 +68,5 @@ export function advice(error: ModelError): string {
 
 // @ts-expect-error: there is no such chart.
 draw(document.createElement("canvas"), {} as Trace, "pie");
+// @ts-expect-error: nor such a format.
+writeTrace({} as Trace, { format: "xml" });

@@ -1,0 +1,52 @@
+// Reading what is named on the command line, and writing so that a file is there as a whole or not at all.
+import { open, readFile, rename, rm } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+
+/** "-" is standard input. */
+export async function readBytes(name) {
+  if (name !== "-") return new Uint8Array(await readFile(name).catch((error) => explain(error, name)));
+  const pieces = [];
+  for await (const piece of process.stdin) pieces.push(piece);
+  return new Uint8Array(Buffer.concat(pieces));
+}
+
+/** Text in UTF-8; a byte order mark is left out. */
+export async function readInput(name) {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(await readBytes(name));
+  } catch (error) {
+    if (error.code !== "ERR_ENCODING_INVALID_ENCODED_DATA") throw error;
+    throw new Error(`${name}: this is no text in UTF-8.`);
+  }
+}
+
+/** "-" is standard output. A file is written under another name beside its place, and takes it when it is complete. */
+export async function writeOutput(name, content, signal) {
+  if (name === "-") {
+    await new Promise((done, failed) => process.stdout.write(content, (error) => (error ? failed(error) : done())));
+    return;
+  }
+  const part = join(dirname(name), `.${basename(name)}.${process.pid}.part`);
+  try {
+    const file = await open(part, "w");
+    try {
+      await file.writeFile(content, { signal });
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    signal.throwIfAborted();
+    await rename(part, name);
+  } catch (error) {
+    await rm(part, { force: true });
+    explain(error, name);
+  }
+}
+
+function explain(error, name) {
+  const reasons = {
+    ENOENT: "there is no such file or folder", EACCES: "it may not be read or written", EISDIR: "it is a folder",
+    ENOSPC: "the disk is full", EROFS: "the disk is read-only", ENOTDIR: "a part of its path is no folder",
+  };
+  throw reasons[error.code] ? new Error(`${name}: ${reasons[error.code]}.`) : error;
+}

@@ -1,0 +1,79 @@
+// What `loadModel` takes in Node besides what it takes everywhere: a folder on disk.
+// Must never know: the engine.
+import { readFile, stat } from "node:fs/promises";
+import { basename, isAbsolute, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { DiskFile } from "./disk.js";
+import { fail } from "./fail.js";
+
+/** "./model", "../model", "/model", "C:\\model", "file:///model": a path or a file: URL, never a repo's id. */
+export function isPath(source) {
+  return source.startsWith("file:") || /^\.{1,2}([\\/]|$)/.test(source) || isAbsolute(source);
+}
+
+/** The source as the package's common part takes it. */
+export async function resolveSource(source) {
+  const address = source instanceof URL ? source.href : source;
+  if (typeof address === "string") return isPath(address.trim()) ? readFolder(address.trim()) : address;
+  return source && typeof source === "object" ? sendable(source) : source;
+}
+
+async function readFolder(address) {
+  const folder = resolve(address.startsWith("file:") ? fileURLToPath(address) : address);
+  const isFolder = await stat(folder).then((found) => found.isDirectory(), () => false);
+  if (!isFolder) fail("not-found", `${folder}: there is no such folder.`);
+  const find = (name) => DiskFile.find(join(folder, name));
+  const need = async (name, instead = "") =>
+    (await find(name)) ?? fail("not-found", `${name} is not in ${folder}${instead}.`);
+
+  const config = await need("config.json");
+  const whole = await find("model.safetensors");
+  const weights = whole ? [whole] : await Promise.all((await shards(folder)).map((name) => need(name)));
+  const tokenizer = await find("tokenizer.json");
+  const [vocab, merges] = tokenizer ? [] : [await find("vocab.json"), await find("merges.txt")];
+  return { config, weights, tokenizer: tokenizer ?? (vocab && merges && { vocab, merges }), name: basename(folder) };
+}
+
+/** The names of the files that the index lists. */
+async function shards(folder) {
+  const name = "model.safetensors.index.json";
+  const text = await readFile(join(folder, name), "utf8").catch((error) => {
+    if (error.code === "ENOENT") {
+      fail("not-found", `neither model.safetensors nor ${name} is in ${folder}: weights are read from safetensors files.`);
+    }
+    throw error;
+  });
+  let map;
+  try {
+    map = JSON.parse(text).weight_map;
+  } catch (error) {
+    fail("bad-safetensors", `${name} is no JSON: ${error.message}.`);
+  }
+  const names = [...new Set(map && typeof map === "object" ? Object.values(map) : [])];
+  // The index is somebody else's: it names files beside it, and nothing elsewhere.
+  if (names.length === 0 || names.some((shard) => typeof shard !== "string" || shard === ".." || /[\\/]/.test(shard))) {
+    fail("bad-safetensors", `${name} has no "weight_map" that names the files beside it.`);
+  }
+  return names;
+}
+
+/** Blobs that Node cannot send to a thread (those of fs.openAsBlob) are read into memory. */
+async function sendable({ config, weights, tokenizer, ...others }) {
+  const one = async (file) => {
+    if (!(file instanceof Blob) || file instanceof DiskFile) return file;
+    try {
+      structuredClone(file);
+      return file;
+    } catch {
+      const bytes = await file.arrayBuffer();
+      return file instanceof File ? new File([bytes], file.name) : new Blob([bytes]);
+    }
+  };
+  const both = tokenizer?.vocab && { vocab: await one(tokenizer.vocab), merges: await one(tokenizer.merges) };
+  return {
+    ...others,
+    config: await one(config),
+    weights: Array.isArray(weights) ? await Promise.all(weights.map(one)) : weights,
+    tokenizer: both || (await one(tokenizer)),
+  };
+}

@@ -1,0 +1,63 @@
+// The package as a stranger gets it: packed by npm, installed in a fresh project, and used as its README says.
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { importPackage, PACKAGE, ROOT, run, scratch } from "./support.mjs";
+
+const project = join(scratch(after), "fresh");
+const README = readFileSync(join(ROOT, "package/README.md"), "utf8");
+const blocks = (language) => [...README.matchAll(new RegExp(`\`\`\`${language}\\n([^]*?)\`\`\``, "g"))].map((found) => found[1]);
+const NPM = { npm_config_offline: "true", npm_config_audit: "false", npm_config_fund: "false", npm_config_update_notifier: "false" };
+const env = { ...process.env, ...NPM };
+
+before(() => {
+  mkdirSync(project);
+  const [packed] = JSON.parse(execFileSync("npm", ["pack", PACKAGE, "--json", "--loglevel=error"], { cwd: project, env, encoding: "utf8" }));
+  writeFileSync(join(project, "package.json"), '{ "name": "fresh", "private": true, "type": "module" }');
+  execFileSync("npm", ["install", `./${packed.filename}`, "--loglevel=error"], { cwd: project, env, encoding: "utf8" });
+});
+
+test("the example has five lines of code and prints what the package computes", async () => {
+  const [example] = blocks("js");
+  assert.equal(example.trim().split("\n").length, 5, example);
+  writeFileSync(join(project, "example.js"), example);
+  const ran = await run(process.execPath, ["example.js"], { cwd: project });
+  assert.deepEqual([ran.code, ran.stderr], [0, ""]);
+
+  const rs = await importPackage();
+  const model = await rs.loadModel("demo");
+  const trace = await model.trace(["The cat sat on the mat."]);
+  model.close();
+  const means = rs.evolution(trace).mlp.map(({ mean }) => mean.toFixed(1));
+  assert.equal(means.length, 12);
+  assert.ok(means.every((mean) => mean > 0));
+  assert.equal(ran.stdout.trim(), means.join(" "));
+});
+
+test("the commands run by npx as they stand there, and write what they say", async () => {
+  writeFileSync(join(project, "texts.txt"), "The cat sat on the mat.\n");
+  const commands = blocks("sh")[0].trim().split("\n");
+  assert.equal(commands.length, 2);
+  for (const command of commands) {
+    const [tool, ...args] = command.split(" ");
+    assert.equal(tool, "npx");
+    const ran = await run(tool, args, { cwd: project, env });
+    assert.equal(ran.code, 0, `${command}: ${ran.stderr}`);
+  }
+  assert.equal(JSON.parse(readFileSync(join(project, "trace.json"), "utf8")).version, 1);
+  assert.match(readFileSync(join(project, "evolution.svg"), "utf8"), /^<svg [^]*<\/svg>\n$/);
+});
+
+test("what the manifest promises is there, and nothing else is exported", async () => {
+  const folder = join(project, "node_modules/residual-stream");
+  const manifest = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
+  const promised = (value) => (typeof value === "string" ? [value] : Object.values(value).flatMap(promised));
+  for (const path of [...promised(manifest.exports), ...promised(manifest.bin), manifest.types]) {
+    assert.ok(existsSync(join(folder, path)), `${path} is promised and not packed`);
+  }
+  assert.deepEqual(manifest.dependencies ?? {}, {});
+  writeFileSync(join(project, "inside.js"), 'await import("residual-stream/node/thread.js").catch((error) => console.log(error.code));');
+  assert.equal((await run(process.execPath, ["inside.js"], { cwd: project })).stdout, "ERR_PACKAGE_PATH_NOT_EXPORTED\n");
+});
