@@ -7,20 +7,26 @@ import init, {
 } from "./internal/{{page_script}}";
 
 // Each address is written out as bundlers look for them: they copy such files, and put the new address here.
-await init({ module_or_path: new URL("./internal/{{page_module}}", import.meta.url) });
+await init({ module_or_path: placed(new URL("./internal/{{page_module}}", import.meta.url)) });
 configure({
-  engineScript: new URL("./internal/{{engine_script}}", import.meta.url).href,
-  engineModule: new URL("./internal/{{engine_module}}", import.meta.url).href,
-  relaxedScript: new URL("./internal/{{relaxed_script}}", import.meta.url).href,
-  relaxedModule: new URL("./internal/{{relaxed_module}}", import.meta.url).href,
+  engineScript: placed(new URL("./internal/{{engine_script}}", import.meta.url)),
+  engineModule: placed(new URL("./internal/{{engine_module}}", import.meta.url)),
+  relaxedScript: placed(new URL("./internal/{{relaxed_script}}", import.meta.url)),
+  relaxedModule: placed(new URL("./internal/{{relaxed_module}}", import.meta.url)),
   ...demoFiles({
-    "config.json": new URL("{{demo}}config.json", import.meta.url).href,
-    "model.safetensors": new URL("{{demo}}model.safetensors", import.meta.url).href,
-    "tokenizer.json": new URL("{{demo}}tokenizer.json", import.meta.url).href,
+    "config.json": placed(new URL("{{demo}}config.json", import.meta.url)),
+    "model.safetensors": placed(new URL("{{demo}}model.safetensors", import.meta.url)),
+    "tokenizer.json": placed(new URL("{{demo}}tokenizer.json", import.meta.url)),
   }),
 });
 
 export { cachedModels, draw, evolution, histogram, loadModel, readTrace, removeCachedModel, svg, writeTrace };
+
+/** Vite up to version 7 moves this script, and not the files beside it, into a folder of bundled dependencies while it
+ *  develops: they are still where the package is installed. */
+function placed({ href }) {
+  return href.replace(/\/node_modules\/\.vite\/deps\/(?=(internal|models)\/)/, "/node_modules/residual-stream/");
+}
 
 /** `addresses`: the files' addresses by name. Gives what `configure` is told of them. */
 function demoFiles(addresses) {

@@ -33,7 +33,7 @@ const WASM_FEATURES = [
   "--enable-mutable-globals", "--enable-reference-types", "--enable-multivalue",
 ];
 // Files of package/ that name what was built; the others are copied as they are.
-const TEMPLATES = ["package.json", "residual-stream.js", "node.js"];
+const TEMPLATES = ["package.json", "residual-stream.js", "slim.js", "node.js"];
 const MODEL_FILES = ["config.json", "model.safetensors", "tokenizer.json", "README.md"];
 
 function run(command, args, env = {}) {
