@@ -1,6 +1,9 @@
 // residual-stream/slim: the package without addresses of its own.
 import type * as Package from "./residual-stream.js";
 
+/** WebAssembly.Module, where programs are compiled with the DOM's types. */
+type Compiled = typeof globalThis extends { WebAssembly: { Module: { prototype: infer Module } } } ? Module : never;
+
 /** Where a file is, or its content; a function is asked when it is needed, and once. */
 type Given<Content> = string | URL | Response | ArrayBuffer | Uint8Array | Blob | Content;
 type Source<Content> = Given<Content> | Promise<Given<Content>> | (() => Given<Content> | Promise<Given<Content>>);
@@ -9,12 +12,12 @@ export interface Engine {
   /** `residual-stream/engine.js` (or `engine-relaxed.js`): an address, or the bytes; not code to import. A string is an address. */
   script: Source<never>;
   /** `residual-stream/engine.wasm` (or `engine-relaxed.wasm`), compiled or not. */
-  module: Source<WebAssembly.Module>;
+  module: Source<Compiled>;
 }
 
 export interface Sources {
   /** `residual-stream/page.wasm`, compiled or not. Read at once. */
-  page: Source<WebAssembly.Module>;
+  page: Source<Compiled>;
   /** The engine for every browser with SIMD. Read with the first `loadModel`. */
   engine: Engine;
   /** The engine for browsers with relaxed SIMD, which is faster there; `engine` is taken without it. */

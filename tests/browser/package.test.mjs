@@ -77,6 +77,15 @@ test("served from any folder it loads its own demo model and traces, under the s
   assert.equal(await inPage("/strict.html", layersOf, "/vendor/rs/residual-stream.js"), 12);
 });
 
+test("a page of another origin imports it by its address", async () => {
+  const other = await serve({ mounts: { "/rs/": PACKAGE }, cors: true });
+  try {
+    assert.equal(await inPage("/", layersOf, `${other.origin}/rs/residual-stream.js`), 12);
+  } finally {
+    await other.close();
+  }
+});
+
 test("where a bundler moved the script alone, it finds its files where it is installed", async () => {
   const before = site.requests.length;
   assert.equal(await inPage("/", layersOf, "/node_modules/.vite/deps/residual-stream.js"), 12);

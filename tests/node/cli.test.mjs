@@ -70,13 +70,14 @@ test("svg draws the charts of a recorded run", async () => {
   const trace = rs.readTrace(readFileSync(at("run.json")));
   assert.equal((await cli("svg", "--trace", "run.json", "--chart", "evolution", "--out", "evolution.svg")).code, 0);
   assert.equal(readFileSync(at("evolution.svg"), "utf8"), rs.svg(trace, "evolution", { theme: "light" }));
-  const options = ["--theme", "dark", "--width", "500", "--height", "300", "--sequence", "1", "--token", "2", "--with-first"];
+  const options = ["--theme", "dark", "--width", "500", "--height", "300", "--sequence", "1", "--token", "2", "--with-first", "--quantity", "difference"];
   const done = await cli("svg", "--trace", "run.json", "--chart", "heatmap", "--out", "-", ...options);
-  assert.equal(done.stdout, rs.svg(trace, "heatmap", { theme: "dark", width: 500, height: 300, sequence: 1, token: 2, skipFirst: false }));
+  assert.equal(done.stdout, rs.svg(trace, "heatmap", { theme: "dark", width: 500, height: 300, sequence: 1, token: 2, skipFirst: false, quantity: "difference" }));
 });
 
 test("what is wrong is one sentence, with code 1 for work that failed and 2 for misuse", async () => {
   writeFileSync(at("empty.txt"), "\n \n");
+  writeFileSync(at("long.txt"), `A king.\n\n${"once upon a time ".repeat(200)}\nA queen.\n`);
   writeFileSync(at("latin1.txt"), Buffer.from([0x63, 0x61, 0x66, 0xe9]));
   const trace = ["trace", "--text", "texts.txt", "--out", "never.json"];
   for (const [args, code, words] of [
@@ -85,6 +86,7 @@ test("what is wrong is one sentence, with code 1 for work that failed and 2 for 
     [["trace", "--text", "nothing.txt", "--out", "never.json"], 1, /nothing\.txt: there is no such file/],
     [["trace", "--text", "latin1.txt", "--out", "never.json"], 1, /latin1\.txt: this is no text in UTF-8/],
     [["trace", "--text", "texts.txt", "--out", "no/such/never.json"], 1, /no\/such\/never\.json: there is no such file or folder/],
+    [["trace", "--text", "long.txt", "--out", "never.json"], 1, /long\.txt, line 3: the text has \d+ tokens, and this model reads at most 256/],
     [["trace", "--text", "empty.txt", "--out", "never.json"], 2, /empty\.txt has no text/],
     [["trace", "--out", "never.json"], 2, /--text is missing/],
     [[...trace, "--lens", "many"], 2, /--lens: expected a whole number from 0 to 100, not "many"/],
@@ -92,6 +94,7 @@ test("what is wrong is one sentence, with code 1 for work that failed and 2 for 
     [[...trace, "--format", "xml"], 2, /--format: expected json or safetensors, not "xml"/],
     [[...trace, "--speed"], 2, /--speed/],
     [[...trace, "extra"], 2, /extra/],
+    [["svg", "--trace", "x", "--chart", "heatmap", "--out", "never.svg", "--quantity", "all"], 2, /--quantity/],
     [["paint"], 2, /"paint" is no command/],
     [["svg", "--trace", "texts.txt", "--chart", "evolution", "--out", "never.svg"], 1, /no saved run/],
   ]) {
@@ -121,7 +124,7 @@ test("a file that is there stays as it was when the work fails or is stopped", a
 test("help names every command and option; the version is the package's", async () => {
   const help = await cli("--help");
   assert.equal(help.code, 0);
-  for (const word of ["trace", "svg", "--model", "--text", "--out", "--heads", "--lens", "--no-predictions", "--workers", "--format", "--hub", "--chart", "--theme", "--width", "--height", "--sequence", "--token", "--with-first"]) {
+  for (const word of ["trace", "svg", "--model", "--text", "--out", "--heads", "--lens", "--no-predictions", "--workers", "--format", "--hub", "--chart", "--theme", "--width", "--height", "--sequence", "--token", "--with-first", "--quantity", "--bins"]) {
     assert.ok(help.stdout.includes(word), `--help does not name ${word}`);
   }
   assert.ok(help.stdout.split("\n").every((line) => line.length <= 120));

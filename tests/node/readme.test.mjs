@@ -50,6 +50,25 @@ test("the commands run by npx as they stand there, and write what they say", asy
   assert.match(readFileSync(join(project, "evolution.svg"), "utf8"), /^<svg [^]*<\/svg>\n$/);
 });
 
+test("TypeScript finds the types where the package is installed, as bundlers and as Node resolve them", async () => {
+  const program = `
+    import { loadModel, svg } from "residual-stream";
+    import { start } from "residual-stream/slim";
+    const model = await loadModel("demo");
+    const norms: Float32Array | undefined = (await model.trace(["A"])).sequences[0]?.mlp_norm;
+    export const late = () => start({ page: "p", engine: { script: "s", module: "m" } }).then((rs) => rs.loadModel("demo"));
+    // @ts-expect-error: options are checked.
+    await loadModel("demo", { workers: "two" });
+    console.log(norms, svg);`;
+  writeFileSync(join(project, "typed.ts"), program);
+  for (const [module, lib] of [["nodenext", "es2022"], ["preserve", "es2022,dom"]]) {
+    const options = ["--strict", "--noEmit", "--target", "es2022", "--lib", lib, "--types", "node", "--typeRoots", join(ROOT, "node_modules/@types")];
+    const resolution = module === "preserve" ? "bundler" : module;
+    const checked = await run(join(ROOT, "node_modules/.bin/tsc"), [...options, "--module", module, "--moduleResolution", resolution, "typed.ts"], { cwd: project });
+    assert.equal(checked.code, 0, `${module}: ${checked.stdout}`);
+  }
+});
+
 test("what the manifest promises is there, and nothing else is exported", async () => {
   const folder = join(project, "node_modules/residual-stream");
   const manifest = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));

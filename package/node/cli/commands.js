@@ -18,7 +18,7 @@ export const COMMANDS = {
   svg: {
     options: {
       trace: text, chart: text, out: text, theme: { ...text, default: "light" },
-      width: text, height: text, sequence: text, token: text, "with-first": flag,
+      width: text, height: text, sequence: text, token: text, bins: text, quantity: text, "with-first": flag,
     },
     needs: ["trace", "chart", "out"],
     run: async (...given) => (await import("./svg.js")).svg(...given),
@@ -45,6 +45,8 @@ export const HELP = `residual-stream: what every attention and MLP sub-layer of 
     --theme THEME       light (the default) or dark
     --width, --height   in pixels (720 and 440)
     --sequence N        which text, from 0;   --token N   a token to stand out
+    --quantity WHAT     what the heatmap shows: mlp (the default), attention, difference or stream
+    --bins N            of the distribution; its own rule decides otherwise
     --with-first        with position 0, which is left out otherwise: its norms are tens of times the rest
 
   residual-stream --help, --version

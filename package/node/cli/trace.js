@@ -7,12 +7,14 @@ import { Progress } from "./progress.js";
 
 /** Texts that are traced at a time: enough for the engine to share work among them, few enough for progress to be seen. */
 const GROUP = 16;
+/** What the engine refuses a text for. */
+const OF_THE_TEXT = ["too-long", "empty-input", "token-out-of-range"];
 const MIB = 2 ** 20;
 
 export async function trace(values, signal) {
   const format = oneOf(values, "format", ["json", "safetensors"]);
   const [lens, workers] = [whole(values, "lens", 0, 100), whole(values, "workers", 1, 64)];
-  const texts = lines(values.text, await readInput(values.text));
+  const lines = linesOf(values.text, await readInput(values.text));
   const source = await whichModel(values.model);
 
   const { loadModel, writeTrace } = await import("../../node.js");
@@ -24,27 +26,47 @@ export async function trace(values, signal) {
     };
     model = await loadModel(source, { onProgress, signal, workers, hub: values.hub });
     const options = { heads: values.heads, lens, predictions: !values["no-predictions"], signal };
-    let whole;
-    for (let from = 0; from < texts.length; from += GROUP) {
-      const part = await model.trace(texts.slice(from, from + GROUP), options);
-      if (whole) whole.sequences.push(...part.sequences);
-      else whole = part;
-      const done = whole.sequences.length;
-      progress.show("tracing", done / texts.length, `${done} of ${texts.length} texts`);
+    let all;
+    for (let from = 0; from < lines.length; from += GROUP) {
+      const part = await traced(model, lines.slice(from, from + GROUP), options, values.text);
+      if (all) all.sequences.push(...part.sequences);
+      else all = part;
+      const done = all.sequences.length;
+      progress.show("tracing", done / lines.length, `${done} of ${lines.length} texts`);
     }
-    await writeOutput(values.out, writeTrace(whole, { format }), signal);
-    progress.end(`${values.out}: ${texts.length} ${texts.length === 1 ? "text" : "texts"} through ${whole.model.source}`);
+    await writeOutput(values.out, writeTrace(all, { format }), signal);
+    progress.end(`${values.out}: ${lines.length} ${lines.length === 1 ? "text" : "texts"} through ${all.model.source}`);
   } finally {
     progress.clear();
     model?.close();
   }
 }
 
-function lines(name, text) {
-  const texts = text.split(/\r?\n/).filter((line) => line.trim() !== "");
-  if (texts.length === 0) throw new Misuse(`--text: ${name === "-" ? "standard input" : name} has no text, only empty lines.`);
+/** Traces texts together; where one of them is refused, the error says which line it is. */
+async function traced(model, lines, options, name) {
+  try {
+    return await model.trace(lines.map(({ text }) => text), options);
+  } catch (error) {
+    if (!OF_THE_TEXT.includes(error.code)) throw error;
+    for (const { text, number } of lines) {
+      await model.trace([text], { predictions: false, signal: options.signal }).catch((alone) => {
+        alone.message = `${nameOf(name)}, line ${number}: ${alone.message}`;
+        throw alone;
+      });
+    }
+    throw error;
+  }
+}
+
+/** The texts with the numbers of their lines; empty lines are none. */
+function linesOf(name, content) {
+  const lines = content.split(/\r?\n/).map((text, index) => ({ text, number: index + 1 }));
+  const texts = lines.filter(({ text }) => text.trim() !== "");
+  if (texts.length === 0) throw new Misuse(`--text: ${nameOf(name)} has no text, only empty lines.`);
   return texts;
 }
+
+const nameOf = (name) => (name === "-" ? "standard input" : name);
 
 /** A folder on disk goes before a repo of the same name: whoever has one means it. */
 async function whichModel(name) {
