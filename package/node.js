@@ -1,5 +1,6 @@
 // residual-stream in Node: the same engine in threads, files from disk. See residual-stream.d.ts for the contract.
 // What a browser has and Node has not is made in node/, for the engine alone: the program's own globals stay as they are.
+import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import * as page from "./internal/{{page_script}}";
@@ -17,7 +18,8 @@ async function read(address) {
   return new Response(await readFile(path), { headers: { "content-type": type } });
 }
 
-await page.default({ module_or_path: await WebAssembly.compile(await readFile(new URL("./internal/{{page_module}}", import.meta.url))) });
+// Without waiting, so that Node 22 and later can `require` this module too.
+page.initSync({ module: readFileSync(new URL("./internal/{{page_module}}", import.meta.url)) });
 page.configure({
   engineScript: at("./internal/{{engine_script}}"),
   engineModule: at("./internal/{{engine_module}}"),

@@ -65,6 +65,14 @@ test("- is standard input and output", async () => {
   assert.deepEqual(rs.readTrace(done.stdout), await ours());
 });
 
+test("a reader of standard output that stops early gets a sentence, not a stack trace", async () => {
+  writeFileSync(at("many.txt"), Array(60).fill("The cat sat on the mat again and again.").join("\n"));
+  const command = `"${process.execPath}" "${CLI}" trace --text many.txt --out - | head -c 5`;
+  const done = await run("sh", ["-c", command], { cwd: folder });
+  assert.equal(done.stdout, '{"for');
+  assert.match(done.stderr, /residual-stream: standard output: whoever was reading it has stopped\.\n$/);
+});
+
 test("svg draws the charts of a recorded run", async () => {
   assert.equal((await traced("--out", "run.json", "--lens", "2")).code, 0);
   const trace = rs.readTrace(readFileSync(at("run.json")));

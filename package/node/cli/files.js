@@ -23,8 +23,10 @@ export async function readInput(name) {
 /** "-" is standard output. A file is written under another name beside its place, and takes it when it is complete. */
 export async function writeOutput(name, content, signal) {
   if (name === "-") {
-    await new Promise((done, failed) => process.stdout.write(content, (error) => (error ? failed(error) : done())));
-    return;
+    // The write's own answer tells; as an event, the same error would end the process with a stack trace.
+    process.stdout.on("error", () => {});
+    const written = new Promise((done, failed) => process.stdout.write(content, (error) => (error ? failed(error) : done())));
+    return written.catch((error) => explain(error, "standard output"));
   }
   const part = join(dirname(name), `.${basename(name)}.${process.pid}.part`);
   try {
@@ -47,6 +49,7 @@ function explain(error, name) {
   const reasons = {
     ENOENT: "there is no such file or folder", EACCES: "it may not be read or written", EISDIR: "it is a folder",
     ENOSPC: "the disk is full", EROFS: "the disk is read-only", ENOTDIR: "a part of its path is no folder",
+    EPIPE: "whoever was reading it has stopped",
   };
   throw reasons[error.code] ? new Error(`${name}: ${reasons[error.code]}.`) : error;
 }
