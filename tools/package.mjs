@@ -5,10 +5,11 @@
 // `buildPackage` too. Commands (cargo, wasm-bindgen, wasm-opt) are found on PATH: the Makefile sets it.
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { cp, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { gzipSync } from "node:zlib";
 
 const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const TARGET = "wasm32-unknown-unknown";
@@ -118,6 +119,28 @@ export async function buildPackage({ out, profile, demo }) {
   return [engine, relaxed].flatMap(({ script, module }) => [`internal/${script}`, `internal/${module}`]);
 }
 
+/** The compiled halves as modules of text, for inline.js: only a package that is installed has a use for them. */
+async function writeInline(out) {
+  const internal = join(out, "internal");
+  const files = await readdir(internal);
+  const find = (pattern) => {
+    const found = files.filter((name) => pattern.test(name));
+    if (found.length !== 1) throw new Error(`${internal}: ${found.length} files match ${pattern}`);
+    return join(internal, found[0]);
+  };
+  const hash = "[\\da-f]{16}";
+  await mkdir(join(internal, "inline"));
+  for (const [name, file] of [["page", "page"], ["engine", "engine"], ["relaxed", "engine-relaxed"]]) {
+    const parts = { script: `^${file}-${hash}\\.js$`, module: `^${file}-${hash}_bg\\.wasm$` };
+    // The page's glue is imported as it is.
+    if (name === "page") delete parts.script;
+    for (const [part, pattern] of Object.entries(parts)) {
+      const packed = gzipSync(await readFile(find(new RegExp(pattern))), { level: 9 }).toString("base64");
+      await writeFile(join(internal, "inline", `${name}-${part}.js`), `export default "${packed}";\n`);
+    }
+  }
+}
+
 async function cargoManifest() {
   const text = await readFile(join(ROOT, "Cargo.toml"), "utf8");
   const version = text.match(/^version = "(.+)"$/m);
@@ -137,5 +160,6 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const out = resolve(values.out);
   await buildPackage({ out, profile: values.profile, demo: "./models/demo/" });
   await copyDemo(out);
+  await writeInline(out);
   console.error(`package: ${out}`);
 }

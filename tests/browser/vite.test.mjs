@@ -1,5 +1,5 @@
 // The package in a fresh Vite project without any setting: packed by npm, unpacked into node_modules, then the development
-// server (which bundles dependencies anew), a build and its preview, in Chromium.
+// server (which bundles dependencies anew), a build and its preview, in Chromium. And through a bundler that copies no files.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -7,9 +7,11 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { rolldown } from "rolldown";
 import { build, createServer, preview } from "vite";
 import { launch, openPage } from "./support/browser.mjs";
 import { allClose, NORM_RELATIVE } from "./support/compare.mjs";
+import { serve } from "./support/site.mjs";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const PACKAGE = resolve(ROOT, process.env.PACKAGE ?? "target/test-pkg");
@@ -76,7 +78,7 @@ async function look(what, address, simd = "relaxed") {
   assert.ok(found.svg > 1000);
   assert.deepEqual(page.problems, [], what);
   await page.context().close();
-  return answers.filter(({ status }) => status === 200).map(({ url }) => new URL(url).pathname);
+  return answers.filter(({ url, status }) => status === 200 && url.startsWith("http")).map(({ url }) => new URL(url).pathname);
 }
 
 test("the development server serves it, dependencies bundled as Vite does by itself", async () => {
@@ -117,5 +119,24 @@ test("a build writes none of the compiled halves into its scripts", () => {
   for (const name of scripts) {
     const bytes = readFileSync(join(assets, name)).length;
     assert.ok(bytes < 100_000, `${name} has ${bytes} bytes: something was written into it that belongs beside it`);
+  }
+});
+
+test("inline goes through a bundler that copies no files into one script, which needs nothing else", async () => {
+  const entry = join(project, "inline.js");
+  writeFileSync(entry, MAIN.replace('"residual-stream"', '"residual-stream/inline"').replace('"demo"', 'new URL("/demo/", location.href)'));
+  const bundle = await rolldown({ input: entry, platform: "browser", logLevel: "warn" });
+  const { output } = await bundle.write({ file: join(project, "bundled/bundle.js"), format: "es", codeSplitting: false });
+  await bundle.close();
+  assert.deepEqual(output.map(({ fileName }) => fileName), ["bundle.js"]);
+  const site = await serve({
+    mounts: { "/bundled/": join(project, "bundled"), "/demo/": join(PACKAGE, "models/demo") },
+    pages: { "/": PAGE("bundled/bundle") },
+  });
+  try {
+    const paths = await look("inline", `${site.origin}/`);
+    assert.deepEqual(paths.filter((path) => !path.startsWith("/demo/")).sort(), ["/", "/bundled/bundle.js"]);
+  } finally {
+    await site.close();
   }
 });

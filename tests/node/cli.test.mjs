@@ -34,7 +34,9 @@ test("trace writes what the package's trace is, byte for byte, with what was ask
   const full = await ours({ heads: true, lens: 3, predictions: false });
   assert.deepEqual(rs.readTrace(readFileSync(at("full.safetensors"))), full);
   assert.equal(full.sequences[0].next, undefined);
-  assert.equal((await traced("--out", "two.json", "--workers", "2")).code, 0);
+  const named = await traced("--out", "two.json", "--workers", "2", "--name", "my model");
+  assert.match(named.stderr, /two\.json: 2 texts through my model\n$/);
+  assert.equal(JSON.parse(readFileSync(at("two.json"), "utf8")).model.source, "my model");
 });
 
 test("a folder beside the command, a path and an address name the same model; more texts than are traced at a time", async () => {
@@ -132,7 +134,7 @@ test("a file that is there stays as it was when the work fails or is stopped", a
 test("help names every command and option; the version is the package's", async () => {
   const help = await cli("--help");
   assert.equal(help.code, 0);
-  for (const word of ["trace", "svg", "--model", "--text", "--out", "--heads", "--lens", "--no-predictions", "--workers", "--format", "--hub", "--chart", "--theme", "--width", "--height", "--sequence", "--token", "--with-first", "--quantity", "--bins"]) {
+  for (const word of ["trace", "svg", "--model", "--text", "--out", "--heads", "--lens", "--no-predictions", "--workers", "--format", "--hub", "--name", "--chart", "--theme", "--width", "--height", "--sequence", "--token", "--with-first", "--quantity", "--bins"]) {
     assert.ok(help.stdout.includes(word), `--help does not name ${word}`);
   }
   assert.ok(help.stdout.split("\n").every((line) => line.length <= 120));

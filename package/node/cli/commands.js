@@ -10,7 +10,7 @@ export const COMMANDS = {
   trace: {
     options: {
       model: { ...text, default: "demo" }, text, out: text, hub: text, format: { ...text, default: "json" },
-      lens: text, workers: text, heads: flag, "no-predictions": flag,
+      name: text, lens: text, workers: text, heads: flag, "no-predictions": flag,
     },
     needs: ["text", "out"],
     run: async (...given) => (await import("./trace.js")).trace(...given),
@@ -36,6 +36,7 @@ export const HELP = `residual-stream: what every attention and MLP sub-layer of 
     --heads             every head's part of attention's contribution
     --lens K            the logit lens: K candidates per layer and token
     --no-predictions    leaves log-probabilities and next tokens out
+    --name NAME         what the trace calls the model, instead of its folder or address
     --workers N         how many threads compute, 1 to 64; by default what the model's size makes worthwhile
     --hub URL           instead of https://huggingface.co
 

@@ -34,6 +34,7 @@ export async function trace(values, signal) {
       const done = all.sequences.length;
       progress.show("tracing", done / lines.length, `${done} of ${lines.length} texts`);
     }
+    if (values.name) all.model.source = values.name;
     await writeOutput(values.out, writeTrace(all, { format }), signal);
     progress.end(`${values.out}: ${lines.length} ${lines.length === 1 ? "text" : "texts"} through ${all.model.source}`);
   } finally {

@@ -14,5 +14,11 @@ export async function look(canvas: HTMLCanvasElement): Promise<string> {
   return rs.svg(trace, "growth");
 }
 
+export async function inline(): Promise<number> {
+  const { evolution, loadModel } = await import("residual-stream/inline");
+  const model = await loadModel("openai-community/gpt2");
+  return evolution(await model.trace(["A text."])).mlp.length;
+}
+
 // @ts-expect-error: an engine is a script and a module.
 start({ page: "page.wasm", engine: "engine.wasm" });
