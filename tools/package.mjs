@@ -35,6 +35,8 @@ const WASM_FEATURES = [
 ];
 // Files of package/ that name what was built; the others are copied as they are.
 const TEMPLATES = ["package.json", "residual-stream.js", "slim.js", "node.js"];
+// What only an installed package has a use for: a site serves no programs for Node.
+const INSTALLED = ["package.json", "README.md", "node.js", "node", "cli.js", "inline.js", "inline.d.ts"];
 const MODEL_FILES = ["config.json", "model.safetensors", "tokenizer.json", "README.md"];
 
 function run(command, args, env = {}) {
@@ -86,10 +88,11 @@ async function fromTemplate(file, values) {
   return text;
 }
 
-/** Builds the package into `out`; `demo` is the demo model's folder as seen from there.
+/** Builds the package into `out`; `demo` is the demo model's folder as seen from there. `installed`: with the parts for Node
+ *  and for bundlers, as npm gets it; without them as a site serves it.
  *  Returns addresses relative to `out`: script and module of the engine for every browser, then those of the one with
  *  relaxed SIMD. */
-export async function buildPackage({ out, profile, demo }) {
+export async function buildPackage({ out, profile, demo, installed = false }) {
   const release = profile === "release";
   const internal = join(out, "internal");
   await rm(out, { recursive: true, force: true });
@@ -113,8 +116,11 @@ export async function buildPackage({ out, profile, demo }) {
     engine_script: engine.script, engine_module: engine.module,
     relaxed_script: relaxed.script, relaxed_module: relaxed.module,
   };
-  await cp(join(ROOT, "package"), out, { recursive: true });
-  for (const file of TEMPLATES) await writeFile(join(out, file), await fromTemplate(file, values));
+  const isWanted = (file) => installed || !INSTALLED.includes(file);
+  for (const file of (await readdir(join(ROOT, "package"))).filter(isWanted)) {
+    await cp(join(ROOT, "package", file), join(out, file), { recursive: true });
+  }
+  for (const file of TEMPLATES.filter(isWanted)) await writeFile(join(out, file), await fromTemplate(file, values));
   for (const licence of ["LICENSE-MIT", "LICENSE-APACHE"]) await cp(join(ROOT, licence), join(out, licence));
   return [engine, relaxed].flatMap(({ script, module }) => [`internal/${script}`, `internal/${module}`]);
 }
@@ -158,7 +164,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { values } = parseArgs({ options: { out: { type: "string" }, profile: { type: "string", default: "release" } } });
   if (!values.out) throw new Error("usage: node tools/package.mjs --out DIR [--profile release|quick]");
   const out = resolve(values.out);
-  await buildPackage({ out, profile: values.profile, demo: "./models/demo/" });
+  await buildPackage({ out, profile: values.profile, demo: "./models/demo/", installed: true });
   await copyDemo(out);
   await writeInline(out);
   console.error(`package: ${out}`);
