@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import * as page from "./internal/{{page_script}}";
 import { fail } from "./node/fail.js";
 import { hold, holding } from "./node/hold.js";
-import { resolveSource } from "./node/source.js";
+import { explain, resolveSource } from "./node/source.js";
 import { Thread } from "./node/thread.js";
 
 const TYPES = { ".wasm": "application/wasm", ".json": "application/json" };
@@ -37,7 +37,8 @@ holding(page.Model.prototype, ["trace", "traceTokens", "sample", "patch"], ["rea
 
 export function loadModel(source, options) {
   // There is no storage to keep a model in: files on disk are kept already.
-  return hold(resolveSource(source).then((found) => page.loadModel(found, { ...options, cache: false })));
+  const load = async () => page.loadModel(await resolveSource(source), { ...options, cache: false });
+  return hold(load().catch((error) => explain(error, source)));
 }
 
 export function draw() {

@@ -98,7 +98,7 @@ export interface LoadOptions {
   /** Base URL to use instead of https://huggingface.co. */
   hub?: string;
   /** Keep what arrives in the browser's storage (OPFS), and take from there what it has (default true). Where that
-   *  fails, loading goes on without it. The demo model, and picked files, are never kept. */
+   *  fails, loading goes on without it. The demo model, and picked files, are never kept; Node has no such storage. */
   cache?: boolean;
   /** Range requests at a time, 1 to 16 (default 4). */
   parallel?: number;

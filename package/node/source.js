@@ -18,10 +18,21 @@ export async function resolveSource(source) {
   return source && typeof source === "object" ? sendable(source) : source;
 }
 
+/** Throws the error again; where a repo's id is the name of a folder as well, it says how that would be given. */
+export async function explain(error, source) {
+  const isMissing = ["not-found", "network"].includes(error?.code) && typeof source === "string" && !isPath(source.trim());
+  if (isMissing && (await isFolder(source.trim()))) {
+    error.message += ` If you mean the folder of this name on disk, write "./${source.trim()}".`;
+  }
+  throw error;
+}
+
+/** Whether there is a folder of this path. */
+export const isFolder = (path) => stat(path).then((found) => found.isDirectory(), () => false);
+
 async function readFolder(address) {
   const folder = resolve(address.startsWith("file:") ? fileURLToPath(address) : address);
-  const isFolder = await stat(folder).then((found) => found.isDirectory(), () => false);
-  if (!isFolder) fail("not-found", `${folder}: there is no such folder.`);
+  if (!(await isFolder(folder))) fail("not-found", `${folder}: there is no such folder.`);
   const find = (name) => DiskFile.find(join(folder, name));
   const need = async (name, instead = "") =>
     (await find(name)) ?? fail("not-found", `${name} is not in ${folder}${instead}.`);

@@ -8,7 +8,7 @@ import { Hub } from "../browser/hub.mjs";
 import { allClose, matchesReference, NORM_RELATIVE } from "../browser/support/compare.mjs";
 import { isRejection } from "../browser/support/lab.mjs";
 import { serve } from "../browser/support/site.mjs";
-import { DEMO, FIXTURES, PACKAGE, fixtureJson, importPackage, program, rejection, scratch } from "./support.mjs";
+import { DEMO, FIXTURES, PACKAGE, fixtureJson, importPackage, program, rejection, run, scratch } from "./support.mjs";
 
 const rs = await importPackage();
 const folder = scratch(after);
@@ -84,6 +84,9 @@ test("http addresses and repos of a hub load by ranges, as in a browser", async 
     allClose("hub: attn_norm", sequence.attn_norm, EXPECTED[0].attn_norm, { relative: NORM_RELATIVE });
     assert.ok(hub.sent("model.safetensors"), "the hub was not asked for the weights");
     isRejection("a repo that is not there", await rejection(rs.loadModel("someone/else", { hub: hub.origin })), "not-found", "someone/else");
+    mkdirSync(join(folder, "someone/else"), { recursive: true });
+    const said = await program(folder, `await rs.loadModel("someone/else", { hub: ${JSON.stringify(hub.origin)} }).catch(({ message }) => console.log(message));`);
+    assert.match(said.stdout, /write "\.\/someone\/else"/, "a folder on disk has the repo's name");
   } finally {
     await hub.close();
     await site.close();
@@ -167,11 +170,24 @@ test("a process ends with an idle model, waits for what is awaited, and keeps it
       const added = Object.getOwnPropertyNames(globalThis).filter((name) => !before.includes(name));
       console.log(JSON.stringify({ layers: rs.evolution(trace).mlp.length, added, worker: typeof globalThis.Worker }));
     });`;
-  // Options for a program's own text would keep threads from starting if they were handed on.
-  const ended = await program(folder, body, ["--no-warnings"]);
-  assert.equal(ended.stderr, "");
+  const ended = await program(folder, body);
+  assert.equal(ended.stderr, "", "warnings of Node's, say");
   assert.equal(ended.code, 0, "the process must end by itself: model.close() was never called");
   assert.deepEqual(JSON.parse(ended.stdout), { layers: 12, added: [], worker: "undefined" });
+});
+
+test("a program given on the command line, and one in a thread of its own, use it as any other", async () => {
+  const address = JSON.stringify(pathToFileURL(join(PACKAGE, "node.js")).href);
+  const body = `const { loadModel } = await import(${address});
+    const model = await loadModel("demo", { workers: 2 });
+    console.log((await model.trace(["A cat."])).sequences[0].tokens.join("|"));`;
+  // Threads that were handed this option would not start.
+  const given = await run(process.execPath, ["--input-type=module", "-e", body]);
+  assert.deepEqual([given.stdout, given.stderr, given.code], ["A| cat|.\n", "", 0]);
+  const inside = join(folder, "inside.mjs");
+  writeFileSync(inside, body);
+  const threaded = await program(folder, `new (await import("node:worker_threads")).Worker(${JSON.stringify(inside)});`);
+  assert.deepEqual([threaded.stdout, threaded.stderr, threaded.code], ["A| cat|.\n", "", 0]);
 });
 
 test("closing a model while it traces rejects the trace, and the process ends", async () => {

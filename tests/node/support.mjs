@@ -38,10 +38,10 @@ export function run(command, args, { input, onChild, ...options } = {}) {
 }
 
 /** Runs a program in a process of its own; `rs` is the package in it. */
-export function program(folder, body, nodeOptions = []) {
+export function program(folder, body) {
   const file = join(folder, `program-${Math.random().toString(36).slice(2)}.mjs`);
   writeFileSync(file, `import * as rs from ${JSON.stringify(pathToFileURL(join(PACKAGE, "node.js")).href)};\n${body}\n`);
-  return run(process.execPath, [...nodeOptions, file], { cwd: folder });
+  return run(process.execPath, [file], { cwd: folder });
 }
 
 /** Whether a promise is rejected as `isRejection` (browser/support/lab.mjs) wants it described. */

@@ -1,6 +1,5 @@
 // `residual-stream trace`: texts through a model into a file that the page and the embed replay.
-import { stat } from "node:fs/promises";
-import { isPath } from "../source.js";
+import { isFolder, isPath } from "../source.js";
 import { Misuse, oneOf, whole } from "./commands.js";
 import { readInput, writeOutput } from "./files.js";
 import { Progress } from "./progress.js";
@@ -72,8 +71,7 @@ const nameOf = (name) => (name === "-" ? "standard input" : name);
 /** A folder on disk goes before a repo of the same name: whoever has one means it. */
 async function whichModel(name) {
   if (name === "demo" || isPath(name) || name.includes("://")) return name;
-  const isFolder = await stat(name).then((found) => found.isDirectory(), () => false);
-  return isFolder ? `./${name}` : name;
+  return (await isFolder(name)) ? `./${name}` : name;
 }
 
 const mib = (bytes) => (bytes / MIB).toFixed(bytes < 10 * MIB ? 1 : 0);
