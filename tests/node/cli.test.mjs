@@ -39,6 +39,31 @@ test("trace writes what the package's trace is, byte for byte, with what was ask
   assert.equal(JSON.parse(readFileSync(at("two.json"), "utf8")).model.source, "my model");
 });
 
+test("a trace holds what every chart can show: patterns, attribution, leads, and the model with parts off", async () => {
+  const wishes = ["--heads", "--leads", "--next", "7", "--patterns", "1.0, 11.3", "--target", " a", "--against", " the"];
+  assert.equal((await traced("--out", "more.json", ...wishes)).code, 0);
+  assert.deepEqual(rs.readTrace(readFileSync(at("more.json"))), rs.readTrace(rs.writeTrace(await ours({
+    heads: true, leads: true, next: 7, patterns: [{ layer: 1, head: 0 }, { layer: 11, head: 3 }], attribution: { target: " a", against: " the" },
+  }))));
+  for (const chart of ["pattern", "attribution", "attribution-heads", "next", "heads"]) {
+    assert.equal((await cli("svg", "--trace", "more.json", "--chart", chart, "--out", `${chart}.svg`)).code, 0);
+  }
+
+  const drawn = await cli("svg", "--trace", "more.json", "--chart", "pattern", "--head", "11.3", "--out", "-");
+  assert.equal(drawn.stdout, rs.svg(rs.readTrace(readFileSync(at("more.json"))), "pattern", { theme: "light", head: { layer: 11, head: 3 } }));
+  assert.notEqual(drawn.stdout, readFileSync(at("pattern.svg"), "utf8"), "the first pattern is another head's");
+
+  // More texts than are traced at a time: their mean is one all the same.
+  const texts = Array.from({ length: 20 }, (_, i) => `${i} cats sat on the mat.`);
+  writeFileSync(at("twenty.txt"), texts.join("\n"));
+  const off = await cli("trace", "--text", "twenty.txt", "--out", "off.json", "--off", "attn.3,mlp.2.mean,head.1.2", "--attribution");
+  assert.equal(off.code, 0, off.stderr);
+  const model = await rs.loadModel("demo");
+  const ablate = [{ layer: 3, part: "attn" }, { layer: 2, part: "mlp", how: "mean" }, { layer: 1, part: "head", head: 2 }];
+  assert.deepEqual(readFileSync(at("off.json")), Buffer.from(rs.writeTrace(await model.trace(texts, { ablate, attribution: {} }))));
+  model.close();
+});
+
 test("a folder beside the command, a path and an address name the same model; more texts than are traced at a time", async () => {
   const site = await serve({ mounts: { "/models/demo/": DEMO } });
   try {
@@ -101,6 +126,10 @@ test("what is wrong is one sentence, with code 1 for work that failed and 2 for 
     [["trace", "--out", "never.json"], 2, /--text is missing/],
     [[...trace, "--lens", "many"], 2, /--lens: expected a whole number from 0 to 100, not "many"/],
     [[...trace, "--workers", "0"], 2, /--workers/],
+    [[...trace, "--patterns", "1,2"], 2, /--patterns: expected LAYER\.HEAD, such as 3\.2, not "1"/],
+    [[...trace, "--off", "mlp.2.sometimes"], 2, /--off: expected .* not "mlp\.2\.sometimes"/],
+    [[...trace, "--off", "mlp.99"], 1, /99/],
+    [[...trace, "--target", "not one token"], 1, /not one token/],
     [[...trace, "--format", "xml"], 2, /--format: expected json or safetensors, not "xml"/],
     [[...trace, "--speed"], 2, /--speed/],
     [[...trace, "extra"], 2, /extra/],
@@ -134,7 +163,7 @@ test("a file that is there stays as it was when the work fails or is stopped", a
 test("help names every command and option; the version is the package's", async () => {
   const help = await cli("--help");
   assert.equal(help.code, 0);
-  for (const word of ["trace", "svg", "--model", "--text", "--out", "--heads", "--lens", "--no-predictions", "--workers", "--format", "--hub", "--name", "--chart", "--theme", "--width", "--height", "--sequence", "--token", "--with-first", "--quantity", "--bins"]) {
+  for (const word of ["trace", "svg", "--model", "--text", "--out", "--heads", "--lens", "--no-predictions", "--workers", "--format", "--hub", "--name", "--leads", "--next", "--patterns", "--attribution", "--target", "--against", "--off", "--chart", "--theme", "--width", "--height", "--sequence", "--token", "--with-first", "--quantity", "--bins"]) {
     assert.ok(help.stdout.includes(word), `--help does not name ${word}`);
   }
   assert.ok(help.stdout.split("\n").every((line) => line.length <= 120));

@@ -1,7 +1,5 @@
 // What the command line offers: names, options, help.
-
-/** The command was called in a way that it does not know. */
-export class Misuse extends Error {}
+import { WISHES } from "./wishes.js";
 
 const text = { type: "string" };
 const flag = { type: "boolean" };
@@ -10,7 +8,7 @@ export const COMMANDS = {
   trace: {
     options: {
       model: { ...text, default: "demo" }, text, out: text, hub: text, format: { ...text, default: "json" },
-      name: text, lens: text, workers: text, heads: flag, "no-predictions": flag,
+      name: text, workers: text, ...WISHES,
     },
     needs: ["text", "out"],
     run: async (...given) => (await import("./trace.js")).trace(...given),
@@ -18,7 +16,7 @@ export const COMMANDS = {
   svg: {
     options: {
       trace: text, chart: text, out: text, theme: { ...text, default: "light" },
-      width: text, height: text, sequence: text, token: text, bins: text, quantity: text, "with-first": flag,
+      width: text, height: text, sequence: text, token: text, head: text, bins: text, quantity: text, "with-first": flag,
     },
     needs: ["trace", "chart", "out"],
     run: async (...given) => (await import("./svg.js")).svg(...given),
@@ -35,7 +33,11 @@ export const HELP = `residual-stream: what every attention and MLP sub-layer of 
     --format FORMAT     json (the default) or safetensors
     --heads             every head's part of attention's contribution
     --lens K            the logit lens: K candidates per layer and token
-    --no-predictions    leaves log-probabilities and next tokens out
+    --leads             since which layer the final prediction leads
+    --no-predictions    leaves log-probabilities and next tokens out;   --next N   how many next tokens (5)
+    --patterns LIST     attention patterns of heads, as LAYER.HEAD: 1.0,3.2
+    --attribution       what moves the predicted token's logit;   --target TOKEN, --against TOKEN   other tokens
+    --off LIST          with parts switched off, beside the unchanged model: attn.3,mlp.2.mean,head.1.4
     --name NAME         what the trace calls the model, instead of its folder or address
     --workers N         how many threads compute, 1 to 64; by default what the model's size makes worthwhile
     --hub URL           instead of https://huggingface.co
@@ -47,25 +49,10 @@ export const HELP = `residual-stream: what every attention and MLP sub-layer of 
     --width, --height   in pixels (720 and 440)
     --sequence N        which text, from 0;   --token N   a token to stand out
     --quantity WHAT     what the heatmap shows: mlp (the default), attention, difference or stream
+    --head LAYER.HEAD   whose pattern is drawn; the first recorded otherwise
     --bins N            of the distribution; its own rule decides otherwise
     --with-first        with position 0, which is left out otherwise: its norms are tens of times the rest
 
   residual-stream --help, --version
 Exit codes: 0 done, 1 failed, 2 misused, 130 stopped.
 `;
-
-/** A whole number in its range; undefined where none is given. */
-export function whole(values, name, least, most) {
-  if (values[name] === undefined) return undefined;
-  const number = Number(values[name]);
-  if (!/^\d+$/.test(values[name]) || number < least || number > most) {
-    throw new Misuse(`--${name}: expected a whole number from ${least} to ${most}, not "${values[name]}".`);
-  }
-  return number;
-}
-
-/** One of some words. */
-export function oneOf(values, name, words) {
-  if (!words.includes(values[name])) throw new Misuse(`--${name}: expected ${words.join(" or ")}, not "${values[name]}".`);
-  return values[name];
-}

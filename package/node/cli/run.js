@@ -1,7 +1,8 @@
 // From the command line to a command and its exit code: 0 done, 1 failed, 2 misused, 130 stopped by Ctrl-C.
 import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
-import { COMMANDS, HELP, Misuse } from "./commands.js";
+import { COMMANDS, HELP } from "./commands.js";
+import { Misuse } from "./values.js";
 
 export async function run(line) {
   const stop = new AbortController();

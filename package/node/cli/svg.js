@@ -1,6 +1,6 @@
 // `residual-stream svg`: a chart of a recorded run as a picture.
-import { oneOf, whole } from "./commands.js";
 import { readBytes, writeOutput } from "./files.js";
+import { head, oneOf, whole } from "./values.js";
 
 export async function svg(values, signal) {
   const theme = oneOf(values, "theme", ["light", "dark"]);
@@ -10,7 +10,7 @@ export async function svg(values, signal) {
   const quantity = values.quantity && oneOf(values, "quantity", ["attention", "mlp", "difference", "stream"]);
   const bytes = await readBytes(values.trace);
   const { readTrace, svg: draw } = await import("../../node.js");
-  const options = { theme, width, height, sequence, token, bins, quantity, skipFirst: !values["with-first"] };
+  const options = { theme, width, height, sequence, token, bins, quantity, head: values.head && head("head", values.head), skipFirst: !values["with-first"] };
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
   await writeOutput(values.out, draw(readTrace(bytes), values.chart, given), signal);
 }

@@ -1,8 +1,9 @@
 // `residual-stream trace`: texts through a model into a file that the page and the embed replay.
 import { isFolder, isPath } from "../source.js";
-import { Misuse, oneOf, whole } from "./commands.js";
 import { readInput, writeOutput } from "./files.js";
 import { Progress } from "./progress.js";
+import { Misuse, oneOf, whole } from "./values.js";
+import { needsAll, wishes } from "./wishes.js";
 
 /** Texts that are traced at a time: enough for the engine to share work among them, few enough for progress to be seen. */
 const GROUP = 16;
@@ -12,7 +13,7 @@ const MIB = 2 ** 20;
 
 export async function trace(values, signal) {
   const format = oneOf(values, "format", ["json", "safetensors"]);
-  const [lens, workers] = [whole(values, "lens", 0, 100), whole(values, "workers", 1, 64)];
+  const [wished, workers] = [wishes(values), whole(values, "workers", 1, 64)];
   const lines = linesOf(values.text, await readInput(values.text));
   const source = await whichModel(values.model);
 
@@ -24,10 +25,10 @@ export async function trace(values, signal) {
       if (phase === "weights" && total > 0) progress.show("loading", loaded / total, `${mib(loaded)} of ${mib(total)} MiB`);
     };
     model = await loadModel(source, { onProgress, signal, workers, hub: values.hub });
-    const options = { heads: values.heads, lens, predictions: !values["no-predictions"], signal };
+    const group = needsAll(wished) ? lines.length : GROUP;
     let all;
-    for (let from = 0; from < lines.length; from += GROUP) {
-      const part = await traced(model, lines.slice(from, from + GROUP), options, values.text);
+    for (let from = 0; from < lines.length; from += group) {
+      const part = await traced(model, lines.slice(from, from + group), { ...wished, signal }, values.text);
       if (all) all.sequences.push(...part.sequences);
       else all = part;
       const done = all.sequences.length;
