@@ -40,6 +40,8 @@ pub enum ToEngine {
         task: Task,
         /// Whether partial answers are wanted.
         partial: bool,
+        /// Whether it should be said how far it is.
+        share: bool,
     },
     /// Stop a request.
     Cancel {
@@ -72,6 +74,13 @@ pub enum FromEngine {
     Partial {
         /// Of which request.
         request: u32,
+    },
+    /// How far a request is, of 1.
+    Share {
+        /// Which.
+        request: u32,
+        /// How far.
+        share: f64,
     },
     /// A whole answer, beside this message.
     Done {

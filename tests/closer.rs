@@ -194,6 +194,30 @@ fn the_lens_ranks_the_true_token_as_the_reference_does() {
     });
 }
 
+/// The demo page asks for five; a model may know only three tokens.
+#[test]
+fn the_lens_lists_the_whole_vocabulary_where_more_is_asked_for() {
+    each(|folder, parts, expected| {
+        let vocabulary = parts.config.vocab_size;
+        let options = RunOptions { next: 9999, ..RunOptions::new(false, vocabulary + 88, true) };
+        for again in 0..2 {
+            let found = go(parts, &expected.batch, &options).unwrap();
+            for sequence in &found {
+                let cells = (parts.config.n_layer + 1) * sequence.ids.len();
+                let lens = sequence.lens.as_ref().expect("run.rs: no lens");
+                assert_eq!(
+                    lens.ids.len(),
+                    cells * vocabulary,
+                    "run.rs: {folder}, run {again}: predictions of the lens"
+                );
+                let sum: f32 = lens.probs[..vocabulary].iter().sum();
+                assert!((sum - 1.0).abs() < 1e-4, "run.rs: {folder}: probabilities add up to {sum}");
+                assert_eq!(sequence.next.as_ref().unwrap().ids.len(), vocabulary, "predict.rs: {folder}: candidates");
+            }
+        }
+    });
+}
+
 /// The short way to the last column of the lens.
 #[test]
 fn a_prediction_leads_since_the_layer_the_lens_says() {

@@ -62,6 +62,17 @@ pub struct TraceOptions {
     pub signal: Option<AbortSignal>,
     /// Told after each block of a model that is still arriving.
     pub on_partial: Option<Rc<dyn Fn(Trace)>>,
+    /// Told how far the trace is, of 1.
+    pub on_share: Option<Rc<dyn Fn(f64)>>,
+}
+
+/// Who is told of a request on its way.
+#[derive(Clone, Default)]
+pub(super) struct Told {
+    /// Of what is done so far.
+    pub partial: Option<Rc<dyn Fn(JsValue)>>,
+    /// Of how far it is.
+    pub share: Option<Rc<dyn Fn(f64)>>,
 }
 
 /// What to trace.
@@ -74,7 +85,7 @@ pub(super) enum Input {
 struct Pending {
     resolve: Function,
     reject: Function,
-    on_partial: Option<Rc<dyn Fn(JsValue)>>,
+    told: Told,
     _abort: Option<AbortListener>,
 }
 
@@ -221,14 +232,15 @@ impl Model {
     /// # Errors
     /// Every code of tracing; `Aborted` when the signal fires or the model is closed.
     pub async fn trace(&self, texts: Vec<String>, options: TraceOptions) -> Result<Trace> {
-        let on_partial = options.on_partial.map(|call| {
+        let partial = options.on_partial.map(|call| {
             Rc::new(move |trace: JsValue| {
                 if let Ok(trace) = js::from_js(&trace) {
                     call(trace);
                 }
             }) as Rc<dyn Fn(JsValue)>
         });
-        js::from_js(&self.answer(Input::Texts(texts), Task::Trace(options.record), options.signal, on_partial).await?)
+        let told = Told { partial, share: options.on_share };
+        js::from_js(&self.answer(Input::Texts(texts), Task::Trace(options.record), options.signal, told).await?)
     }
 
     /// Goes on with a text.
@@ -236,7 +248,7 @@ impl Model {
     /// # Errors
     /// `BadArgument` for options out of range, `TooLong`; as [`Model::trace`].
     pub async fn sample(&self, text: String, options: SampleOptions, signal: Option<AbortSignal>) -> Result<Sampled> {
-        let answer = self.answer(Input::Texts(vec![text]), Task::Sample(options), signal, None).await?;
+        let answer = self.answer(Input::Texts(vec![text]), Task::Sample(options), signal, Told::default()).await?;
         js::sampled_from_js(&answer).map_err(unreadable)
     }
 
@@ -251,35 +263,24 @@ impl Model {
         signal: Option<AbortSignal>,
         on_partial: impl Fn(Patching) + 'static,
     ) -> Result<Patching> {
-        let on_partial = Rc::new(move |found: JsValue| {
+        let partial: Rc<dyn Fn(JsValue)> = Rc::new(move |found: JsValue| {
             if let Ok(found) = js::patching_from_js(&found) {
                 on_partial(found);
             }
         });
+        let told = Told { partial: Some(partial), share: None };
         let texts = Input::Texts(vec![clean, corrupted]);
-        let answer = self.answer(texts, Task::Patch(options), signal, Some(on_partial)).await?;
+        let answer = self.answer(texts, Task::Patch(options), signal, told).await?;
         js::patching_from_js(&answer).map_err(unreadable)
     }
 
-    async fn answer(
-        &self,
-        input: Input,
-        task: Task,
-        signal: Option<AbortSignal>,
-        on_partial: Option<Rc<dyn Fn(JsValue)>>,
-    ) -> Result<JsValue> {
-        let promise = self.request(input, task, signal, on_partial)?;
+    async fn answer(&self, input: Input, task: Task, signal: Option<AbortSignal>, told: Told) -> Result<JsValue> {
+        let promise = self.request(input, task, signal, told)?;
         JsFuture::from(promise).await.map_err(|why| errors::from_js(&why))
     }
 
     /// Asks for something; the promise settles with the answer as JavaScript has it.
-    pub(super) fn request(
-        &self,
-        input: Input,
-        task: Task,
-        signal: Option<AbortSignal>,
-        on_partial: Option<Rc<dyn Fn(JsValue)>>,
-    ) -> Result<Promise> {
+    pub(super) fn request(&self, input: Input, task: Task, signal: Option<AbortSignal>, told: Told) -> Result<Promise> {
         if let Some(error) = self.inner.ended.borrow().clone() {
             return Err(error);
         }
@@ -297,13 +298,13 @@ impl Model {
                 }
             })
         });
-        let partial = on_partial.is_some();
-        self.inner.pending.borrow_mut().insert(request, Pending { resolve, reject, on_partial, _abort: abort });
+        let (partial, share) = (told.partial.is_some(), told.share.is_some());
+        self.inner.pending.borrow_mut().insert(request, Pending { resolve, reject, told, _abort: abort });
         let (texts, ids) = match input {
             Input::Texts(texts) => (Some(texts), None),
             Input::Ids(ids) => (None, Some(ids)),
         };
-        self.inner.send(&ToEngine::Ask { request, texts, ids, task, partial }, None)?;
+        self.inner.send(&ToEngine::Ask { request, texts, ids, task, partial, share }, None)?;
         Ok(promise)
     }
 
@@ -375,9 +376,15 @@ impl Inner {
                 self.ready.resolve(&JsValue::UNDEFINED);
             }
             Ok(FromEngine::Partial { request }) => {
-                let on_partial = self.pending.borrow().get(&request).and_then(|pending| pending.on_partial.clone());
+                let on_partial = self.pending.borrow().get(&request).and_then(|pending| pending.told.partial.clone());
                 if let Some(on_partial) = on_partial {
                     on_partial(trace());
+                }
+            }
+            Ok(FromEngine::Share { request, share }) => {
+                let on_share = self.pending.borrow().get(&request).and_then(|pending| pending.told.share.clone());
+                if let Some(on_share) = on_share {
+                    on_share(share);
                 }
             }
             Ok(FromEngine::Done { request }) => {

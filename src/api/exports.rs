@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use wasm_bindgen::prelude::*;
 use web_sys::{AbortSignal, HtmlCanvasElement};
 
-use super::client::{Input, LoadOptions, Model};
+use super::client::{Input, LoadOptions, Model, Told};
 use super::errors::to_js;
 use super::launch::{EngineFiles, Locations, configure};
 use super::shelves;
@@ -138,7 +138,7 @@ impl ModelJs {
         let ask = || {
             let task =
                 Task::Sample(settings::<SampleOptions>(options, &["count", "temperature", "topK", "topP", "seed"])?);
-            self.0.request(read_input(&Array::of1(text))?, task, signal(options)?, None)
+            self.0.request(read_input(&Array::of1(text))?, task, signal(options)?, Told::default())
         };
         settled(ask())
     }
@@ -147,8 +147,8 @@ impl ModelJs {
     pub fn patch(&self, clean: &JsValue, corrupted: &JsValue, options: &JsValue) -> Promise {
         let ask = || {
             let task = Task::Patch(settings::<PatchOptions>(options, &["answer", "against"])?);
-            let on_partial = callback(options, "onPartial")?.map(partial_listener);
-            self.0.request(read_input(&Array::of2(clean, corrupted))?, task, signal(options)?, on_partial)
+            let told = Told { partial: callback(options, "onPartial")?.map(partial_listener), share: None };
+            self.0.request(read_input(&Array::of2(clean, corrupted))?, task, signal(options)?, told)
         };
         settled(ask())
     }
@@ -167,16 +167,13 @@ impl ModelJs {
                 whole(&value).ok_or_else(|| bad("lens: expected a whole number, how many predictions per cell"))?
             }
         };
-        let run = RunOptions {
-            heads: get(options, "heads").is_truthy(),
-            lens: lens as usize,
-            predictions: !get(options, "predictions").is_falsy() || get(options, "predictions").is_undefined(),
-            profile: get(options, "profile").is_truthy(),
-            leads: get(options, "leads").is_truthy(),
-            ..settings::<RunOptions>(options, &["next", "patterns", "attribution", "ablate"])?
+        let of_their_own = ["heads", "predictions", "profile", "leads", "next", "patterns", "attribution", "ablate"];
+        let run = RunOptions { lens: lens as usize, ..settings::<RunOptions>(options, &of_their_own)? };
+        let told = Told {
+            partial: callback(options, "onPartial")?.map(partial_listener),
+            share: callback(options, "onProgress")?.map(listener::<f64>),
         };
-        let on_partial = callback(options, "onPartial")?.map(partial_listener);
-        self.0.request(input?, Task::Trace(run), signal(options)?, on_partial)
+        self.0.request(input?, Task::Trace(run), signal(options)?, told)
     }
 }
 
@@ -221,7 +218,7 @@ fn read_input(list: &Array) -> Result<Input> {
 #[wasm_bindgen]
 pub fn histogram(trace: &JsValue, options: &JsValue) -> Result<JsValue, JsValue> {
     let draw = || {
-        let histogram = summary::histogram(&from_js(trace)?, &read(options)?);
+        let histogram = summary::histogram(&from_js(trace)?, &settings(options, &["bins", "skipFirst"])?);
         let object = Object::new();
         let set = |name: &str, value: &JsValue| Reflect::set(&object, &name.into(), value);
         let filled = set("edges", &Float32Array::from(histogram.edges.as_slice()))
@@ -236,7 +233,7 @@ pub fn histogram(trace: &JsValue, options: &JsValue) -> Result<JsValue, JsValue>
 /// Mean and spread of contribution norms per layer: `{ embed, attn, mlp, resid }`.
 #[wasm_bindgen]
 pub fn evolution(trace: &JsValue, options: &JsValue) -> Result<JsValue, JsValue> {
-    let summarise = || Ok(plain(&summary::evolution(&from_js(trace)?, &read(options)?)));
+    let summarise = || Ok(plain(&summary::evolution(&from_js(trace)?, &settings(options, &["skipFirst"])?)));
     summarise().map_err(|error| to_js(&error))
 }
 
@@ -247,7 +244,7 @@ pub fn draw(canvas: &JsValue, trace: &JsValue, chart: &str, options: &JsValue) -
     let draw = || {
         let canvas: &HtmlCanvasElement = canvas.dyn_ref().ok_or_else(|| bad("canvas: expected a canvas element"))?;
         let theme = theme(options)?;
-        let options: ChartOptions = read(options)?;
+        let options: ChartOptions = settings(options, &ChartOptions::NAMES)?;
         let figure = Figure::new(chart.parse()?, &from_js(trace)?, &options);
         canvas::draw(canvas, &figure, &theme, None).map(|_| ())
     };
@@ -268,7 +265,7 @@ pub fn svg(trace: &JsValue, chart: &str, options: &JsValue) -> Result<String, Js
         };
         let size = Size::new(side("width", SVG_SIZE.0)?, side("height", SVG_SIZE.1)?);
         let theme = theme(options)?;
-        let options: ChartOptions = read(options)?;
+        let options: ChartOptions = settings(options, &ChartOptions::NAMES)?;
         let figure = Figure::new(chart.parse()?, &from_js(trace)?, &options);
         Ok(document(&figure, size, &theme))
     };
@@ -352,13 +349,6 @@ fn whole(value: &JsValue) -> Option<u32> {
         .as_f64()
         .filter(|number| number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(number))
         .map(|n| n as u32)
-}
-
-fn read<T: DeserializeOwned + Default>(options: &JsValue) -> Result<T> {
-    if options.is_undefined() || options.is_null() {
-        return Ok(T::default());
-    }
-    serde_wasm_bindgen::from_value(options.clone()).map_err(|why| bad(&format!("options: {why}")))
 }
 
 /// As plain data; what is missing is null, as in JSON.

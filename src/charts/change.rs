@@ -179,6 +179,9 @@ impl Chart for ChangeChart {
     }
 
     fn notes(&self) -> Vec<String> {
+        if self.layers() == 0 {
+            return Vec::new();
+        }
         let mut notes = coverage_notes(&Coverage { skip_first: false, ..self.coverage }, 0);
         if self.between == Between::Ablation {
             notes.push(format!("switched off: {}", self.ablated.join(", ")));

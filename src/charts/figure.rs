@@ -215,6 +215,12 @@ pub struct ChartOptions {
     pub compare: Option<(usize, usize)>,
 }
 
+impl ChartOptions {
+    /// What JavaScript calls them.
+    pub const NAMES: [&str; 10] =
+        ["bins", "skipFirst", "legend", "quantity", "sequence", "token", "head", "ranks", "tokens", "compare"];
+}
+
 impl Default for ChartOptions {
     fn default() -> Self {
         ChartOptions {

@@ -9,6 +9,13 @@ pub trait Breath {
     /// # Errors
     /// `Aborted` where the run is no longer wanted.
     fn breathe(&self) -> impl Future<Output = Result<()>>;
+
+    /// A run begins that takes so much work, in multiplications. Whoever tells a reader how far it is listens; others
+    /// need not.
+    fn expect(&self, _work: f64) {}
+
+    /// So much of it is done.
+    fn did(&self, _work: f64) {}
 }
 
 /// Never pauses, never stops.

@@ -9,6 +9,7 @@ use super::batch::Piece;
 use super::breath::Breath;
 use super::parts::Parts;
 use super::pass::Pass;
+use super::work;
 use crate::model::Tokenizer;
 use crate::model::values::with_values;
 use crate::protocol::RunOptions;
@@ -176,6 +177,7 @@ pub(super) async fn see_patterns(
                 found.writes = Some(writes);
             }
             sequence.patterns.get_or_insert_default().push(found);
+            breath.did(if options.predictions { t as f64 * work::of_unembedding(&parts.config) } else { 0.0 });
             breath.breathe().await?;
         }
     }

@@ -20,6 +20,7 @@ mod predict;
 pub mod recall;
 pub mod run;
 pub mod sample;
+mod work;
 
 #[cfg(target_arch = "wasm32")]
 pub mod worker;

@@ -8,6 +8,7 @@ use super::batch::{Piece, cut};
 use super::breath::Breath;
 use super::parts::Parts;
 use super::recall::Start;
+use super::work;
 use crate::Result;
 use crate::model::attention::Segment;
 use crate::model::gpt2::embed;
@@ -92,6 +93,7 @@ impl<'a> Pass<'a> {
                 before.end_mlp(&batch.x, mlp, &mut batch.recorder).await?;
             }
             batch.attention = Some(block.begin_attention(&batch.x, &batch.segments, team, &mut batch.recorder)?);
+            breath.did(batch.x.dim(0)? as f64 * work::of_block(&self.parts.config) / 2.0);
             breath.breathe().await?;
         }
         for batch in &mut self.batches {
@@ -99,6 +101,7 @@ impl<'a> Pass<'a> {
                 block.end_attention(&batch.x, attention, &mut batch.recorder).await?;
             }
             batch.mlp = Some(block.begin_mlp(&batch.x, team)?);
+            breath.did(batch.x.dim(0)? as f64 * work::of_block(&self.parts.config) / 2.0);
             breath.breathe().await?;
         }
         let passing: Vec<u32> = self.starts.iter().filter(|start| !start.lasting).map(|start| start.slot).collect();
@@ -188,6 +191,7 @@ impl<'a> Pass<'a> {
             for stream in &batch.recorder.streams {
                 for (first, rows) in chunks(unembedding, stream)? {
                     lens_rows(unembedding, &rows, (&followers[first..], k), &mut lens)?;
+                    breath.did(rows.dim(0)? as f64 * work::of_unembedding(&self.parts.config));
                     breath.breathe().await?;
                 }
             }

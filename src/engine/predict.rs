@@ -34,6 +34,7 @@ pub(super) async fn predict(
     let mut predictions = Vec::new();
     for (first, rows) in chunks(unembedding, &rows)? {
         prediction_rows(unembedding, &rows, (&followers[first..], candidates), &mut predictions)?;
+        breath.did(rows.elem_count() as f64 * unembedding.vocab_size() as f64);
         breath.breathe().await?;
     }
     let mut predictions = predictions.into_iter();
@@ -62,6 +63,7 @@ pub(super) async fn compare(
         let mut kl = Vec::new();
         for ((_, before), (_, after)) in chunks(unembedding, before)?.iter().zip(chunks(unembedding, after)?) {
             kl.extend(divergences(unembedding, (before, &after))?);
+            breath.did(2.0 * after.elem_count() as f64 * unembedding.vocab_size() as f64);
             breath.breathe().await?;
         }
         sequence.kl = Some(kl);

@@ -12,6 +12,7 @@ use super::parts::Parts;
 use super::pass::Pass;
 use super::predict::{compare, predict};
 use super::recall::Start;
+use super::work;
 use crate::Result;
 use crate::model::gpt2::check_ids;
 use crate::model::team::Team;
@@ -65,6 +66,8 @@ pub async fn run(
     if options.unembeds() {
         parts.demand.everything();
     }
+    // A cell of the lens cannot list more tokens than there are.
+    let options = &RunOptions { lens: options.lens.min(parts.config.vocab_size), ..options.clone() };
     let request = Request { parts, tokenizer, options, asked };
     let done = if options.ablate.is_empty() {
         request.compute(sequences, breath, on_block).await.map(|(done, _)| done)
@@ -107,6 +110,8 @@ impl<'a> Request<'a> {
         let watched = Rc::new(self.asked.watched(Vec::new()));
         let (starts, forgotten) = self.parts.recall.borrow_mut().begin(&self.parts.config, &sequences, self.options);
         self.parts.team.forget(0..self.parts.config.n_layer, &forgotten);
+        let rows = sequences.iter().zip(&starts).map(|(sequence, start)| sequence.ids.len() - start.keep);
+        breath.expect(work::of_run(&self.parts.config, self.options, rows.sum(), 1));
         let mut pass = self.pass(sequences, (starts, watched), breath, on_block).await?;
         let streams = pass.streams()?;
         let mut done = self.read(&mut pass, &streams, breath).await?;
@@ -131,6 +136,8 @@ impl<'a> Request<'a> {
         on_block: impl Fn(Vec<Sequence>),
     ) -> Result<Vec<Sequence>> {
         let apart = || self.parts.recall.borrow_mut().begin_apart(sequences.len());
+        let rows = sequences.iter().map(|sequence| sequence.ids.len()).sum();
+        breath.expect(work::of_run(&self.parts.config, self.options, rows, 2));
         let sums = Rc::new(self.asked.sums(self.options));
         let mut clean = self.pass(sequences.clone(), (apart(), sums), breath, on_block).await?;
         let (before, mean) = (clean.streams()?, means_of(&clean));

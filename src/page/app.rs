@@ -97,8 +97,10 @@ pub(super) struct Running {
     pub on_arriving: bool,
     /// Blocks that it has computed.
     pub computed: usize,
-    /// What it records.
+    /// What it records; with `completes`, what will be recorded then.
     pub record: RunOptions,
+    /// Whether it adds to the trace that is shown what a view needs, rather than taking its place.
+    pub completes: bool,
     pub abort: AbortController,
 }
 
@@ -117,8 +119,9 @@ pub(super) struct State {
     pub run_when_ready: bool,
     /// The last trace that was complete, with its status line.
     pub good: Option<(Rc<Trace>, String)>,
-    /// What that trace recorded.
+    /// What that trace recorded, and the model that made it.
     pub recorded: RunOptions,
+    pub made_by: Option<Model>,
     /// Whether it comes from a file: no model can add to it.
     pub saved: bool,
     /// What was in the text box when the last run began; none for the first sample.
@@ -247,6 +250,15 @@ impl App {
             }
         });
         let mut listeners = app.listen_to_files();
+        let weak = Rc::downgrade(&app);
+        let stop: HtmlElement = dom::by_id("view-stop")?;
+        listeners.push(listen(&stop, "click", move |_| {
+            if let Some(app) = weak.upgrade() {
+                app.stop();
+                // The button is gone with what it stopped.
+                let _ = app.view.chart.canvas.focus();
+            }
+        }));
         listeners.push(super::intro::show_once()?);
         listeners.push(app.listen_to_off_line());
         let weak = Rc::downgrade(&app);

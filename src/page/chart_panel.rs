@@ -150,6 +150,11 @@ impl ChartPanel {
         self.read_out.hit.set(None);
     }
 
+    /// Whether there is nothing to draw.
+    pub fn is_empty(&self) -> bool {
+        self.figure.borrow().as_ref().is_none_or(|figure| figure.empty().is_some())
+    }
+
     /// Title and lead of what is shown.
     pub fn heading(&self) -> Option<(&'static str, &'static str)> {
         self.figure.borrow().as_ref().map(|figure| (figure.title(), figure.lead()))

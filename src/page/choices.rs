@@ -93,19 +93,24 @@ impl App {
         }
     }
 
-    /// Runs the text again where the chosen view needs more than the last trace recorded.
+    /// Asks for what the chosen view needs beyond what the last trace recorded.
     pub fn run_for_view(self: &Rc<Self>) {
         let wanted = self.record();
-        let lacks = {
+        let (lacks, another_model) = {
             let state = self.state.borrow();
+            // A run over a new text asks once it is done.
+            let whole_run = state.running.as_ref().is_some_and(|running| !running.completes);
             let recorded = match &state.running {
-                Some(running) => Some(&running.record),
-                None => state.good.as_ref().map(|_| &state.recorded),
+                Some(running) => &running.record,
+                None => &state.recorded,
             };
-            !state.saved && recorded.is_some_and(|recorded| !serves(recorded, &wanted))
+            let lacks = state.good.is_some() && !state.saved && !whole_run && !serves(recorded, &wanted);
+            (lacks, recorded.ablate != wanted.ablate)
         };
-        if lacks {
-            self.run();
+        match lacks {
+            true if another_model => self.run(),
+            true => self.complete(wanted),
+            false => {}
         }
         self.patch_for_view();
     }

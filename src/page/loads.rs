@@ -126,6 +126,9 @@ impl App {
         let traced = state.arriving.take().is_some_and(|arriving| arriving.traced) && state.running.is_none();
         // Its line said that something was still arriving.
         let status = state.good.as_ref().filter(|_| traced).map(|(_, status)| status.clone());
+        if !traced {
+            state.made_by = None; // The model that ends here.
+        }
         state.lost = None;
         state.blocks_at.get_or_insert_with(dom::now);
         let before = state.current.replace(Loaded { wish, model });
@@ -171,6 +174,9 @@ impl App {
             arriving.abort.abort();
             if let Some(model) = arriving.model {
                 model.close();
+                if arriving.traced {
+                    self.state.borrow_mut().made_by = None;
+                }
             }
         }
     }
@@ -202,7 +208,9 @@ impl App {
             let lost = self.state.borrow_mut().current.take();
             if let Some(lost) = lost {
                 lost.model.close();
-                self.state.borrow_mut().lost = Some(lost.wish);
+                let mut state = self.state.borrow_mut();
+                (state.lost, state.made_by) = (Some(lost.wish), None);
+                drop(state);
                 self.models.set_lost(&explain(error, Step::Run));
             }
         }

@@ -3,14 +3,17 @@
 use std::rc::Rc;
 
 use wasm_bindgen_futures::spawn_local;
+use web_sys::AbortController;
 
 use super::advice::{Step, ends_engine, explain};
 use super::app::{App, Running, abort_controller};
 use super::dom;
 use super::progress::format_milliseconds;
+use super::view_panel::{lacking, serves};
 use crate::api::{Model, RunOptions, TraceOptions};
 use crate::error::{Code, Error};
 use crate::trace::Trace;
+use crate::trace::closer::Head;
 
 /// Said after a run on a model whose token table is not all there.
 const REST: &str = "The charts are complete; predictions wait for the rest.";
@@ -19,6 +22,10 @@ const STALE: &str = "What is shown below belongs to the text that ran last.";
 impl App {
     /// Traces the text in the box on the newest model there is.
     pub fn run(self: &Rc<Self>) {
+        self.run_recording(self.record());
+    }
+
+    fn run_recording(self: &Rc<Self>, record: RunOptions) {
         self.drop_run();
         let texts = self.text.sentences();
         if texts.is_empty() {
@@ -52,18 +59,12 @@ impl App {
             Ok(abort) => abort,
             Err(error) => return self.refuse(&error.message),
         };
-        let (signal, record) = (abort.signal(), self.record());
+        let signal = abort.signal();
         self.drop_patched();
-        let number = {
-            let mut state = self.state.borrow_mut();
-            let number = state.next_number();
-            let record = record.clone();
-            state.running = Some(Running { number, on_arriving, computed: 0, record, abort });
-            number
-        };
+        let running = Running { on_arriving, record: record.clone(), ..self.running(abort) };
+        let number = self.begin(running);
         self.state.borrow_mut().ran = self.text.text();
         self.text.set_error("");
-        self.text.set_running(true);
         self.text.set_status(if arriving { "Waiting for the model’s first layers…" } else { "Running…" });
         let weak = Rc::downgrade(self);
         let on_partial: Rc<dyn Fn(Trace)> = Rc::new(move |trace| {
@@ -71,7 +72,9 @@ impl App {
                 app.show_partial(trace);
             }
         });
-        let options = TraceOptions { record, signal: Some(signal), on_partial: Some(on_partial) };
+        // A model that is still arriving tells of its blocks.
+        let on_share = (!arriving).then(|| self.telling(number, "Running"));
+        let options = TraceOptions { record, signal: Some(signal), on_partial: Some(on_partial), on_share };
         let app = self.clone();
         spawn_local(async move {
             let started = dom::now();
@@ -87,6 +90,106 @@ impl App {
                 }
             }
         });
+    }
+
+    /// A run that is about to begin.
+    fn running(&self, abort: AbortController) -> Running {
+        let number = self.state.borrow_mut().next_number();
+        let record = RunOptions::default();
+        Running { number, on_arriving: false, computed: 0, record, completes: false, abort }
+    }
+
+    fn begin(&self, running: Running) -> u64 {
+        let number = running.number;
+        self.state.borrow_mut().running = Some(running);
+        self.text.set_running(true);
+        number
+    }
+
+    fn end_running(&self) {
+        self.text.set_running(false);
+        self.view.set_busy("");
+    }
+
+    /// Tells the reader how far a run is, once that is worth telling.
+    fn telling(self: &Rc<Self>, number: u64, what: &'static str) -> Rc<dyn Fn(f64)> {
+        /// Milliseconds after which a reader wonders.
+        const SOON: f64 = 400.0;
+        let (weak, began) = (Rc::downgrade(self), dom::now());
+        Rc::new(move |share| {
+            let app = weak.upgrade().filter(|app| app.is_running(number) && dom::now() - began > SOON);
+            if let Some(app) = app {
+                let text = format!("{what}, {:.0} %…", share * 100.0);
+                app.text.set_status(&text);
+                app.view.set_busy(&text);
+            }
+        })
+    }
+
+    /// Adds to the trace that is shown what the chosen view needs: the texts run again for just that, and all that is
+    /// there stays.
+    pub fn complete(self: &Rc<Self>, wanted: RunOptions) {
+        self.drop_run();
+        let (made_by, good) = {
+            let state = self.state.borrow();
+            (state.made_by.clone(), state.good.as_ref().map(|(trace, _)| trace.clone()))
+        };
+        let (Some(model), Some(good), Ok(abort)) = (made_by, good, abort_controller()) else { return self.run() };
+        let texts: Option<Vec<String>> = good.sequences.iter().map(|sequence| sequence.text.clone()).collect();
+        let Some(texts) = texts else { return self.run() };
+        let signal = abort.signal();
+        let (lacking, record) = lacking(&self.state.borrow().recorded, wanted);
+        let number = self.begin(Running { record: record.clone(), completes: true, ..self.running(abort) });
+        let what = match (&lacking, lacking.patterns.first()) {
+            (lacking, _) if lacking.lens > 0 => "Computing the logit lens",
+            (_, Some(_)) => "Computing the pattern",
+            (lacking, _) if lacking.attribution.is_some() => "Computing the attribution",
+            _ => "Computing",
+        };
+        self.text.set_status(&format!("{what}…"));
+        self.view.set_busy(&format!("{what}…"));
+        let on_share = Some(self.telling(number, what));
+        let options = TraceOptions { record: lacking, signal: Some(signal), on_partial: None, on_share };
+        let app = self.clone();
+        spawn_local(async move {
+            let outcome = model.trace(texts, options).await;
+            dom::next_task().await;
+            if !app.is_running(number) {
+                return;
+            }
+            match outcome {
+                Ok(more) => {
+                    app.state.borrow_mut().running = None;
+                    app.end_running();
+                    app.add_to_good(&good, more, Some(record));
+                    app.write_link();
+                    app.find_leads();
+                }
+                Err(error) => app.fail_run(&model, &error),
+            }
+        });
+    }
+
+    /// Puts what a later run recorded beside what is shown, unless something else is shown by now.
+    fn add_to_good(&self, good: &Rc<Trace>, more: Trace, record: Option<RunOptions>) {
+        let mut state = self.state.borrow_mut();
+        let Some((_, status)) = state.good.take_if(|(shown, _)| Rc::ptr_eq(shown, good)) else { return };
+        let mut whole = (**good).clone();
+        whole.supplement(more);
+        let whole = Rc::new(whole);
+        state.good = Some((whole.clone(), status.clone()));
+        if let Some(mut record) = record {
+            let kept = whole.sequences.first().and_then(|sequence| sequence.patterns.as_ref());
+            record.patterns = kept.into_iter().flatten().map(|p| Head { layer: p.layer, head: p.head }).collect();
+            state.recorded = record;
+            drop(state);
+            self.text.set_status(&status);
+            self.report(self.show(&whole));
+        } else {
+            state.shown = Some(whole.clone());
+            drop(state);
+            self.report(self.findings.show(&whole, self.skip_first.checked()));
+        }
     }
 
     fn is_running(&self, number: u64) -> bool {
@@ -108,7 +211,7 @@ impl App {
         let ran = running.is_some();
         if let Some(running) = running {
             running.abort.abort();
-            self.text.set_running(false);
+            self.end_running();
         }
         ran
     }
@@ -131,6 +234,7 @@ impl App {
         let (blocks_at, arriving) = {
             let mut state = self.state.borrow_mut();
             let running = state.running.take();
+            state.made_by = Some(model.clone());
             let on_arriving = running.as_ref().is_some_and(|running| running.on_arriving);
             state.recorded = running.map_or_else(RunOptions::default, |running| running.record);
             state.saved = false;
@@ -138,7 +242,7 @@ impl App {
             let is_arriving = arriving.map(|arriving| arriving.traced = true).is_some();
             (state.blocks_at.unwrap_or(0.0), is_arriving)
         };
-        self.text.set_running(false);
+        self.end_running();
         let tokens: usize = trace.sequences.iter().map(|sequence| sequence.token_count()).sum();
         let count = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
         // A run that waited for bytes says nothing of the engine's speed.
@@ -161,7 +265,8 @@ impl App {
             Some(pin) => self.set_pinned(Some(pin)),
             None => {
                 self.write_link();
-                self.patch_for_view();
+                // Another view may have been chosen meanwhile.
+                self.run_for_view();
             }
         }
         self.find_leads();
@@ -172,9 +277,10 @@ impl App {
         let (current, good) = {
             let state = self.state.borrow();
             let current = state.current.as_ref().map(|current| current.model.clone());
-            (current, state.good.as_ref().filter(|_| !state.saved && state.arriving.is_none()).cloned())
+            let still = !state.saved && state.arriving.is_none() && state.running.is_none();
+            (current, state.good.as_ref().filter(|_| still).cloned())
         };
-        let (Some(model), Some((trace, status))) = (current, good) else { return };
+        let (Some(model), Some((trace, _))) = (current, good) else { return };
         let texts: Vec<String> = trace.sequences.iter().take(1).filter_map(|sequence| sequence.text.clone()).collect();
         if texts.is_empty() || trace.sequences.iter().any(|sequence| sequence.leads.is_some()) {
             return;
@@ -185,31 +291,27 @@ impl App {
         spawn_local(async move {
             let asked = TraceOptions { record, ..TraceOptions::default() };
             let Ok(found) = model.trace(texts, asked).await else { return };
-            let leads = found.sequences.into_iter().next().and_then(|sequence| sequence.leads);
-            let is_shown = app.state.borrow().good.as_ref().is_some_and(|(good, _)| Rc::ptr_eq(good, &trace));
-            if !is_shown || app.state.borrow().running.is_some() {
-                return;
+            if app.state.borrow().running.is_none() {
+                app.add_to_good(&trace, found, None);
             }
-            let mut whole = (*trace).clone();
-            if let Some(first) = whole.sequences.first_mut() {
-                first.leads = leads;
-            }
-            let whole = Rc::new(whole);
-            app.state.borrow_mut().good = Some((whole.clone(), status));
-            app.state.borrow_mut().shown = Some(whole.clone());
-            app.report(app.findings.show(&whole, app.skip_first.checked()));
         });
     }
 
-    fn fail_run(&self, model: &Model, error: &Error) {
-        self.state.borrow_mut().running = None;
-        self.text.set_running(false);
+    fn fail_run(self: &Rc<Self>, model: &Model, error: &Error) {
+        let running = self.state.borrow_mut().running.take();
+        let completes = running.as_ref().is_some_and(|running| running.completes);
+        self.end_running();
         // A load that fails says so in the model panel; a run on its model has nothing to add.
         // What a control of a view asked for and the model has not: the view says so, the rest stays as it is.
         if error.code == Code::BadArgument {
             self.text.set_status("");
-            self.view.controls.set_error(&error.message);
-            return self.show_last_good();
+            self.show_last_good();
+            // A new text is worth its norms whatever the view wants.
+            let plain = RunOptions { ablate: self.ablate.borrow().clone(), ..RunOptions::new(false, 0, false) };
+            if running.is_some_and(|running| !running.completes && !serves(&plain, &running.record)) {
+                self.run_recording(plain);
+            }
+            return self.view.controls.set_error(&error.message);
         }
         let of_the_text =
             matches!(error.code, Code::TooLong | Code::EmptyInput | Code::NoTokenizer | Code::TokenOutOfRange);
@@ -223,6 +325,10 @@ impl App {
             self.lose_current(error);
         }
         self.text.set_status("");
+        if completes {
+            // What is shown is as good as before.
+            return self.view.controls.set_error(&explain(error, Step::Run));
+        }
         self.refuse(&explain(error, Step::Run));
     }
 

@@ -33,6 +33,9 @@ pub struct ViewPanel {
     /// Tokens of each sentence that is shown.
     lengths: RefCell<Vec<usize>>,
     zoom: Vec<HtmlButtonElement>,
+    /// Shown in the place of a chart that has nothing to draw yet.
+    busy: HtmlElement,
+    busy_text: Element,
     listeners: RefCell<Vec<Listener>>,
 }
 
@@ -59,6 +62,8 @@ impl ViewPanel {
             window: Cell::new(None),
             lengths: RefCell::default(),
             zoom: dom::find_all(&root, "[data-zoom]"),
+            busy: dom::by_id("view-busy")?,
+            busy_text: dom::by_id("view-busy-text")?,
             listeners: RefCell::default(),
         };
         Ok(Rc::new(panel))
@@ -156,6 +161,14 @@ impl ViewPanel {
         self.controls.show_for(view);
     }
 
+    /// Says what is being computed where the chart has nothing to draw yet; empty when nothing is.
+    pub fn set_busy(&self, text: &str) {
+        let busy = !text.is_empty() && self.chart.is_empty();
+        dom::set_text(&self.busy_text, text);
+        self.busy.set_hidden(!busy);
+        dom::set_class(&self.chart.canvas, "waiting", busy);
+    }
+
     /// What is asked for.
     pub fn asked(&self) -> Asked {
         self.controls.asked(self.view.get())
@@ -210,12 +223,37 @@ impl ViewPanel {
             ..*options
         };
         self.chart.show(trace, &options)?;
+        // What waits in the place of one view need not do so in another's.
+        self.set_busy(&self.busy_text.text_content().unwrap_or_default());
         if let Some((title, lead)) = self.chart.heading() {
             dom::set_text(&self.title, title);
             dom::set_text(&self.lead, lead);
         }
         Ok(())
     }
+}
+
+/// What is wanted beyond what was recorded, and what is recorded once that is added.
+pub fn lacking(recorded: &RunOptions, wanted: RunOptions) -> (RunOptions, RunOptions) {
+    let predictions = wanted.predictions && !(recorded.predictions && recorded.next >= wanted.next);
+    let lacking = RunOptions {
+        heads: wanted.heads && !recorded.heads,
+        lens: if wanted.lens > recorded.lens { wanted.lens } else { 0 },
+        patterns: wanted.patterns.iter().filter(|head| !recorded.patterns.contains(head)).copied().collect(),
+        attribution: wanted.attribution.clone().filter(|_| wanted.attribution != recorded.attribution),
+        // What a pattern's head writes is found only together with predictions.
+        predictions: predictions || wanted.predictions && !wanted.patterns.is_empty(),
+        ..wanted.clone()
+    };
+    let both = RunOptions {
+        heads: recorded.heads || wanted.heads,
+        lens: recorded.lens.max(wanted.lens),
+        next: recorded.next.max(wanted.next),
+        attribution: wanted.attribution.or_else(|| recorded.attribution.clone()),
+        predictions: recorded.predictions || wanted.predictions,
+        ..wanted
+    };
+    (lacking, both)
 }
 
 /// Whether a trace that was recorded so has what is wanted.

@@ -7,6 +7,7 @@ pub mod file;
 mod join;
 pub mod record;
 pub mod summary;
+mod supplement;
 
 #[cfg(feature = "engine")]
 pub mod attribution;

@@ -113,7 +113,7 @@ impl Engine {
                     session.parts.demand.everything();
                 }
             }),
-            ToEngine::Ask { request, texts, ids, task, partial } => {
+            ToEngine::Ask { request, texts, ids, task, partial, share } => {
                 let stop = Rc::new(Cell::new(false));
                 self.stops.borrow_mut().insert(request, stop.clone());
                 spawn_local(async move {
@@ -122,7 +122,8 @@ impl Engine {
                             post(&FromEngine::Partial { request }, Some(answer));
                         }
                     };
-                    let pause = Pause { stop, since: Cell::new(now()) };
+                    let told = share.then_some(request);
+                    let pause = Pause { stop, since: Cell::new(now()), told, work: Cell::default() };
                     match self.answer((texts, ids), task, &pause, on_partial).await {
                         Ok(answer) => post(&FromEngine::Done { request }, Some(answer)),
                         Err(error) => post(&FromEngine::Failed { request, error }, None),
@@ -227,10 +228,14 @@ fn profile(total: f64, spent: [f64; 4]) -> JsValue {
     object.into()
 }
 
-/// Lets messages in between blocks.
+/// Lets messages in between blocks, and says how far the run is.
 struct Pause {
     stop: Rc<Cell<bool>>,
     since: Cell<f64>,
+    /// The request whose page wants to know how far it is.
+    told: Option<u32>,
+    /// Work done, and work in all.
+    work: Cell<(f64, f64)>,
 }
 
 impl Breath for Pause {
@@ -238,6 +243,10 @@ impl Breath for Pause {
         /// Milliseconds of computing between two looks at the inbox.
         const BETWEEN: f64 = 24.0;
         if now() - self.since.get() > BETWEEN {
+            let (done, all) = self.work.get();
+            if let Some(request) = self.told.filter(|_| all > 0.0) {
+                post(&FromEngine::Share { request, share: (done / all).min(1.0) }, None);
+            }
             next_task().await;
             self.since.set(now());
         }
@@ -245,5 +254,14 @@ impl Breath for Pause {
             return Err(Error::new(Code::Aborted, "the trace was stopped."));
         }
         Ok(())
+    }
+
+    fn expect(&self, work: f64) {
+        self.work.set((0.0, work));
+    }
+
+    fn did(&self, work: f64) {
+        let (done, all) = self.work.get();
+        self.work.set((done + work, all));
     }
 }
