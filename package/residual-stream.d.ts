@@ -197,7 +197,8 @@ export interface TraceOptions {
   next?: number;
   /** Heads whose attention weights are wanted. */
   patterns?: { layer: number; head: number }[];
-  /** Direct logit attribution. A text must be one token, as it is or with a space before it. */
+  /** Direct logit attribution. A text must be one token, as it is or with a space before it; where it is one both ways, the more
+   *  probable of the two is meant. */
   attribution?: {
     /** Whose logit is explained; the model's own prediction if not given. */
     target?: number | string;
@@ -211,6 +212,8 @@ export interface TraceOptions {
   ablate?: Ablated[];
   /** Called after each block of a model that is still arriving; the trace then has as many layers as are done. */
   onPartial?(trace: Trace): void;
+  /** Told how much of the work is done, from 0 to 1, a few times a second. */
+  onProgress?(share: number): void;
 }
 
 /** Something switched off. */

@@ -37,7 +37,7 @@ impl LayerChart {
     }
 
     fn series(&self) -> [Series<'_>; 2] {
-        let floor = if self.measure == Measure::Relative { 0.0 } else { -1.0 };
+        let floor = if self.measure == Measure::Relative { self.domain().0 } else { -1.0 };
         [
             Series { kind: Kind::Attention, shape: Shape::Circle, stats: &self.summary.attn, floor },
             Series { kind: Kind::Mlp, shape: Shape::Square, stats: &self.summary.mlp, floor },
@@ -51,17 +51,31 @@ impl LayerChart {
         })
     }
 
+    /// Whether the axis is logarithmic: ratios are, and the first layer's dwarf all others. Without a ratio above 0 there
+    /// is no such axis.
+    fn is_log(&self) -> bool {
+        self.measure == Measure::Relative && self.domain().0 > 0.0
+    }
+
     /// Lowest and highest value the axis must show.
     fn domain(&self) -> (f64, f64) {
         let stats = || self.summary.attn.iter().chain(&self.summary.mlp).filter(|stat| stat.n > 0);
         let pinned = self.pinned.iter().flat_map(|(_, values)| values.iter().flatten());
-        let pinned = pinned.map(|&value| f64::from(value)).filter(|value| value.is_finite());
         let before = self.before.iter().flat_map(|before| before.attn.iter().chain(&before.mlp));
-        let before = before.map(|stat| stat.mean).filter(|mean| mean.is_finite());
-        let ends = stats().flat_map(|stat| [stat.mean - stat.std, stat.mean + stat.std]).chain(pinned).chain(before);
+        let single = pinned.map(|&value| f64::from(value)).chain(before.map(|stat| stat.mean));
+        let single: Vec<f64> = single.filter(|value| value.is_finite()).collect();
+        let shown = || single.iter().copied();
+        let ends = stats().flat_map(|stat| [stat.mean - stat.std, stat.mean + stat.std]).chain(shown());
         let (low, high) = ends.fold((0.0f64, 0.0f64), |(low, high), value| (low.min(value), high.max(value)));
         match self.measure {
-            Measure::Relative => (0.0, (high * 1.04).max(f64::MIN_POSITIVE)),
+            Measure::Relative => {
+                let means = stats().map(|stat| stat.mean).chain(shown()).filter(|value| *value > 0.0);
+                // A band that reaches 0 ends at the edge of the chart.
+                let near = stats().map(|stat| stat.mean - stat.std).zip(stats().map(|stat| stat.mean));
+                let near = near.filter(|(end, mean)| *end > mean / 4.0).map(|(end, _)| end);
+                let low = means.chain(near).fold(f64::INFINITY, f64::min);
+                if low.is_finite() { (low / 1.15, high * 1.15) } else { (0.0, high.max(f64::MIN_POSITIVE)) }
+            }
             Measure::Cosine => ((low - 0.04).max(-1.0), (high + 0.04).min(1.0)),
         }
     }
@@ -86,7 +100,8 @@ impl Chart for LayerChart {
         let text = match self.measure {
             Measure::Relative => {
                 "The norm of each update divided by the norm of the stream it is added to: 1 would be an update as long \
-                 as all that was written before. Lines are means over tokens, bands one standard deviation."
+                 as all that was written before. Lines are means over tokens, bands one standard deviation; the axis is \
+                 logarithmic."
             }
             Measure::Cosine => {
                 "The cosine between each update and the stream it is added to: above 0 the update lengthens what is \
@@ -182,10 +197,11 @@ impl Chart for LayerChart {
         let layers = self.summary.coverage.n_layer;
         let x = layer_axis(1, layers);
         let (title, short_title) = match self.measure {
+            Measure::Relative if self.is_log() => ("update norm / stream norm (logarithmic)", "update / stream (log)"),
             Measure::Relative => ("update norm / stream norm", "update / stream"),
             Measure::Cosine => ("cosine of update and stream", "cosine"),
         };
-        let y = Axis { domain: self.domain(), title, short_title, ticks: Ticks::Round, nice: true, log: false };
+        let y = Axis { domain: self.domain(), title, short_title, ticks: Ticks::Round, nice: true, log: self.is_log() };
         let frame = Frame::new(size, top, &x, &y, theme, measure)?;
         let mut marks = pending(&frame, &self.summary.coverage, theme, measure);
         marks.extend(frame.grid.iter().cloned());

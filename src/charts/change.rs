@@ -40,7 +40,8 @@ pub(super) struct ChangeChart {
     ablated: Vec<String>,
     /// Mean of the divergences over tokens.
     kl: Option<f64>,
-    pinned: Option<usize>,
+    /// Sequence and position of the pinned token.
+    pinned: Option<(usize, usize)>,
     /// Which columns are shown.
     window: Option<(usize, usize)>,
 }
@@ -81,7 +82,7 @@ impl ChangeChart {
             most: 0.0,
             ablated: trace.ablate.iter().map(|ablated| ablated.text()).collect(),
             kl,
-            pinned: options.token,
+            pinned: options.token.map(|token| (options.sequence, token)),
             window: options.tokens,
         };
         chart.most = chart.cells().map(|(_, _, value)| value.abs()).fold(0.0, f64::max);
@@ -111,13 +112,30 @@ impl ChangeChart {
         self.pair(layer, column).map(|(before, after)| after - before)
     }
 
+    /// The value of one of the two runs: the first, or the second.
+    fn single(&self, second: bool, layer: usize, column: usize) -> Option<f64> {
+        let (before, after) = *self.columns.get(column)?;
+        if second { self.of(&self.after, layer, after?) } else { self.of(&self.before, layer, before?) }
+    }
+
+    /// The largest size of a value of either run that counts.
+    fn most_of_both(&self) -> f64 {
+        let columns = (0..self.columns.len()).filter(|column| self.counts(*column));
+        let cells = columns.flat_map(|column| (0..self.layers()).map(move |layer| (layer, column)));
+        let both = cells.flat_map(|(layer, column)| [false, true].map(|second| self.single(second, layer, column)));
+        both.flatten().filter(|value| value.is_finite()).fold(0.0, |most: f64, value| most.max(value.abs()))
+    }
+
+    /// Whether a column sets the colours.
+    fn counts(&self, column: usize) -> bool {
+        let first = self.columns.get(column).is_some_and(|pair| pair.0 == Some(0) || pair.1 == Some(0));
+        !(self.coverage.skip_first && first)
+    }
+
     /// Finite differences that count.
     fn cells(&self) -> impl Iterator<Item = (usize, usize, f64)> {
-        let first =
-            |column: &usize| self.columns.get(*column).is_some_and(|pair| pair.0 == Some(0) || pair.1 == Some(0));
-        let counts = move |column: &usize| !(self.coverage.skip_first && first(column));
         (0..self.layers()).flat_map(move |layer| {
-            (0..self.columns.len()).filter(counts).filter_map(move |column| {
+            (0..self.columns.len()).filter(|column| self.counts(*column)).filter_map(move |column| {
                 let value = self.value(layer, column).filter(|value| value.is_finite())?;
                 Some((layer, column, value))
             })
@@ -171,9 +189,9 @@ impl Chart for ChangeChart {
                  where it shrank. Layers below the first one that is switched off cannot change."
             ),
             Between::Texts => format!(
-                "The texts are aligned by the tokens they share. Each cell is the norm of {what} in the second text, less its \
-                 norm in the first; tokens that only one text has stay empty. Up to the first difference nothing can differ: \
-                 attention only looks back."
+                "Both texts and, below them, the second less the first, aligned by the tokens they share; a token that only \
+                 one text has is empty in the other. Each cell is the norm of {what}. Up to the first difference nothing can \
+                 differ: attention only looks back."
             ),
         }
     }
@@ -278,33 +296,77 @@ impl Chart for ChangeChart {
         let read_out = |layer: usize, column: usize| {
             let row = |label: &str, value: String| HitRow { label: label.to_owned(), value, kind: None };
             let rows = match self.pair(layer, column) {
+                None => [(false, &before), (true, &after)]
+                    .into_iter()
+                    .filter_map(|(second, name)| {
+                        Some(row(&format!("only in {name}"), format::norm(self.single(second, layer, column)?)))
+                    })
+                    .collect(),
                 Some((a, b)) => {
                     let change = format!("{}{}", if b < a { "\u{2212}" } else { "+" }, format::norm((b - a).abs()));
                     vec![row(&before, format::norm(a)), row(&after, format::norm(b)), row("change", change)]
                 }
-                None => vec![row("only in one text", "–".to_owned())],
             };
             (format!("layer {}, {}", layer + 1, format::quote_token(self.token(column))), rows)
         };
-        let place = |layer: usize, column: usize| {
-            let token = self.columns.get(column).and_then(|pair| pair.1)?;
-            Some(Place { layer: Some(layer), sequence: Some(self.numbers.1), token: Some(token), ..Place::default() })
+        let of_first = |layer: usize, column: usize| {
+            let token = self.columns.get(column).and_then(|pair| pair.0);
+            token.map(|token| (layer, self.numbers.0, token))
         };
-        let marked = self.pinned.and_then(|token| self.columns.iter().position(|pair| pair.1 == Some(token)));
-        Grid {
+        let of_second = |layer: usize, column: usize| {
+            let token = self.columns.get(column).and_then(|pair| pair.1);
+            token.map(|token| (layer, self.numbers.1, token))
+        };
+        let place = |found: Option<(usize, usize, usize)>| {
+            let (layer, sequence, token) = found?;
+            Some(Place { layer: Some(layer), sequence: Some(sequence), token: Some(token), ..Place::default() })
+        };
+        let marked = self.pinned.and_then(|(sequence, token)| {
+            let is = |pair: &(Option<usize>, Option<usize>)| {
+                sequence == self.numbers.1 && pair.1 == Some(token)
+                    || sequence == self.numbers.0 && pair.0 == Some(token)
+            };
+            self.columns.iter().position(is)
+        });
+        let change = Grid {
             rows: self.layers(),
             row_label: &|layer| (layer + 1).to_string(),
-            row_title: "layer",
+            row_title: if self.between == Between::Texts { "layer, second less first" } else { "layer" },
             columns: &columns,
             column_title: "token",
             value: &|layer, column| self.value(layer, column),
             ramp: Ramp::diverging(theme, (theme.attn, theme.mlp), self.most),
             read_out: &read_out,
-            place: &place,
+            place: &|layer, column| place(of_second(layer, column).or_else(|| of_first(layer, column))),
             marked,
             text: None,
             window: self.window,
+        };
+        if self.between == Between::Ablation {
+            return change.layout(size, top, theme, measure);
         }
-        .layout(size, top, theme, measure)
+        let most = self.most_of_both();
+        let ramp = match self.quantity {
+            Quantity::Attention => Ramp::sequential(theme, theme.attn, most),
+            Quantity::Mlp => Ramp::sequential(theme, theme.mlp, most),
+            Quantity::Difference => Ramp::diverging(theme, (theme.attn, theme.mlp), most),
+            Quantity::Stream => Ramp::sequential(theme, theme.stream, most),
+        };
+        let first = Grid {
+            row_title: "layer, first text",
+            value: &|layer, column| self.single(false, layer, column),
+            ramp,
+            place: &|layer, column| place(of_first(layer, column)),
+            ..change
+        };
+        let second = Grid {
+            row_title: "layer, second text",
+            value: &|layer, column| self.single(true, layer, column),
+            place: &|layer, column| place(of_second(layer, column)),
+            ..first
+        };
+        // Where three have no room, the difference says most.
+        Grid::stack(&[first, second, change], size, top, theme, measure)
+            .or_else(|| change.layout(size, top, theme, measure))
     }
 }

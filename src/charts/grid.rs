@@ -57,6 +57,7 @@ impl Ramp {
 }
 
 /// What a grid shows. Row 0 is the lowest.
+#[derive(Clone, Copy)]
 pub(super) struct Grid<'a> {
     pub rows: usize,
     /// What a row is called: its layer.
@@ -83,6 +84,50 @@ pub(super) struct Grid<'a> {
 impl Grid<'_> {
     /// Lays the grid out below `top`; `None` when there is no room.
     pub fn layout(&self, size: Size, top: f64, theme: &Theme, measure: &dyn MeasureText) -> Option<Scene> {
+        self.layout_in(size, top, true, theme, measure)
+    }
+
+    /// Lays several grids of the same columns out below each other, equally high; only the lowest names its columns.
+    pub fn stack(grids: &[Grid], size: Size, top: f64, theme: &Theme, measure: &dyn MeasureText) -> Option<Scene> {
+        let (lowest, upper) = grids.split_last()?;
+        let names = lowest.names(size.width, measure);
+        let part = (size.height - top - names) / grids.len() as f64;
+        let mut stacked: Option<Scene> = None;
+        let upper = upper.iter().enumerate().map(|(place, grid)| {
+            let top = top + part * place as f64;
+            grid.layout_in(Size::new(size.width, top + part), top, false, theme, measure)
+        });
+        for scene in upper.chain([lowest.layout(size, size.height - names - part, theme, measure)]) {
+            let mut scene = scene?;
+            if let Some(above) = stacked {
+                let height = scene.plot.bottom() - above.plot.y;
+                scene.plot = Rect { height, ..above.plot };
+                scene.marks.splice(0..0, above.marks);
+                scene.hits.splice(0..0, above.hits);
+            }
+            stacked = Some(scene);
+        }
+        stacked.map(|scene| Scene { size, ..scene })
+    }
+
+    /// Room that the names of the columns take below the plot, with their title.
+    fn names(&self, width: f64, measure: &dyn MeasureText) -> f64 {
+        let columns = Columns::new(self.window, self.columns.len());
+        let shown = self.columns.get(columns.from..columns.to).unwrap_or_default();
+        let widest = shown.iter().map(|label| measure.width(label, Font::SMALL)).fold(0.0, f64::max);
+        let cell = self.room(width, measure).1 / shown.len().max(1) as f64;
+        label_height(widest, cell) + TITLE + 4.0
+    }
+
+    /// Where the plot begins from the left, and how wide it is.
+    fn room(&self, width: f64, measure: &dyn MeasureText) -> (f64, f64) {
+        let label = |row| measure.width(&(self.row_label)(row), Font::SMALL);
+        let widest_row = (0..self.rows).map(label).fold(0.0, f64::max).min(TALLEST_LABEL);
+        let left = (EDGE + widest_row + 8.0).ceil();
+        (left, width - left - 8.0)
+    }
+
+    fn layout_in(&self, size: Size, top: f64, named: bool, theme: &Theme, measure: &dyn MeasureText) -> Option<Scene> {
         let columns = Columns::new(self.window, self.columns.len());
         let from = columns.from;
         let text = self.text.map(|text| move |row, column| text(row, column + from));
@@ -98,26 +143,23 @@ impl Grid<'_> {
             text: text.as_ref().map(|text| text as &dyn Fn(usize, usize) -> String),
             ..*self
         };
-        let scene = shown.layout_all(size, top, theme, measure)?;
+        let scene = shown.layout_all(size, top, named, theme, measure)?;
         Some(Scene { columns: Some(columns), ..scene })
     }
 
-    fn layout_all(&self, size: Size, top: f64, theme: &Theme, measure: &dyn MeasureText) -> Option<Scene> {
+    fn layout_all(&self, size: Size, top: f64, named: bool, theme: &Theme, measure: &dyn MeasureText) -> Option<Scene> {
         if self.rows == 0 || self.columns.is_empty() {
             return None;
         }
         let width = |text: &str| measure.width(text, Font::SMALL);
-        let widest_row = (0..self.rows).map(|row| width(&(self.row_label)(row))).fold(0.0, f64::max).min(TALLEST_LABEL);
-        let left = (EDGE + widest_row + 8.0).ceil();
-        let room = size.width - left - 8.0;
+        let (left, room) = self.room(size.width, measure);
         let together = (self.columns.len() as f64 * NARROWEST / room.max(1.0)).ceil().max(1.0) as usize;
         let shown = self.columns.len().div_ceil(together);
         let cell = room / shown as f64;
         let widest = self.columns.iter().map(|label| width(label)).fold(0.0, f64::max);
-        let upright = widest + 8.0 <= cell;
-        let labels = if upright { 16.0 } else { widest.min(TALLEST_LABEL) + 6.0 };
-        let plot =
-            Rect { x: left, y: top + HEADER, width: room, height: size.height - top - HEADER - labels - TITLE - 4.0 };
+        let upright = is_upright(widest, cell);
+        let below = if named { label_height(widest, cell) + TITLE + 4.0 } else { 4.0 };
+        let plot = Rect { x: left, y: top + HEADER, width: room, height: size.height - top - HEADER - below };
         if room < 24.0 || plot.height < 24.0 {
             return None;
         }
@@ -172,11 +214,15 @@ impl Grid<'_> {
             marks.push(outline(whole, Stroke::solid(theme.ink, 1.5)));
         }
         marks.extend(self.row_marks(plot, (row_height, rows_together), theme, measure));
-        marks.extend(self.column_marks(plot, (cell, together, upright), theme, measure));
+        if named {
+            marks.extend(self.column_marks(plot, (cell, together, upright), theme, measure));
+        }
         let label = |at, text: &str, align| axis::text(at, text.to_owned(), align, theme);
         marks.push(label(Point::new(EDGE, top + 13.0), self.row_title, Align::Start));
-        let bottom = Point::new(plot.x + plot.width / 2.0, size.height - 6.0);
-        marks.push(label(bottom, self.column_title, Align::Middle));
+        if named {
+            let bottom = Point::new(plot.x + plot.width / 2.0, size.height - 6.0);
+            marks.push(label(bottom, self.column_title, Align::Middle));
+        }
         let least = EDGE + width(self.row_title) + 12.0;
         marks.extend(self.scale_marks((least, plot.right(), top), theme, measure));
         Some(Scene { hits_in_a_row: shown, ..Scene::new(size, plot, marks, hits) })
@@ -246,6 +292,15 @@ impl Grid<'_> {
             axis::text(Point::new(right, top + 13.0), high_text, Align::End, theme),
         ]
     }
+}
+
+/// Whether the widest label fits below a column as it is.
+fn is_upright(widest: f64, cell: f64) -> bool {
+    widest + 8.0 <= cell
+}
+
+fn label_height(widest: f64, cell: f64) -> f64 {
+    if is_upright(widest, cell) { 16.0 } else { widest.min(TALLEST_LABEL) + 6.0 }
 }
 
 /// A word inside a cell, in the ink that stands out from its ground; nothing where it does not fit.

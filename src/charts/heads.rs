@@ -116,7 +116,8 @@ impl Chart for Heads {
     }
 
     fn empty(&self) -> Option<String> {
-        coverage_empty(&self.coverage).or_else(|| {
+        // A pinned token counts wherever it stands.
+        coverage_empty(&self.coverage).filter(|_| self.pinned.is_none()).or_else(|| {
             (self.heads == 0).then(|| "This trace was made without heads: run the text again to see them.".to_owned())
         })
     }

@@ -108,7 +108,11 @@ impl Series<'_> {
         let runs: Vec<Vec<Point>> = self
             .runs()
             .iter()
-            .map(|run| run.iter().map(|(l, stat)| Point::new(frame.x.map(*l), frame.y.map(stat.mean))).collect())
+            .map(|run| {
+                // A logarithmic axis has no 0: the line then falls to the chart's edge.
+                let y = |stat: &Stat| frame.y.map(stat.mean.max(self.floor));
+                run.iter().map(|(layer, stat)| Point::new(frame.x.map(*layer), y(stat))).collect()
+            })
             .collect();
         let symbol = |&at: &Point| {
             let outline = Some(Stroke::solid(theme.panel, 1.0));

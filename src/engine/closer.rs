@@ -14,7 +14,7 @@ use crate::model::Tokenizer;
 use crate::model::values::with_values;
 use crate::protocol::RunOptions;
 use crate::trace::Sequence;
-use crate::trace::attribution::{Given, attribute, writes};
+use crate::trace::attribution::{Given, Meant, attribute, writes};
 use crate::trace::closer::{Instead, Pattern, TokenRef};
 use crate::trace::lens::leads;
 use crate::trace::watch::{Place, Watched};
@@ -28,7 +28,7 @@ pub(super) struct Resolved {
     heads: Vec<crate::trace::closer::Head>,
     leads: bool,
     /// Target and what it is compared with; the position is `RunOptions`' own.
-    attribution: Option<(Option<u32>, Option<u32>, Option<usize>)>,
+    attribution: Option<(Option<Meant>, Option<Meant>, Option<usize>)>,
 }
 
 impl Resolved {
@@ -83,10 +83,10 @@ impl Resolved {
 }
 
 /// The id that is meant.
-pub(super) fn token_id(parts: &Parts, tokenizer: Option<&Tokenizer>, setting: &str, token: &TokenRef) -> Result<u32> {
+pub(super) fn token_id(parts: &Parts, tokenizer: Option<&Tokenizer>, setting: &str, token: &TokenRef) -> Result<Meant> {
     let vocabulary = parts.config.vocab_size;
     match token {
-        TokenRef::Id(id) if (*id as usize) < vocabulary => Ok(*id),
+        TokenRef::Id(id) if (*id as usize) < vocabulary => Ok(Meant(*id, None)),
         TokenRef::Id(id) => {
             let message =
                 format!("{setting}: {id} is no token id of this model: they go from 0 to {}.", vocabulary - 1);
@@ -100,8 +100,9 @@ pub(super) fn token_id(parts: &Parts, tokenizer: Option<&Tokenizer>, setting: &s
             let encode = |text: &str| tokenizer.encode(text).map(|encoded| encoded.ids).unwrap_or_default();
             let (ids, spaced) = (encode(text), encode(&format!(" {text}")));
             match (ids.as_slice(), spaced.as_slice()) {
-                // Within a sentence most words begin with a space.
-                ([id], _) | (_, [id]) => Ok(*id),
+                // Within a sentence most words begin with a space, yet "ing" and "." may stand without as well.
+                ([id], [spaced]) => Ok(Meant(*id, Some(*spaced))),
+                ([id], _) | (_, [id]) => Ok(Meant(*id, None)),
                 (ids, _) => {
                     let tokens: Vec<String> = ids.iter().map(|&id| format!("{:?}", tokenizer.token_text(id))).collect();
                     let message = format!(
@@ -218,7 +219,7 @@ pub(super) async fn explain(
     sequences: &mut [Sequence],
     text: impl Fn(u32) -> String,
 ) -> Result<()> {
-    let Some((target, against, position)) = asked.attribution else { return Ok(()) };
+    let Some((target, against, position)) = &asked.attribution else { return Ok(()) };
     let unembedding = parts.unembedding().await?;
     let mut biases = Vec::new();
     for layer in 0..parts.config.n_layer {
@@ -240,7 +241,7 @@ pub(super) async fn explain(
                 stream: &stream.narrow(0, position, 1)?,
                 biases: &biases,
             };
-            let mut found = attribute(&unembedding, &given, (target, against))?;
+            let mut found = attribute(&unembedding, &given, (*target, *against))?;
             found.position = position;
             found.target_text = text(found.target);
             found.against_text = found.against.map(&text);

@@ -23,8 +23,9 @@ use crate::model::values::{differences, fill_rows, with_values};
 use crate::model::{Block, ModelError, Tokenizer, Unembedding};
 use crate::protocol::{PatchOptions, RunOptions};
 use crate::trace::Sequence;
+use crate::trace::attribution::Meant;
 use crate::trace::closer::Patching;
-use crate::trace::lens::{most_of, most_probable};
+use crate::trace::lens::most_of;
 use crate::trace::watch::Watched;
 use crate::{Code, Error, Result};
 
@@ -126,15 +127,20 @@ async fn patch_all(
 fn answers(
     unembedding: &Unembedding,
     (clean, corrupted): (&Tensor, &Tensor),
-    chosen: (Option<u32>, Option<u32>),
+    chosen: (Option<Meant>, Option<Meant>),
 ) -> Result<(u32, u32)> {
-    let answer = chosen.0.map_or_else(|| most_probable(unembedding, clean), Ok)?;
-    let against = chosen.1.map_or_else(|| most_probable(unembedding, corrupted), Ok)?;
+    let logits = |row: &Tensor| unembedding.logits(&unembedding.norm(row)?);
+    let (clean, corrupted) = (logits(clean)?, logits(corrupted)?);
+    let token = |logits: &Tensor, chosen: Option<Meant>| {
+        with_values(logits, |logits| {
+            let chosen = chosen.map(|chosen| chosen.among(logits));
+            Ok(chosen.or_else(|| most_of(logits, 1).next()).unwrap_or_default())
+        })
+    };
+    let (answer, against) = (token(&clean, chosen.0)?, token(&corrupted, chosen.1)?);
     if chosen.0.or(chosen.1).is_some() || answer != against {
         return Ok((answer, against));
     }
-    let logits = |row: &Tensor| unembedding.logits(&unembedding.norm(row)?);
-    let (clean, corrupted) = (logits(clean)?, logits(corrupted)?);
     let furthest = |moved: Vec<f32>| most_of(&moved, 1).next().unwrap_or_default();
     Ok((furthest(differences(&clean, &corrupted)?), furthest(differences(&corrupted, &clean)?)))
 }

@@ -160,7 +160,7 @@ pub(super) struct App {
     pub findings: FindingsList,
     stale: HtmlElement,
     pub skip_first: HtmlInputElement,
-    bins: HtmlInputElement,
+    pub bins: HtmlInputElement,
     pub state: RefCell<State>,
     /// Number and time of the last look at what is kept.
     pub looked: Cell<(u64, f64)>,
@@ -269,12 +269,15 @@ impl App {
                 let _ = app.view.chart.canvas.focus();
             }
         }));
-        for (control, event) in [(&app.skip_first, "change"), (&app.bins, "input")] {
+        // While bins are typed the chart follows; once they are, the address does.
+        for (control, event) in [(&app.skip_first, "change"), (&app.bins, "input"), (&app.bins, "change")] {
             let weak = Rc::downgrade(&app);
             listeners.push(listen(control, event, move |_| {
                 if let Some(app) = weak.upgrade() {
                     app.show_again();
-                    app.write_link();
+                    if event == "change" {
+                        app.write_link();
+                    }
                 }
             }));
         }

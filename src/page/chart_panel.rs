@@ -16,6 +16,11 @@ use crate::trace::summary::Place;
 /// Size of an exported picture in CSS pixels; PNGs have twice as many pixels each way.
 const EXPORT_SIZE: (f64, f64) = (960.0, 540.0);
 
+/// Cells of a table that are shown at first, and by how many they grow; a table's widest, and its fewest rows.
+const CELLS: usize = 1600;
+const MOST_COLUMNS: usize = 128;
+const LEAST_ROWS: usize = 12;
+
 /// What the next frame has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
@@ -54,6 +59,8 @@ pub struct ChartPanel {
     zoom: RefCell<Option<OnZoom>>,
     /// What the next figure is to be looked at for.
     wanted: Cell<Option<Place>>,
+    /// How many cells of the table are shown at most.
+    cells_shown: Cell<usize>,
     due: Cell<Due>,
     frame: RefCell<Option<Closure<dyn FnMut()>>>,
     listeners: RefCell<Vec<Listener>>,
@@ -81,6 +88,7 @@ impl ChartPanel {
             choose: RefCell::default(),
             zoom: RefCell::default(),
             wanted: Cell::new(None),
+            cells_shown: Cell::new(CELLS),
             due: Cell::new(Due::Nothing),
             frame: RefCell::default(),
             listeners: RefCell::default(),
@@ -106,6 +114,13 @@ impl ChartPanel {
                 }
             }));
         }
+        let weak = Rc::downgrade(&panel);
+        listeners.push(listen(&panel.table_box, "click", move |event| {
+            let button = event.target().and_then(|target| target.dyn_into::<HtmlButtonElement>().ok());
+            if let (Some(panel), Some(_)) = (weak.upgrade(), button) {
+                panel.show_more_rows();
+            }
+        }));
         panel.listeners.replace(listeners);
         panel.observe_size();
         panel.draw_soon(Due::Layout);
@@ -137,7 +152,7 @@ impl ChartPanel {
             button.set_disabled(empty);
         }
         if !self.table_box.hidden() {
-            self.fill_table(&figure.table())?;
+            self.fill_table(&figure.table(), CELLS)?;
         }
         self.figure.replace(Some(figure));
         self.draw_soon(Due::Layout);
@@ -288,6 +303,16 @@ impl ChartPanel {
         Ok(())
     }
 
+    /// Twice the rows. The keyboard goes on in the table.
+    fn show_more_rows(&self) {
+        let table = self.figure.borrow().as_ref().map(Figure::table);
+        if let Some(table) = table
+            && self.fill_table(&table, self.cells_shown.get() * 2).is_ok()
+        {
+            let _ = self.table_box.focus();
+        }
+    }
+
     fn use_tool(&self, tool: &str) -> Result<()> {
         let figure = self.figure.borrow();
         let Some(figure) = figure.as_ref() else { return Ok(()) };
@@ -297,7 +322,7 @@ impl ChartPanel {
             "table" => {
                 let show = self.table_box.hidden();
                 if show {
-                    self.fill_table(&figure.table())?;
+                    self.fill_table(&figure.table(), CELLS)?;
                 }
                 self.table_box.set_hidden(!show);
                 dom::set_class(&self.plot, "tabular", show);
@@ -325,12 +350,20 @@ impl ChartPanel {
         }
     }
 
-    fn fill_table(&self, data: &Table) -> Result<()> {
+    /// Fills the table as far as a reader goes: thousands of rows would hold the page up. The files have all.
+    fn fill_table(&self, data: &Table, most_cells: usize) -> Result<()> {
+        let columns = data.columns.len().min(MOST_COLUMNS);
+        let rows = (most_cells / columns.max(1)).max(LEAST_ROWS).min(data.rows.len());
+        let mut caption = data.caption.clone();
+        if rows < data.rows.len() || columns < data.columns.len() {
+            let (all, wide) = (data.rows.len(), data.columns.len());
+            caption += &format!(" (here {rows} of {all} rows, {columns} of {wide} columns; CSV and JSON have all)");
+        }
         let table: Element = dom::create("table", "")?;
-        dom::append(&table, dom::create_with_text("caption", "", &data.caption)?.as_ref());
+        dom::append(&table, dom::create_with_text("caption", "", &caption)?.as_ref());
         let head: Element = dom::create("thead", "")?;
         let row: Element = dom::create("tr", "")?;
-        for column in &data.columns {
+        for column in data.columns.iter().take(columns) {
             let cell = dom::create_with_text("th", "", column)?;
             dom::set_attribute(&cell, "scope", "col");
             dom::append(&row, &cell);
@@ -338,9 +371,9 @@ impl ChartPanel {
         dom::append(&head, &row);
         dom::append(&table, &head);
         let body: Element = dom::create("tbody", "")?;
-        for cells in &data.rows {
+        for cells in data.rows.iter().take(rows) {
             let row: Element = dom::create("tr", "")?;
-            for (index, cell) in cells.iter().enumerate() {
+            for (index, cell) in cells.iter().take(columns).enumerate() {
                 let cell = dom::create_with_text(if index == 0 { "th" } else { "td" }, "", &cell.text())?;
                 if index == 0 {
                     dom::set_attribute(&cell, "scope", "row");
@@ -352,6 +385,12 @@ impl ChartPanel {
         dom::append(&table, &body);
         self.table_box.set_text_content(None);
         dom::append(&self.table_box, &table);
+        self.cells_shown.set(most_cells);
+        if rows < data.rows.len() {
+            let more = dom::create_with_text("button", "more-rows", "More rows")?;
+            dom::set_attribute(&more, "type", "button");
+            dom::append(&self.table_box, &more);
+        }
         Ok(())
     }
 }

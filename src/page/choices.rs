@@ -96,7 +96,7 @@ impl App {
     /// Asks for what the chosen view needs beyond what the last trace recorded.
     pub fn run_for_view(self: &Rc<Self>) {
         let wanted = self.record();
-        let (lacks, another_model) = {
+        let (lacks, another_model, whole_run) = {
             let state = self.state.borrow();
             // A run over a new text asks once it is done.
             let whole_run = state.running.as_ref().is_some_and(|running| !running.completes);
@@ -105,13 +105,15 @@ impl App {
                 None => &state.recorded,
             };
             let lacks = state.good.is_some() && !state.saved && !whole_run && !serves(recorded, &wanted);
-            (lacks, recorded.ablate != wanted.ablate)
+            (lacks, recorded.ablate != wanted.ablate, whole_run)
         };
         match lacks {
             true if another_model => self.run(),
             true => self.complete(wanted),
             false => {}
         }
-        self.patch_for_view();
+        if !whole_run {
+            self.patch_for_view();
+        }
     }
 }

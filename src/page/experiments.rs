@@ -171,6 +171,8 @@ impl App {
         let (answer, against) = asked.tokens();
         let (texts, signal) = (wish.0.clone(), Some(abort.signal()));
         self.patched.replace(Some((wish.clone(), None)));
+        self.text.set_running(true);
+        self.say_patching("Patching…");
         let app = self.clone();
         spawn_local(async move {
             let weak = Rc::downgrade(&app);
@@ -181,32 +183,64 @@ impl App {
                 }
             };
             match model.patch(texts, PatchOptions { answer, against }, signal, on_partial).await {
-                Ok(found) => app.show_patched(&wish, found),
+                Ok(found) => {
+                    app.show_patched(&wish, found);
+                    app.end_patching(&wish);
+                }
                 Err(error) => app.fail_patch(&wish, &error),
             }
         });
     }
 
+    fn say_patching(&self, text: &str) {
+        self.text.set_status(text);
+        self.view.set_busy(text);
+    }
+
+    /// Patching is over, unless another has begun.
+    fn end_patching(&self, wish: &PatchWish) {
+        let is_last = self.patched.borrow().as_ref().is_some_and(|(last, _)| last == wish);
+        if is_last && self.patching.take().is_some() && self.state.borrow().running.is_none() {
+            self.end_running();
+            let status = self.state.borrow().good.as_ref().map(|(_, status)| status.clone());
+            self.text.set_status(&status.unwrap_or_default());
+        }
+    }
+
+    /// Ends patching because the reader asked for it; what is done stays. Returns whether there was any.
+    pub(super) fn stop_patching(&self) -> bool {
+        let patching = self.patching.take();
+        if let Some(abort) = &patching {
+            abort.abort();
+            self.end_running();
+        }
+        patching.is_some()
+    }
+
     fn show_patched(&self, of: &PatchWish, found: Patching) {
         let is_wanted = self.patched.borrow().as_ref().is_some_and(|(wish, _)| wish == of);
         if is_wanted {
+            let tokens = found.corrupted_tokens.len().max(1);
+            let status = format!("Patching: layer {} is done…", found.recovered.len() / tokens);
             self.patched.replace(Some((of.clone(), Some(found))));
             self.show_again();
+            if self.state.borrow().running.is_none() && self.patching.borrow().is_some() {
+                self.say_patching(&status);
+            }
         }
     }
 
     fn fail_patch(&self, of: &PatchWish, error: &Error) {
         let is_wanted = self.patched.borrow().as_ref().is_some_and(|(wish, _)| wish == of);
         if is_wanted && error.code != Code::Aborted {
+            self.end_patching(of);
             self.view.controls.set_error(&explain(error, Step::Run));
         }
     }
 
     /// Forgets what was patched: by another model, or of another text.
     pub(super) fn drop_patched(&self) {
-        if let Some(abort) = self.patching.take() {
-            abort.abort();
-        }
+        self.stop_patching();
         self.patched.replace(None);
     }
 

@@ -27,11 +27,30 @@ pub struct Link {
     /// Sequence and position of the pinned token.
     pub pin: Option<(usize, usize)>,
     pub skip_first: bool,
+    /// How many bins the distribution has, as typed; empty for the rule's choice.
+    pub bins: String,
+    /// How tokens are sampled, as typed: [`SAMPLING`] has their names and what they are at first.
+    pub sampling: [String; 4],
+    /// Which tokens grids show.
+    pub tokens: Option<(usize, usize)>,
 }
+
+/// The sampling controls: their names in an address, and what they say at first.
+pub const SAMPLING: [(&str, &str); 4] = [("temperature", "1"), ("top-k", ""), ("top-p", ""), ("seed", "1")];
 
 impl Default for Link {
     fn default() -> Self {
-        Link { text: None, model: None, asked: Asked::default(), ablate: Vec::new(), pin: None, skip_first: true }
+        Link {
+            text: None,
+            model: None,
+            asked: Asked::default(),
+            ablate: Vec::new(),
+            pin: None,
+            skip_first: true,
+            bins: String::new(),
+            sampling: SAMPLING.map(|(_, value)| value.to_owned()),
+            tokens: None,
+        }
     }
 }
 
@@ -67,15 +86,21 @@ impl Link {
             ablate: fields.get("off").map(|off| off.split('~').filter_map(read_ablated).collect()).unwrap_or_default(),
             pin: pair("pin"),
             skip_first: fields.get("first").as_deref() != Some("shown"),
+            bins: fields.get("bins").unwrap_or_default(),
+            sampling: SAMPLING.map(|(name, usual)| fields.get(name).unwrap_or_else(|| usual.to_owned())),
+            tokens: pair("zoom"),
         })
     }
 
-    /// Makes this the page's address; a step that the browser's back button undoes, unless the address said the same.
+    /// Makes this the page's address; a step that the browser's back button undoes, unless the address said the same or
+    /// only another part of the tokens is looked at.
     pub fn write(&self) -> Result<()> {
         let hash = self.hash();
-        if Link::here().is_some_and(|here| here.hash() == hash) {
+        let here = Link::here();
+        if here.as_ref().is_some_and(|here| here.hash() == hash) {
             return Ok(());
         }
+        let is_step = here.is_none_or(|here| here.hash() != Link { tokens: here.tokens, ..self.clone() }.hash());
         let window = dom::window()?;
         // Without a fragment, the bare address: an empty one would stay the old one.
         let location = window.location();
@@ -83,7 +108,10 @@ impl Link {
         let address = if hash.is_empty() { bare() } else { format!("#{hash}") };
         if let Ok(history) = window.history() {
             // Refused from file:// in some browsers, and when called too often: the picture stays, its address is old.
-            let _ = history.push_state_with_url(&JsValue::NULL, "", Some(&address));
+            let _ = match is_step {
+                true => history.push_state_with_url(&JsValue::NULL, "", Some(&address)),
+                false => history.replace_state_with_url(&JsValue::NULL, "", Some(&address)),
+            };
         }
         Ok(())
     }
@@ -126,9 +154,20 @@ impl Link {
         if !self.skip_first {
             fields.append("first", "shown");
         }
+        if !self.bins.is_empty() {
+            fields.append("bins", &self.bins);
+        }
+        for ((name, usual), value) in SAMPLING.iter().zip(&self.sampling) {
+            if usual != value {
+                fields.append(name, value);
+            }
+        }
+        if let Some((from, to)) = self.tokens {
+            fields.append("zoom", &format!("{from}.{to}"));
+        }
         let hash = String::from(fields.to_string());
         match self.text {
-            Some(_) if hash.len() > LONGEST => Link { text: None, pin: None, ..self.clone() }.hash(),
+            Some(_) if hash.len() > LONGEST => Link { text: None, pin: None, tokens: None, ..self.clone() }.hash(),
             _ => hash,
         }
     }

@@ -30,6 +30,9 @@ impl App {
             ablate: self.ablate.borrow().clone(),
             pin: self.pinned.get(),
             skip_first: self.skip_first.checked(),
+            bins: self.bins.value().trim().to_owned(),
+            sampling: self.view.controls.sampling_typed(),
+            tokens: self.view.window(),
         };
         drop(state);
         self.report(link.write());
@@ -38,7 +41,10 @@ impl App {
     /// Shows what an address says: on opening the page, and after back and forward.
     pub fn follow(self: &Rc<Self>, link: &Link) {
         self.skip_first.set_checked(link.skip_first);
+        self.bins.set_value(&link.bins);
         self.view.set_asked(&link.asked);
+        self.view.controls.set_sampling(&link.sampling);
+        self.view.set_window(link.tokens);
         self.set_ablated(link.ablate.clone());
         let current = self.state.borrow().current.as_ref().and_then(address_of);
         let model = link.model.clone().unwrap_or_else(|| KNOWN_MODELS[0].address.to_owned());

@@ -106,7 +106,7 @@ impl App {
         number
     }
 
-    fn end_running(&self) {
+    pub(super) fn end_running(&self) {
         self.text.set_running(false);
         self.view.set_busy("");
     }
@@ -130,6 +130,10 @@ impl App {
     /// there stays.
     pub fn complete(self: &Rc<Self>, wanted: RunOptions) {
         self.drop_run();
+        // The engine does one thing after the other, and patching may take minutes.
+        if self.patching.borrow().is_some() {
+            self.drop_patched();
+        }
         let (made_by, good) = {
             let state = self.state.borrow();
             (state.made_by.clone(), state.good.as_ref().map(|(trace, _)| trace.clone()))
@@ -199,7 +203,7 @@ impl App {
     /// Ends the run under way because the reader asked for it.
     pub fn stop(&self) {
         let waited = std::mem::take(&mut self.state.borrow_mut().run_when_ready);
-        if self.drop_run() || waited {
+        if self.stop_patching() | self.drop_run() || waited {
             self.text.set_status("Stopped.");
             self.show_last_good();
         }

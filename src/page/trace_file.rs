@@ -69,9 +69,13 @@ impl App {
         self.text.set_status(&status);
         let trace = Rc::new(trace);
         self.report(self.show(&trace));
+        let ran = self.text.text();
         let mut state = self.state.borrow_mut();
         state.good = Some((trace, status));
-        state.saved = true;
+        (state.saved, state.ran, state.made_by) = (true, ran, None);
+        drop(state);
+        // Back undoes it; forward, and whoever is sent the link, runs the text.
+        self.write_link();
     }
 }
 

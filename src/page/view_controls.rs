@@ -105,7 +105,8 @@ impl ViewControls {
         let (layer, head) = &self.head;
         let (first, second) = &self.texts;
         let (target, against) = &self.tokens;
-        for input in [layer, head, first, second, target, against] {
+        let [temperature, top_k, top_p, seed] = &self.sampling;
+        for input in [layer, head, first, second, target, against, temperature, top_k, top_p, seed] {
             let handler = handler.clone();
             listeners.push(listen(input, "change", move |_| handler(Wish::Show)));
         }
@@ -218,6 +219,18 @@ impl ViewControls {
             top_k: whole(top_k),
             top_p: number(top_p),
             seed: whole(seed).and_then(|seed| u32::try_from(seed).ok()).unwrap_or_default(),
+        }
+    }
+
+    /// What the sampling controls say, as typed.
+    pub fn sampling_typed(&self) -> [String; 4] {
+        [0, 1, 2, 3].map(|place| self.sampling[place].value().trim().to_owned())
+    }
+
+    /// Puts the sampling controls to what was typed once.
+    pub fn set_sampling(&self, typed: &[String; 4]) {
+        for (input, value) in self.sampling.iter().zip(typed) {
+            input.set_value(value);
         }
     }
 

@@ -24,6 +24,7 @@ const CANDIDATES: usize = 20;
 pub struct ViewPanel {
     pub chart: Rc<ChartPanel>,
     pub controls: Rc<ViewControls>,
+    root: HtmlElement,
     title: Element,
     lead: Element,
     tabs: Vec<HtmlButtonElement>,
@@ -58,6 +59,7 @@ impl ViewPanel {
             title: dom::by_id("view-title")?,
             lead: dom::find(&root, ".lead")?,
             tabs: dom::find_all(&root, "[role=tab]"),
+            root: root.clone(),
             view: Cell::new(ChartName::Heatmap),
             window: Cell::new(None),
             lengths: RefCell::default(),
@@ -153,6 +155,8 @@ impl ViewPanel {
                 dom::set_attribute(&place, "aria-labelledby", &tab.id());
             }
         }
+        // Two texts and their difference, one below the other.
+        dom::set_class(&self.root, "tall", view == ChartName::Compare);
         if self.view.replace(view) != view {
             self.chart.set_chart(view);
             self.window.set(None);
@@ -172,6 +176,18 @@ impl ViewPanel {
     /// What is asked for.
     pub fn asked(&self) -> Asked {
         self.controls.asked(self.view.get())
+    }
+
+    /// Which tokens grids show; none for all.
+    pub fn window(&self) -> Option<(usize, usize)> {
+        self.window.get().and_then(Columns::window)
+    }
+
+    /// Shows these tokens in grids: of the text that is shown, or of the next where none is shown yet.
+    pub fn set_window(&self, tokens: Option<(usize, usize)>) {
+        // How many there are, the trace says.
+        let window = tokens.filter(|(from, to)| from < to).map(|(from, to)| Columns { from, to, of: usize::MAX });
+        self.window.set(window);
     }
 
     /// Asks for this.
@@ -210,12 +226,13 @@ impl ViewPanel {
         let asked = self.asked();
         // Another text is shown whole.
         let lengths: Vec<usize> = trace.sequences.iter().map(Sequence::token_count).collect();
-        if self.lengths.replace(lengths.clone()) != lengths {
+        let before = self.lengths.replace(lengths.clone());
+        if !before.is_empty() && before != lengths {
             self.window.set(None);
         }
         self.controls.set_sizes((trace.model.n_layer, trace.model.n_head, trace.sequences.len()));
         let options = ChartOptions {
-            tokens: self.window.get().and_then(Columns::window),
+            tokens: self.window(),
             quantity: asked.quantity,
             ranks: asked.ranks,
             head: Some(asked.head),

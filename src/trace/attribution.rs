@@ -48,6 +48,18 @@ impl Direction {
     }
 }
 
+/// A token that is meant: of a word that is a token with and without a space before it, both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meant(pub u32, pub Option<u32>);
+
+impl Meant {
+    /// Of two, the one that some logits find more probable.
+    pub fn among(self, logits: &[f32]) -> u32 {
+        let logit = |id: u32| logits.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY);
+        self.1.filter(|spaced| logit(*spaced) > logit(self.0)).unwrap_or(self.0)
+    }
+}
+
 /// What one token of a text was given: contributions as [`super::watch::Watch`] keeps them, and which of their rows.
 pub struct Given<'a> {
     /// The contributions.
@@ -67,14 +79,16 @@ pub struct Given<'a> {
 pub fn attribute(
     unembedding: &Unembedding,
     given: &Given,
-    (target, against): (Option<u32>, Option<u32>),
+    (target, against): (Option<Meant>, Option<Meant>),
 ) -> Result<Attribution> {
     let normed = unembedding.norm(given.stream)?;
     let logits = unembedding.logits(&normed)?; // (1, V)
-    let (target, logit) = with_values(&logits, |logits| {
-        let target = target.or_else(|| most_of(logits, 1).next()).unwrap_or_default();
+    let (target, against, logit) = with_values(&logits, |logits| {
+        let chosen = target.map(|target| target.among(logits));
+        let target = chosen.or_else(|| most_of(logits, 1).next()).unwrap_or_default();
+        let against = against.map(|against| against.among(logits));
         let logit = |id: u32| logits.get(id as usize).copied().unwrap_or(f32::NAN);
-        Ok((target, logit(target) - against.map_or(0.0, logit)))
+        Ok((target, against, logit(target) - against.map_or(0.0, logit)))
     })?;
     let scale = with_values(given.stream, |row| Ok(unembedding.final_norm().scale(row)))?;
     let direction = Direction::new(unembedding, (target, against), scale)?;

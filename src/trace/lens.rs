@@ -111,12 +111,6 @@ pub fn divergences(unembedding: &Unembedding, (before, after): (&Tensor, &Tensor
     })
 }
 
-/// The most probable token after a row of the last stream, `[1, D]`.
-pub fn most_probable(unembedding: &Unembedding, row: &Tensor) -> Result<u32> {
-    let logits = unembedding.logits(&unembedding.norm(row)?)?;
-    with_values(&logits, |logits| Ok(most_of(logits, 1).next().unwrap_or_default()))
-}
-
 /// Since when the prediction at the end of a text is made: from its stream at the embedding and after each block,
 /// `[L + 1, D]`. Its text is left empty.
 pub fn leads(unembedding: &Unembedding, streams: &Tensor) -> Result<Leads> {

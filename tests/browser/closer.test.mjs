@@ -119,6 +119,36 @@ test("sampling goes on with a text, the same for the same seed, and its tokens a
   isRejection("count", found.refused[4], "too-long", "256");
 });
 
+test("every option of a wrong kind or out of range is refused by its name, and a trace says how far it is", async () => {
+  const wrong = {
+    heads: ["yes", 1, {}], lens: [-1, 1.5, "5", NaN, {}], predictions: ["no", 0], profile: [1], leads: ["x"], next: [-1, 2.5, "many", 1e20],
+    patterns: [{}, [3], [{ layer: 0 }], [{ layer: -1, head: 0 }], "all"], attribution: [5, "x", { target: {} }, { position: -1 }, { position: 0.5 }],
+    ablate: [{}, [{ layer: 0 }], [{ layer: 0, part: "attn", how: "half" }], [{ layer: "0", part: "attn" }]],
+    signal: [{}, 1], onPartial: ["x"], onProgress: [3],
+  };
+  const drawn = { bins: [-1, "x"], skipFirst: ["no"], quantity: ["size"], token: [-1], head: [{}], tokens: [[1]], compare: ["x"], theme: ["blue"] };
+  const found = await lab.run(async (rs, { wrong, drawn }) => {
+    const model = await rs.loadModel("demo");
+    const rejections = [];
+    for (const [name, values] of Object.entries(wrong)) {
+      for (const value of values) rejections.push({ name, value: JSON.stringify(value), ...await window.rejection(model.trace(["It was."], { [name]: value })) });
+    }
+    const shares = [];
+    const trace = await model.trace(Array(4).fill("It was a bright cold day. ".repeat(25)), { lens: 5, onProgress: (share) => shares.push(share) });
+    for (const [name, values] of Object.entries(drawn)) {
+      for (const value of values) {
+        const attempt = async () => rs.draw(document.querySelector("canvas"), trace, "heatmap", { [name]: value });
+        rejections.push({ name, value: JSON.stringify(value), ...await window.rejection(attempt()) });
+      }
+    }
+    model.close();
+    return { rejections, shares };
+  }, { wrong, drawn });
+  for (const { name, value, ...rejection } of found.rejections) isRejection(`${name}: ${value}`, rejection, "bad-argument", name);
+  assert.ok(found.shares.length > 1, "onProgress was not called");
+  assert.ok(found.shares.every((share, at) => share >= (found.shares[at - 1] ?? 0) && share <= 1), `shares ${found.shares} do not rise from 0 to 1`);
+});
+
 test("what is not there is refused by name, and a stopped patch stops", async () => {
   const found = await lab.run(async (rs) => {
     const model = await rs.loadModel("demo");

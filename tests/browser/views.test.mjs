@@ -222,6 +222,41 @@ test("the address holds the picture: a copied link shows it again, back and forw
   assert.equal(copied.url(), link, "following a link changed it");
 });
 
+test("the address has bins, sampling and zoom as well; zooming is no step of its own", async () => {
+  page = await openSite(browser, site.origin);
+  await run(page, "Alice was beginning to get very tired of sitting by her sister on the bank.");
+  await traced(page);
+  const hash = () => new URLSearchParams(new URL(page.url()).hash.slice(1));
+  await page.fill("#bins", "12");
+  await page.locator("#bins").blur();
+  await until("the bins in the address", () => hash().get("bins") === "12");
+  await page.click("#tab-next");
+  await until("candidates", async () => /Most probable/.test(await page.locator("#view .finding").textContent()));
+  await page.fill("#temperature", "0.7");
+  await page.fill("#top-k", "40");
+  await page.locator("#top-k").blur();
+  await until("the sampling in the address", () => hash().get("temperature") === "0.7" && hash().get("top-k") === "40");
+  await page.click("#tab-heatmap");
+  await until("the heatmap", () => !hash().has("view"));
+  const steps = await page.evaluate(() => history.length);
+  for (let closer = 0; closer < 2; closer += 1) {
+    const before = hash().get("zoom");
+    await page.click("[data-zoom=in]");
+    await until("the zoom in the address", () => hash().get("zoom") !== before);
+  }
+  assert.equal(await page.evaluate(() => history.length), steps, "zooming is a step of its own");
+  await until("the zoomed picture", async () => (await canvasOf(page, "view")).colours > 10);
+  const picture = async (of) => (await canvasOf(of, "view")).fingerprint;
+  const copied = await page.context().newPage();
+  await copied.goto("about:blank");
+  await copied.goto(page.url());
+  await traced(copied);
+  assert.deepEqual([await copied.inputValue("#bins"), await copied.inputValue("#temperature"), await copied.inputValue("#top-k")], ["12", "0.7", "40"]);
+  await until("the copied link to show the same part", async () => await picture(copied) === await picture(page));
+  assert.equal(copied.url(), page.url(), "following a link changed it");
+  await isQuiet(page);
+});
+
 test("a link with another model ticks its row and waits for the click that names the size; a broken one harms nothing", async () => {
   page = await openSite(browser, site.origin);
   const copied = await page.context().newPage();

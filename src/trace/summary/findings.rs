@@ -124,7 +124,11 @@ pub fn evolution_finding(evolution: &Evolution) -> Option<Finding> {
         gap(sides(a)).total_cmp(&gap(sides(b)))
     })?;
     let (more, less) = sides(widest);
-    let layers = of_layers(wins, gaps.len(), &evolution.coverage);
+    let mut layers = of_layers(wins, gaps.len(), &evolution.coverage);
+    if wins < gaps.len() {
+        let won = gaps.iter().filter(|gap| sides(gap).0 > sides(gap).1).map(|(layer, ..)| layer + 1);
+        layers += &ranges(won).map_or_else(String::new, |ranges| format!(": {ranges}"));
+    }
     let subject = match kind {
         Kind::Mlp => "MLP updates exceed attention's",
         _ => "Attention updates exceed the MLP's",
@@ -136,6 +140,24 @@ pub fn evolution_finding(evolution: &Evolution) -> Option<Finding> {
     };
     let place = Place { layer: Some(widest.0), kind: Some(kind), ..Place::default() };
     Some(Finding { topic: Topic::Evolution, text: format!("{subject} in {layers} ({aside})."), place })
+}
+
+/// Rising numbers as runs, "1, 3–7, 9"; none where that would be long.
+fn ranges(numbers: impl Iterator<Item = usize>) -> Option<String> {
+    const MOST: usize = 4;
+    let mut runs: Vec<(usize, usize)> = Vec::new();
+    for number in numbers {
+        match runs.last_mut().filter(|run| run.1 + 1 == number) {
+            Some(run) => run.1 = number,
+            None => runs.push((number, number)),
+        }
+    }
+    let run = |&(from, to): &(usize, usize)| match to - from {
+        0 => from.to_string(),
+        1 => format!("{from}, {to}"),
+        _ => format!("{from}–{to}"),
+    };
+    (runs.len() <= MOST).then(|| runs.iter().map(run).collect::<Vec<_>>().join(", "))
 }
 
 /// The single largest update, and how far it stands out of its layer.
