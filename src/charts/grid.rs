@@ -176,10 +176,18 @@ impl Grid<'_> {
         let chosen = |row: usize, column: usize| {
             let rows = row * rows_together..((row + 1) * rows_together).min(self.rows);
             let columns = column * together..((column + 1) * together).min(self.columns.len());
-            let first = (rows.start, columns.start);
-            let size = |at: &(usize, usize)| (self.value)(at.0, at.1).filter(|v| v.is_finite()).map_or(-1.0, f64::abs);
-            let cells = rows.flat_map(|row| columns.clone().map(move |column| (row, column)));
-            cells.max_by(|a, b| size(a).total_cmp(&size(b)).then(b.cmp(a))).unwrap_or(first)
+            let mut found = (rows.start, columns.start);
+            // A pattern of thousand tokens has a million values: each is asked for once.
+            let mut most = -1.0;
+            for row in rows {
+                for column in columns.clone() {
+                    let size = (self.value)(row, column).filter(|value| value.is_finite()).map_or(-1.0, f64::abs);
+                    if size > most {
+                        (most, found) = (size, (row, column));
+                    }
+                }
+            }
+            found
         };
         let color = |row, column| match (self.value)(row, column) {
             Some(value) if value.is_finite() => self.ramp.color(value),
