@@ -171,6 +171,7 @@ test("a saved run opens again without any model, from either kind of file; other
       await other.setInputFiles("#open-trace", file);
       await until(`the ${kind} to be shown`, async () => /Saved run of demo/.test(await other.locator("#run-status").textContent()));
       assert.equal(await other.inputValue("#text-input"), "The whale & the <b>sea</b>.\nAnother one.");
+      assert.match(new URL(other.url()).hash, /text=The\+whale/, "back would not undo the opening");
       assert.match(await other.locator("#evolution .finding").textContent(), /layer/);
       await other.click("#tab-lens");
       await until("the same lens", async () => (await canvasOf(other, "view")).fingerprint === picture);

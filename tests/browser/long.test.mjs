@@ -104,3 +104,19 @@ test("a run that takes its time says how far it is where the chart will be, and 
   await until("the lens after all", async () => /leads from/.test(await finding()), 120_000);
   await isQuiet(page);
 });
+
+test("patching says how far it is and can be stopped, and what it has done stays", async () => {
+  await choose("growth");
+  const text = WORDS.repeat(8);
+  await run(page, `${text}\n${text.replace("bright cold", "cold bright")}`);
+  await traced(page);
+  await page.click("#tab-patching");
+  await until("a layer to be done", async () => /Patching: layer \d+ is done/.test(await page.locator("#run-status").textContent()), 120_000);
+  await page.click("#stop");
+  await until("it to stop", async () => await page.locator("#run-status").textContent() === "Stopped.");
+  assert.match(await page.locator("#view .notes").textContent(), /\d+ of 48 layers so far/);
+  assert.ok(await page.isDisabled("#stop"), "Stop stays though nothing is under way");
+  await choose("lens");
+  await until("the lens, at once", async () => /leads from/.test(await finding()), 60_000);
+  await isQuiet(page);
+});
