@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build package test test-once test-native test-node test-browser test-site check format lint docs types bench bench-baseline setup setup-test clean
+.PHONY: help run build offline package test test-once test-native test-node test-browser test-site check format lint docs types bench bench-baseline setup setup-test clean
 
 # PROFILE=quick leaves link-time optimisation and wasm-opt out: minutes become seconds.
 PROFILE ?= release
@@ -23,16 +23,19 @@ help: ## list the targets
 
 run: setup ## build in release and serve the page (PORT=8080)
 	@echo "building; then open http://localhost:$(PORT)/"
-	$(TRUNK) serve $(TRUNK_PROFILE) --port $(PORT)
+	RESIDUAL_STREAM_SERVE=1 $(TRUNK) serve $(TRUNK_PROFILE) --port $(PORT)
 
 build: setup ## the site, static files under dist/ (PROFILE=quick for a faster build)
 	$(TRUNK) build $(TRUNK_PROFILE) $(DIST_OPTION)
+
+offline: build ## dist/residual-stream-offline.html: one file that works from a disk, with the network off
+	node tools/offline.mjs
 
 package: setup ## the JavaScript package under pkg/, standing alone with the demo model
 	$(WITH) node tools/package.mjs --out pkg --profile $(PROFILE)
 	cd pkg && npm pack --dry-run --loglevel=error
 
-test: test-native test-node test-browser ## all tests, native, in Node and in Chromium
+test: test-native test-node test-browser ## all tests, native, in Node, in Chromium and in Firefox
 	@mkdir -p target && bash tools/tree.sh > target/tested
 
 # The tests of exactly this tree may have passed a moment ago: then they are not run again.
@@ -47,12 +50,13 @@ test-native: setup
 # A quick site and package of its own, so that tests never replace a release build in dist/ and pkg/.
 test-site: setup-test
 	$(MAKE) --no-print-directory build PROFILE=quick DIST_OPTION='--dist $(TEST_DIST)'
+	node tools/offline.mjs --site $(TEST_DIST)
 	$(WITH) node tools/package.mjs --out $(TEST_PKG) --profile quick
 
 test-node: test-site ## the package and its command in Node
 	PACKAGE=$${PACKAGE:-$(TEST_PKG)} node --test --test-concurrency=1 --test-timeout=600000 $(wildcard tests/node/*.test.mjs)
 
-test-browser: test-site ## the tests in Chromium (TESTS=tests/browser/loading.test.mjs for one file)
+test-browser: test-site ## the tests in browsers (TESTS=tests/browser/loading.test.mjs for one file)
 	SITE=$${SITE:-$(TEST_DIST)} PACKAGE=$${PACKAGE:-$(TEST_PKG)} node --test --test-concurrency=1 --test-timeout=1200000 $(TESTS)
 
 check: format lint docs types test-once ## everything a change must pass; CI runs this

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes sure that everything the build needs is there: bash tools/setup.sh [test]
 # What is missing is installed once, with progress; what cannot be is named with the command that helps.
-# With `test`, a Chromium for the browser tests as well. A second run finds all in place and says nothing.
+# With `test`, a Chromium and a Firefox for the browser tests as well. A second run finds all in place and says nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -57,14 +57,15 @@ need_node() {
   touch node_modules/.package-lock.json
 }
 
-need_chromium() {
-  bash tools/chromium.sh >/dev/null 2>&1 && return
+# need_browser NAME FINDER PACKAGE
+need_browser() {
+  bash "$2" >/dev/null 2>&1 && return
   if has apt-get && [ "$(id -u)" = 0 ]; then
-    say "installing Chromium for the browser tests"
-    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } >&2 \
-      || die "apt could not install Chromium (its reason stands above)." "apt-get install -y chromium"
+    say "installing $1 for the browser tests"
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$3"; } >&2 \
+      || die "apt could not install $1 (its reason stands above)." "apt-get install -y $3"
   fi
-  bash tools/chromium.sh >/dev/null
+  bash "$2" >/dev/null
 }
 
 need_openssl() {
@@ -77,6 +78,7 @@ need_node
 cargo_tool trunk "$TRUNK_VERSION" trunk 6 --locked
 cargo_tool wasm-bindgen-cli "$WASM_BINDGEN_VERSION" wasm-bindgen 2
 if [ "${1:-}" = test ]; then
-  need_chromium
+  need_browser Chromium tools/chromium.sh chromium
+  need_browser Firefox tools/firefox.sh firefox-esr
   need_openssl
 fi

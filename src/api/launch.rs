@@ -71,10 +71,19 @@ pub struct EngineFiles {
     pub module: String,
 }
 
+/// What every engine worker of this page is started with.
+#[derive(Clone)]
+struct Engine {
+    /// The worker's script, and its blob URL.
+    script: Blob,
+    url: String,
+    /// The compiled module.
+    module: JsValue,
+}
+
 thread_local! {
     static LOCATIONS: RefCell<Locations> = RefCell::default();
-    /// Blob URL of the worker's script, and the compiled module.
-    static ENGINE: RefCell<Option<(String, JsValue)>> = const { RefCell::new(None) };
+    static ENGINE: RefCell<Option<Engine>> = const { RefCell::new(None) };
 }
 
 /// Says where this copy keeps its files; once, before the first model is loaded.
@@ -99,10 +108,11 @@ pub(super) async fn demo() -> Result<Source> {
 
 /// A fresh engine worker, booted.
 pub(super) async fn launch() -> Result<Worker> {
-    let (script, module) = engine().await?;
-    let worker = start(&script).map_err(|why| unsupported(&format!("a worker cannot be started ({why:?})")))?;
+    let Engine { script, url, module } = engine().await?;
+    let worker = start(&url).map_err(|why| unsupported(&format!("a worker cannot be started ({why:?})")))?;
     let message = Object::new();
     let _ = Reflect::set(&message, &"module".into(), &module);
+    let _ = Reflect::set(&message, &"script".into(), &script);
     worker
         .post_message(&message)
         .map_err(|why| unsupported(&format!("a worker cannot be handed a module ({why:?})")))?;
@@ -121,7 +131,7 @@ fn unsupported(what: &str) -> Error {
     Error::new(Code::UnsupportedBrowser, format!("this browser cannot run the engine: {what}. {versions}"))
 }
 
-async fn engine() -> Result<(String, JsValue)> {
+async fn engine() -> Result<Engine> {
     if let Some(engine) = ENGINE.with_borrow(Clone::clone) {
         return Ok(engine);
     }
@@ -137,11 +147,12 @@ async fn engine() -> Result<(String, JsValue)> {
     let parts = Array::of2(&glue, &format!("\n{BOOT}").into());
     let bag = BlobPropertyBag::new();
     bag.set_type("text/javascript");
-    let url = Blob::new_with_str_sequence_and_options(&parts, &bag)
-        .and_then(|blob| Url::create_object_url_with_blob(&blob))
-        .map_err(|why| unsupported(&format!("blob URLs are refused ({why:?})")))?;
-    ENGINE.set(Some((url.clone(), module.clone())));
-    Ok((url, module))
+    let refused = |why| unsupported(&format!("blob URLs are refused ({why:?})"));
+    let script = Blob::new_with_str_sequence_and_options(&parts, &bag).map_err(refused)?;
+    let url = Url::create_object_url_with_blob(&script).map_err(refused)?;
+    let engine = Engine { script, url, module };
+    ENGINE.set(Some(engine.clone()));
+    Ok(engine)
 }
 
 /// Compiles while the bytes arrive, and without that where the server names another type than application/wasm.

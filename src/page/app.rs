@@ -3,6 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use js_sys::{Function, Reflect};
+use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{
     AbortController, Element, HtmlButtonElement, HtmlElement, HtmlInputElement, HtmlMetaElement, MediaQueryList,
 };
@@ -47,29 +49,31 @@ pub fn start() {
     }
 }
 
-/// Tells the engines' addresses, which the build wrote into the page, to `api`.
+/// Tells `api` the addresses of the engines and of the demo model, which the build wrote into the page. A page that
+/// carries its own files (tools/offline.mjs) defines `residualStreamRead`, which is given them as they stand there.
 fn configure() -> Result<()> {
     let document = dom::document()?;
     let base = document.base_uri().ok().flatten().unwrap_or_default();
-    let absolute = |address: &str| web_sys::Url::new_with_base(address, &base).map(|url| url.href());
+    let read: Option<Function> =
+        Reflect::get(&js_sys::global(), &"residualStreamRead".into()).ok().and_then(|read| read.dyn_into().ok());
+    let address = |written: &str| match read {
+        Some(_) => Ok(written.to_owned()),
+        None => web_sys::Url::new_with_base(written, &base).map(|url| url.href()),
+    };
     let unbuilt = |_| Error::new(Code::UnsupportedBrowser, "This page was not built as a whole: run `make build`.");
     let meta: HtmlMetaElement = document
         .query_selector("meta[name=residual-stream-engine]")
         .ok()
         .flatten()
-        .and_then(|meta| wasm_bindgen::JsCast::dyn_into(meta).ok())
-        .ok_or_else(|| unbuilt(wasm_bindgen::JsValue::NULL))?;
+        .and_then(|meta| meta.dyn_into().ok())
+        .ok_or_else(|| unbuilt(JsValue::NULL))?;
     let content = meta.content();
-    let mut addresses = content.split_whitespace().map(absolute);
-    let mut next = || addresses.next().unwrap_or_else(|| Err(wasm_bindgen::JsValue::NULL)).map_err(unbuilt);
-    let (engine, relaxed) =
-        (EngineFiles { script: next()?, module: next()? }, EngineFiles { script: next()?, module: next()? });
-    api::configure(Locations {
-        engine,
-        relaxed,
-        demo: absolute("models/demo/").map_err(unbuilt)?,
-        ..Default::default()
-    });
+    let mut addresses = content.split_whitespace().map(address);
+    let mut next = || addresses.next().unwrap_or_else(|| Err(JsValue::NULL)).map_err(unbuilt);
+    let engine = EngineFiles { script: next()?, module: next()? };
+    let relaxed = EngineFiles { script: next()?, module: next()? };
+    let demo = next()?;
+    api::configure(Locations { engine, relaxed, demo, read, worker: None });
     Ok(())
 }
 

@@ -145,6 +145,7 @@ impl App {
             self.find_leads();
         }
         self.refresh_kept();
+        super::offline_copy::keep_site();
     }
 
     fn fail_load(self: &Rc<Self>, wish: &Wish, error: &Error) {

@@ -38,6 +38,8 @@ mod loads;
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
 mod model_panel;
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
+mod offline_copy;
+#[cfg(all(feature = "page", target_arch = "wasm32"))]
 mod pointer;
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
 mod runs;

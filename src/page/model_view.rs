@@ -209,7 +209,9 @@ impl Models {
                     None if key == "files" => "No files picked".to_owned(),
                     None => "No other model loaded".to_owned(),
                 };
-                let load = (key != "files").then(|| self.button(key, repo.as_deref(), "Download"));
+                // The demo comes with the page, and may be in its file.
+                let verb = if key == "demo" { "Load" } else { "Download" };
+                let load = (key != "files").then(|| self.button(key, repo.as_deref(), verb));
                 let line = Labelled { state: "idle", text };
                 Below { detail: self.promise(key, repo.as_deref()), load, ..Below::new(line) }
             }

@@ -4,9 +4,8 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { matchesReference } from "./support/compare.mjs";
-import { openLab, SITE } from "./support/lab.mjs";
+import { openLab } from "./support/lab.mjs";
 import { fixtureJson, tinyModelWithGpt2Tokenizer } from "./support/models.mjs";
-import { readFile } from "node:fs/promises";
 
 let lab;
 before(async () => { lab = await openLab(); });
@@ -31,7 +30,7 @@ for (const name of ["tiny-gpt2", "tiny-distil"]) {
 }
 
 test("the demo model reads text and gives the traces that transformers gives", async () => {
-  const expected = JSON.parse(await readFile(join(SITE, "models/demo/expected.json"), "utf8")).sequences;
+  const expected = fixtureJson("../../www/models/demo/expected.json").sequences;
   const { trace, simd, workers, config } = await lab.run(async (rs, texts) => {
     const model = await rs.loadModel("demo");
     const trace = await model.trace(texts, { heads: true, lens: 1 });

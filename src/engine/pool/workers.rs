@@ -12,7 +12,7 @@ use js_sys::{Array, ArrayBuffer, Float32Array, Object, Reflect, Uint32Array};
 use tokio::sync::oneshot::{self, error::TryRecvError};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
-use web_sys::{DedicatedWorkerGlobalScope, ErrorEvent, MessageEvent, Worker, WorkerOptions};
+use web_sys::{Blob, DedicatedWorkerGlobalScope, ErrorEvent, MessageEvent, Url, Worker, WorkerOptions};
 
 use super::crew::{Answer, Crew, Line};
 use super::helper::Helper;
@@ -80,6 +80,17 @@ struct Waiting {
     /// The answer that was waited for at the last look, and how many looks have found it so.
     looked: Cell<(u32, u32)>,
     dead: RefCell<Option<Error>>,
+}
+
+/// A worker that runs the script of this one.
+fn again(options: &WorkerOptions) -> Result<Worker, JsValue> {
+    Worker::new_with_options(&scope().location().href(), options).or_else(|refused| {
+        // Where the page has no origin of its own (file://, a sandboxed frame), Chromium lets a worker use no blob URL
+        // but those it made itself. The page handed the script over (src/api/boot.js).
+        let script = Reflect::get(&scope(), &"residualStreamScript".into())?;
+        let script: Blob = script.dyn_into().map_err(|_| refused)?;
+        Worker::new_with_options(&Url::create_object_url_with_blob(&script)?, options)
+    })
 }
 
 impl Waiting {
@@ -153,7 +164,7 @@ impl Link {
     fn start(config_json: &str) -> Result<Link, JsValue> {
         let options = WorkerOptions::new();
         options.set_name(NAME);
-        let worker = Worker::new_with_options(&scope().location().href(), &options)?;
+        let worker = again(&options)?;
         let waiting = Rc::new(Waiting::default());
         let told = waiting.clone();
         let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| told.hear(&event.data()));
