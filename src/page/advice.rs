@@ -53,7 +53,9 @@ fn advice(code: Code, step: Step) -> &'static str {
         (Code::NoTokenizer, _) => "Pick a model that comes with tokenizer.json, or with vocab.json and merges.txt.",
         (Code::TooLong, _) => "A line can also be broken in two.",
         (Code::EmptyInput, _) => "Type a sentence, or pick a sample.",
-        (Code::UnsupportedBrowser, _) => "A current Chrome, Edge, Firefox or Safari will do.",
+        (Code::UnsupportedBrowser, _) => {
+            "A current Chrome, Edge, Firefox or Safari will do. Saved runs can be opened here all the same."
+        }
         _ => "",
     }
 }

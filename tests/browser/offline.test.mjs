@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, afterEach, before, describe, test } from "node:test";
 import { pathToFileURL } from "node:url";
+import { until } from "./support/browser.mjs";
 import { assertSameRun, BROWSERS, inUse, runText, savedRun, withoutRelaxed } from "./support/browsers.mjs";
 import { SITE, SITE_PATH } from "./support/lab.mjs";
 import { tinyModel, tinyModelWithGpt2Tokenizer } from "./support/models.mjs";
@@ -100,6 +101,15 @@ for (const { name, launch: launchBrowser, open, pick, closePage } of BROWSERS) {
       await openOffline({ init: [withoutRelaxed] });
       assert.match(await page.evaluate(() => document.getElementById("run-status").textContent), /simd128/);
       assertSameRun("the first text", await savedRun(page), expected.first, OTHER_ENGINE);
+    });
+
+    test("a browser that cannot unpack the file says so", async () => {
+      page = await open(browser, { init: [() => { delete window.DecompressionStream; }] });
+      await page.goto(pathToFileURL(FILE).href);
+      const error = () => page.evaluate(() => document.getElementById("run-error").textContent);
+      await until("a sentence about DecompressionStream", async () => /DecompressionStream is missing/.test(await error()));
+      // What the page's script throws then is no news.
+      page.problems.length = 0;
     });
 
     test("every view can be opened, and the address brings its text back", async () => {

@@ -11,8 +11,8 @@ const TYPES = {
 
 /** `mounts`: { "/some/path/": folder }; the longest that fits serves a request. `pages`: { "/x.html": text }.
  *  `cors`: other origins may read all of it, as on some hosts. `isolated`: with the headers that make pages
- *  cross-origin isolated. */
-export async function serve({ mounts, pages = {}, cors = false, isolated = false }) {
+ *  cross-origin isolated. `port`: where an earlier one was, for what comes after it. */
+export async function serve({ mounts, pages = {}, cors = false, isolated = false, port = 0 }) {
   const requests = [];
   const roots = Object.keys(mounts).sort((a, b) => b.length - a.length);
   const server = http.createServer(async (request, response) => {
@@ -32,9 +32,10 @@ export async function serve({ mounts, pages = {}, cors = false, isolated = false
     response.writeHead(200, { "Content-Type": TYPES[extname(file)] ?? "application/octet-stream", "Content-Length": info.size });
     createReadStream(file).pipe(response);
   });
-  await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  await new Promise((done) => server.listen(port, "127.0.0.1", done));
   return {
     origin: `http://127.0.0.1:${server.address().port}`,
+    port: server.address().port,
     requests,
     async close() {
       server.closeAllConnections();
