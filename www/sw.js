@@ -40,7 +40,7 @@ async function install() {
     await caches.delete(CACHE);
     throw error;
   });
-  await self.skipWaiting();
+  self.skipWaiting();
 }
 
 /** Deletes older versions once no page can want one of their files: where no more than `settled` pages are open. */

@@ -28,12 +28,19 @@ pub struct Remote {
     direct: RefCell<HashMap<String, String>>,
     /// Where files are: the location itself, or the same at one commit.
     base: RefCell<Location>,
+    /// Whether a file is asked for whole, which the browser's own cache then has for the next visit.
+    whole: bool,
 }
 
 impl Remote {
     /// Files at this location.
     pub fn new(location: Location) -> Remote {
-        Remote { base: RefCell::new(location.clone()), location, direct: RefCell::default() }
+        Remote { base: RefCell::new(location.clone()), location, direct: RefCell::default(), whole: false }
+    }
+
+    /// Small files at this location, each in one request for all of it; in parts only to go on after a break.
+    pub fn whole(location: Location) -> Remote {
+        Remote { whole: true, ..Remote::new(location) }
     }
 
     /// Asks the hub for an answer in JSON; `None` where there is none. The error says that nobody answers.
@@ -52,6 +59,7 @@ impl Remote {
     }
 
     async fn request(&self, url: &str, bytes: Option<&Range<u64>>) -> Asked<(Exchange, Response)> {
+        let bytes = bytes.filter(|bytes| !self.whole || bytes.start > 0);
         let range = bytes.map(|bytes| format!("bytes={}-{}", bytes.start, bytes.end.saturating_sub(1)));
         let exchange = Exchange::begin(url, "GET", range.as_deref())?;
         let response = exchange.response().await?;

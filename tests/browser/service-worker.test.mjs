@@ -51,7 +51,13 @@ for (const { name, launch, open, closePage } of BROWSERS) {
     const isKept = () => until("the service worker to be active, with all it needs", () => page.evaluate(async () => {
       const registration = await navigator.serviceWorker.getRegistration();
       return registration?.active?.state === "activated" && !registration.installing && !registration.waiting;
-    }));
+    })).catch(async (error) => {
+      const state = await page.evaluate(async () => {
+        const { installing, waiting, active } = await navigator.serviceWorker.getRegistration() ?? {};
+        return `installing: ${installing?.state}, waiting: ${waiting?.state}, active: ${active?.state}`;
+      });
+      throw new Error(`${error.message}; ${state}; kept: ${JSON.stringify(await kept(page))}`);
+    });
     before(async () => { browser = await launch(); });
     after(() => browser?.close());
     beforeEach(async () => {

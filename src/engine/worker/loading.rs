@@ -97,9 +97,13 @@ impl Engine {
             From::Address { address, hub, cache } => match Address::parse(&address) {
                 Ok(address) => {
                     let location = address.locate(hub.as_deref());
-                    // The site's own demo model is as near as the storage is.
-                    let keep = if cache && source != DEMO { shelf(&location, &source).await } else { None };
-                    self.load_files(Remote::new(location), keep, source, numbers).await
+                    if source == DEMO {
+                        // As near as the storage is: the browser's cache and the service worker keep it, in one piece.
+                        self.load_files(Remote::whole(location), None::<Shelf>, source, numbers).await
+                    } else {
+                        let keep = if cache { shelf(&location, &source).await } else { None };
+                        self.load_files(Remote::new(location), keep, source, numbers).await
+                    }
                 }
                 Err(error) => Err(error.into()),
             },
@@ -135,8 +139,11 @@ impl Engine {
     ) -> Result<()> {
         let (opened, ready) = self.told.get();
         let last = Cell::new((f64::NEG_INFINITY, None));
+        let is_demo = source == DEMO;
         let report = |news: News| {
             let progress: Progress = match news {
+                // It was asked for whole.
+                News::Notice(notice) if is_demo && notice.kind == NoticeKind::NoRanges => return,
                 News::Progress(_) if ready => return,
                 News::Progress(progress) => progress,
                 News::Notice(notice) => return post(&FromEngine::Notice { notice }, None),
