@@ -75,7 +75,8 @@ for (const [script, name] of html.matchAll(/<script src="\.\/([^"]+)"[^>]*><\/sc
 }
 const [icon, iconName] = only(html, /<link rel="icon" href="\.\/([^"]+)"[^>]*>/g, "the icon in index.html");
 html = html.replace(icon, `<link rel="icon" href="data:image/svg+xml;base64,${(await read(iconName)).toString("base64")}">`);
-// What only a site has, such as links to its other pages.
+// What only a site has: links to its other pages, and whatever is marked so.
+html = html.replace(/<a\b[^>]*\bhref="(?!#|data:|https?:)[^"]*"[^>]*>[\s\S]*?<\/a>\n?/g, "");
 html = html.replace(/<meta name="residual-stream-service-worker"[^>]*>\n?/, "");
 html = html.replace(/<(\w+)[^>]*\bdata-site-only\b[^>]*>[\s\S]*?<\/\1>\n?/g, "");
 

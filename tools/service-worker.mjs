@@ -34,3 +34,8 @@ export async function writeServiceWorker(site, { engines, demo, core }) {
     return values[name];
   }));
 }
+
+/** A service worker that takes the place of an earlier one, and goes. */
+export function writeNoServiceWorker(site) {
+  return writeFile(join(site, NAME), 'addEventListener("install", () => registration.unregister());\n');
+}

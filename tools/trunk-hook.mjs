@@ -4,12 +4,13 @@
 // 3. the page learns the engines' addresses and the demo's from a <meta> element;
 // 4. Trunk's inline start-up script moves into a file, so that the page's CSP needs no inline script;
 // 5. the service worker learns all files and their hashes; the page learns of it unless RESIDUAL_STREAM_SERVE is set,
-//    as by `make run`: whoever works on the site wants to see the change, not the version before it.
+//    as by `make run`: whoever works on the site wants to see the change, not the version before it, and one that an
+//    earlier visit of this address left behind goes.
 import { createHash } from "node:crypto";
 import { readFile, readdir, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { buildPackage } from "./package.mjs";
-import { writeServiceWorker } from "./service-worker.mjs";
+import { writeNoServiceWorker, writeServiceWorker } from "./service-worker.mjs";
 
 const staging = process.env.TRUNK_STAGING_DIR;
 if (!staging) throw new Error("tools/trunk-hook.mjs is started by trunk (see Trunk.toml), not by hand");
@@ -36,9 +37,11 @@ const name = `start-${hashOf(body)}.js`;
 await writeFile(join(staging, name), body.trimStart());
 const integrity = `sha384-${createHash("sha384").update(body.trimStart()).digest("base64")}`;
 html = html.replace(element, () => `<script type="module" src="./${name}" integrity="${integrity}"></script>`);
-if (!process.env.RESIDUAL_STREAM_SERVE) html = html.replace("</head>", '<meta name="residual-stream-service-worker" content="sw.js">\n</head>');
+const served = Boolean(process.env.RESIDUAL_STREAM_SERVE);
+if (!served) html = html.replace("</head>", '<meta name="residual-stream-service-worker" content="sw.js">\n</head>');
 await writeFile(file, html);
 
 // What the markup loads, and what that loads: Trunk's glue and module.
 const loaded = [...html.matchAll(/(?:src|href)="\.\/([^"]+\.(?:js|css|svg|wasm))"/g)].map(([, path]) => path);
-await writeServiceWorker(staging, { engines, demo, core: ["index.html", ...new Set(loaded)] });
+if (served) await writeNoServiceWorker(staging);
+else await writeServiceWorker(staging, { engines, demo, core: ["index.html", ...new Set(loaded)] });

@@ -24,7 +24,9 @@ const BLANK = "<!doctype html><html lang=en><meta charset=utf-8><title>blank</ti
 const LACKS = [
   ["no WebAssembly", () => { delete window.WebAssembly; }, "run-error", /WebAssembly is missing.*Chrome or Edge 91/],
   ["WebAssembly refused by a policy", () => {
-    WebAssembly.Module = function () { throw new WebAssembly.CompileError("blocked"); };
+    const refuse = () => { throw new WebAssembly.CompileError("blocked by a policy"); };
+    WebAssembly.Module = function () { refuse(); };
+    for (const name of ["compile", "compileStreaming", "instantiate", "instantiateStreaming"]) WebAssembly[name] = async () => refuse();
   }, "run-error", /WebAssembly is refused.*policy/],
   ["no workers", () => { delete window.Worker; }, "run-error", /Web Workers are missing/],
   ["no SIMD", () => { WebAssembly.validate = () => false; }, "model-error", /WebAssembly SIMD is missing.*Saved runs can be opened/],
@@ -125,8 +127,10 @@ for (const { name, launch, open, closePage } of BROWSERS) {
         await page.goto(`${sites.false.origin}${SITE_PATH}`);
         await until(`#${place} to match ${words}`, async () => words.test(await page.evaluate((id) => document.getElementById(id).textContent, place)))
           .catch(async (error) => { throw new Error(`${error.message}; the page says ${await said(page)}`); });
-        await until("the model's chip to say that it failed", () => page.evaluate(() => document.getElementById("model-chip").dataset.state === "failed"));
-        assert.doesNotMatch(await page.evaluate(() => document.getElementById("run-status").textContent), /Starting|Loading|Waiting/);
+        await until("a chip that says that it failed, and no line that says that something is under way", () => page.evaluate(() =>
+          document.getElementById("model-chip").dataset.state === "failed"
+          && !/Starting|Loading|Waiting/.test(document.getElementById("run-status").textContent)))
+          .catch(async (error) => { throw new Error(`${error.message}; the page says ${await said(page)}`); });
       });
     }
 

@@ -5,7 +5,7 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
-import { writeServiceWorker } from "../../tools/service-worker.mjs";
+import { writeNoServiceWorker, writeServiceWorker } from "../../tools/service-worker.mjs";
 import { until } from "./support/browser.mjs";
 import { assertSameRun, BROWSERS, savedRun } from "./support/browsers.mjs";
 import { SITE, SITE_PATH } from "./support/lab.mjs";
@@ -146,6 +146,22 @@ for (const { name, launch, open, closePage } of BROWSERS) {
       await site.close();
       await visit();
       assert.equal(await page.title(), "the next version", "without the server");
+    });
+
+    test("a site that is taken down, or under development, lets go of its visitors", async () => {
+      await visit();
+      await isKept();
+      await site.close();
+      const copy = await changedSite("without", "no service worker");
+      await writeNoServiceWorker(copy);
+      const html = readFileSync(join(copy, "index.html"), "utf8");
+      writeFileSync(join(copy, "index.html"), html.replace(/<meta name="residual-stream-service-worker"[^>]*>/, ""));
+      site = await served(copy);
+      await visit();
+      await page.evaluate(async () => (await navigator.serviceWorker.getRegistration())?.update().catch(() => {}));
+      await until("the service worker to be gone", () => page.evaluate(async () => !(await navigator.serviceWorker.getRegistration())));
+      await visit();
+      assert.equal(await page.title(), "no service worker");
     });
   });
 }
