@@ -69,7 +69,9 @@ export async function savedRun(page) {
 
 /** Fails unless two saved runs hold the same texts, tokens and, within `relative` of each array's largest, numbers. */
 export function assertSameRun(what, found, expected, relative) {
+  // Since when the prediction leads is found after the run is shown, so a run saved at once lacks it.
   const walk = (path, a, b) => {
+    if (path.endsWith(".leads")) return;
     if (typeof b === "number") return;
     if (Array.isArray(b) && typeof b[0] === "number") {
       assert.equal(a?.length, b.length, `${what}: length of ${path}`);
