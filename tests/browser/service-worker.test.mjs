@@ -12,6 +12,7 @@ import { SITE, SITE_PATH } from "./support/lab.mjs";
 import { serve } from "./support/site.mjs";
 import { isQuiet, traced } from "./support/site-page.mjs";
 
+const PATIENCE_MS = 90_000;
 const demo = `models/${readdirSync(join(SITE, "models"))[0]}/`;
 let folder;
 before(() => { folder = mkdtempSync(join(tmpdir(), "residual-stream-sw-")); });
@@ -48,10 +49,12 @@ for (const { name, launch, open, closePage } of BROWSERS) {
       await page.goto(`${site.origin}${SITE_PATH}`);
       await traced(page);
     };
+    // Browsers look for a new version some time after a navigation; a busy machine makes that long.
+    const lookForNews = () => page.evaluate(async () => (await navigator.serviceWorker.getRegistration())?.update().then(() => {}, () => {}));
     const isKept = () => until("the service worker to be active, with all it needs", () => page.evaluate(async () => {
       const registration = await navigator.serviceWorker.getRegistration();
       return registration?.active?.state === "activated" && !registration.installing && !registration.waiting;
-    })).catch(async (error) => {
+    }), PATIENCE_MS).catch(async (error) => {
       const state = await page.evaluate(async () => {
         const { installing, waiting, active } = await navigator.serviceWorker.getRegistration() ?? {};
         return `installing: ${installing?.state}, waiting: ${waiting?.state}, active: ${active?.state}`;
@@ -123,7 +126,7 @@ for (const { name, launch, open, closePage } of BROWSERS) {
       await site.close();
       site = await served(await changedSite("half", "never seen", { listed: false }));
       await visit();
-      await page.evaluate(async () => (await navigator.serviceWorker.getRegistration()).update().catch(() => {}));
+      await lookForNews();
       await until("the end of an installation that cannot succeed", () => page.evaluate(async () => {
         const registration = await navigator.serviceWorker.getRegistration();
         return !registration.installing && !registration.waiting && registration.active.state === "activated";
@@ -136,7 +139,8 @@ for (const { name, launch, open, closePage } of BROWSERS) {
       site = await served(await changedSite("whole", "the next version"));
       await visit();
       assert.equal(await page.title(), title, "the version that is kept is what opens");
-      await until("the new version to be kept", async () => Object.keys(await kept(page)).some((name) => name !== before));
+      await lookForNews();
+      await until("the new version to be kept", async () => Object.keys(await kept(page)).some((name) => name !== before), PATIENCE_MS);
       await isKept();
       const asked = site.requests.filter((path) => path.endsWith(".safetensors") || path.endsWith(".wasm"));
       assert.deepEqual(asked, [], "files that did not change were fetched again");
@@ -158,7 +162,7 @@ for (const { name, launch, open, closePage } of BROWSERS) {
       writeFileSync(join(copy, "index.html"), html.replace(/<meta name="residual-stream-service-worker"[^>]*>/, ""));
       site = await served(copy);
       await visit();
-      await page.evaluate(async () => (await navigator.serviceWorker.getRegistration())?.update().catch(() => {}));
+      await lookForNews();
       await until("the service worker to be gone", () => page.evaluate(async () => !(await navigator.serviceWorker.getRegistration())));
       await visit();
       assert.equal(await page.title(), "no service worker");
