@@ -1,13 +1,13 @@
 // A text as long as GPT-2 takes, through as many blocks as the largest has: every view draws, tables show a part and more on
 // demand, grids zoom, a run says how far it is and can be stopped, and what one view asked for stays for the others.
 import assert from "node:assert/strict";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { launch, until } from "./support/browser.mjs";
 import { SITE, SITE_PATH } from "./support/lab.mjs";
-import { tinyModel } from "./support/models.mjs";
+import { fixture, tinyModel } from "./support/models.mjs";
 import { serve } from "./support/site.mjs";
 import { axeObjections, canvasOf, isQuiet, openSite, run, traced } from "./support/site-page.mjs";
 
@@ -21,7 +21,7 @@ before(async () => {
   browser = await launch();
   folder = await mkdtemp(join(tmpdir(), "residual-stream-"));
   const config = { vocab_size: 4096, n_positions: POSITIONS, n_embd: 32, n_head: 4, n_layer: LAYERS };
-  const files = { ...tinyModel({ config }), "tokenizer.json": await readFile(join(SITE, "models/demo/tokenizer.json")) };
+  const files = { ...tinyModel({ config }), "tokenizer.json": fixture("../../www/models/demo/tokenizer.json") };
   for (const [name, data] of Object.entries(files)) await writeFile(join(folder, name), data);
   page = await openSite(browser, site.origin);
   await page.click("input[value=files]");
