@@ -1,7 +1,7 @@
 // A text as long as GPT-2 takes, through as many blocks as the largest has: every view draws, tables show a part and more on
 // demand, grids zoom, a run says how far it is and can be stopped, and what one view asked for stays for the others.
 import assert from "node:assert/strict";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
