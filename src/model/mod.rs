@@ -1,5 +1,5 @@
 //! GPT-2 itself: configuration, tokenizer, the layers and the forward pass.
-//! May depend on: candle, tokenizers, `error`.
+//! May depend on: candle, `error`.
 //! Must never know: browsers, workers, where weights come from, what a probe does with what it sees.
 
 pub mod checkpoint;
@@ -10,7 +10,7 @@ pub mod probe;
 pub mod team;
 pub mod tokenizer;
 
-pub use kernels::{activation, attention, lanes, linear, norm, spare, stopwatch, values};
+pub use kernels::{activation, attention, lanes, linear, norm, spare, stopwatch, values, widen};
 
 pub use config::Config;
 pub use error::ModelError;

@@ -3,16 +3,20 @@
 
 use std::ops::Range;
 
-use half::{bf16, f16};
-
 use super::runs::Runs;
 use super::{Dtype, WeightsError};
+use crate::model::widen::{self, Format};
 
 /// Elements that are filling up.
 pub struct Fill {
     dtype: Dtype,
+    /// How many they are when all are there.
+    count: usize,
+    /// As far as any are there: most come in order, and nothing is written twice then.
     values: Vec<f32>,
     have: Runs,
+    /// Whether everything that was ever written was a finite number.
+    finite: bool,
 }
 
 impl Fill {
@@ -25,13 +29,12 @@ impl Fill {
         values
             .try_reserve_exact(count)
             .map_err(|_| WeightsError::OutOfMemory { what: format!("tensor \"{what}\""), bytes: 4 * count as u64 })?;
-        values.resize(count, 0.0);
-        Ok(Fill { dtype, values, have: Runs::default() })
+        Ok(Fill { dtype, count, values, have: Runs::default(), finite: true })
     }
 
     /// Bytes that all elements have in the file.
     fn size(&self) -> u64 {
-        (self.values.len() * self.dtype.size()) as u64
+        (self.count * self.dtype.size()) as u64
     }
 
     /// Takes bytes for the place `at` (in bytes, at an element's begin); returns how many it took (whole elements,
@@ -41,25 +44,15 @@ impl Fill {
         let left = self.size().saturating_sub(at).min(bytes.len() as u64) as usize;
         let taken = left / size * size;
         let first = at as usize / size;
-        let Some(values) = self.values.get_mut(first..first + taken / size) else { return (taken, 0) };
-        let bytes = &bytes[..taken];
-        match self.dtype {
-            Dtype::F32 => {
-                for (value, b) in values.iter_mut().zip(bytes.chunks_exact(4)) {
-                    *value = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
-                }
-            }
-            Dtype::F16 => {
-                for (value, b) in values.iter_mut().zip(bytes.chunks_exact(2)) {
-                    *value = f16::from_le_bytes([b[0], b[1]]).to_f32();
-                }
-            }
-            Dtype::BF16 => {
-                for (value, b) in values.iter_mut().zip(bytes.chunks_exact(2)) {
-                    *value = bf16::from_le_bytes([b[0], b[1]]).to_f32();
-                }
-            }
+        if taken == 0 {
+            return (0, 0);
         }
+        let format = match self.dtype {
+            Dtype::F32 => Format::F32,
+            Dtype::F16 => Format::F16,
+            Dtype::BF16 => Format::BF16,
+        };
+        self.finite &= widen::write(&mut self.values, first, format, &bytes[..taken]);
         let new = self.have.add(at..at + taken as u64);
         (taken, new)
     }
@@ -74,8 +67,11 @@ impl Fill {
     /// Copies elements in from another run of the same tensor, which begins at byte `at` of this one.
     pub fn copy_from(&mut self, at: u64, values: &[f32]) {
         let first = at as usize / self.dtype.size();
-        if let Some(room) = self.values.get_mut(first..first + values.len()) {
-            room.copy_from_slice(values);
+        let end = first.saturating_add(values.len());
+        if end <= self.count {
+            self.values.resize(self.values.len().max(end), 0.0);
+            self.values[first..end].copy_from_slice(values);
+            self.finite &= widen::all_finite(values);
             self.have.add(at..at + (values.len() * self.dtype.size()) as u64);
         }
     }
@@ -98,13 +94,11 @@ impl Fill {
     /// The byte at which the first element begins that is not a finite number. Trained weights have none; damaged
     /// ones often do.
     pub fn first_not_finite(&self) -> Option<u64> {
-        const EXPONENT: u32 = 0x7f80_0000;
-        // In strides that the compiler turns into vector instructions.
-        let stride =
-            |values: &[f32]| values.iter().fold(false, |found, value| found | (value.to_bits() & EXPONENT == EXPONENT));
-        let chunk = self.values.chunks(1024).position(stride)?;
-        let within = self.values[chunk * 1024..].iter().position(|value| !value.is_finite())?;
-        Some(((chunk * 1024 + within) * self.dtype.size()) as u64)
+        if self.finite {
+            return None;
+        }
+        let place = self.values.iter().position(|value| !value.is_finite())?;
+        Some((place * self.dtype.size()) as u64)
     }
 
     /// The elements.

@@ -55,7 +55,11 @@ impl Panels {
             let count = (WIDTH - output % WIDTH).min(columns.end - column);
             let mut at = (output / WIDTH * self.inputs + first) * WIDTH + output % WIDTH;
             for row in rows {
-                self.values[at..at + count].copy_from_slice(&row[column..column + count]);
+                match (self.values[at..].first_chunk_mut::<WIDTH>(), row[column..].first_chunk::<WIDTH>()) {
+                    // Of a known length: two vectors rather than a call, and nearly all are so.
+                    (Some(to), Some(from)) if count == WIDTH => *to = *from,
+                    _ => self.values[at..at + count].copy_from_slice(&row[column..column + count]),
+                }
                 at += WIDTH;
             }
             column += count;
