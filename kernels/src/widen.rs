@@ -19,6 +19,8 @@ const STRETCH: usize = 8192;
 
 /// Writes numbers over those from `first` on, and after the last; any between that and `first` become 0. Says whether
 /// all of them are finite.
+// Never inlined: in a caller that is compiled for size it would be compiled for size too, several times slower.
+#[inline(never)]
 pub fn write(values: &mut Vec<f32>, first: usize, format: Format, bytes: &[u8]) -> bool {
     match format {
         Format::F32 => put(values, first, bytes.as_chunks::<4>().0, |bytes| f32::from_le_bytes(*bytes)),
@@ -37,27 +39,34 @@ fn put<const N: usize>(
         values.resize(first, 0.0);
     }
     let (over, beyond) = numbers.split_at(numbers.len().min(values.len() - first));
-    let mut finite = true;
+    let mut all = true;
     let mut at = first;
     for stretch in over.chunks(STRETCH / N) {
         let place = &mut values[at..at + stretch.len()];
         place.iter_mut().zip(stretch).for_each(|(value, bytes)| *value = widen(bytes));
-        finite &= all_finite(place);
+        all &= finite(place);
         at += stretch.len();
     }
     for stretch in beyond.chunks(STRETCH / N) {
         values.extend(stretch.iter().map(widen));
-        finite &= all_finite(&values[at..]);
+        all &= finite(&values[at..]);
         at += stretch.len();
     }
-    finite
+    all
 }
 
 /// Whether there is no infinity and no NaN.
-pub fn all_finite(values: &[f32]) -> bool {
+#[inline(always)]
+fn finite(values: &[f32]) -> bool {
     const EXPONENT: u32 = 0x7f80_0000;
     // Without a way out in the middle, so that the compiler turns it into vector instructions.
     !values.iter().fold(false, |found, value| found | (value.to_bits() & EXPONENT == EXPONENT))
+}
+
+/// Whether there is no infinity and no NaN.
+#[inline(never)]
+pub fn all_finite(values: &[f32]) -> bool {
+    finite(values)
 }
 
 #[cfg(test)]

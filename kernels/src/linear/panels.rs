@@ -25,6 +25,8 @@ impl Panels {
     ///
     /// # Errors
     /// Where the allocator has no room; nothing is aborted.
+    // Never inlined: in a caller that is compiled for size it would be compiled for size too.
+    #[inline(never)]
     pub fn pack(
         matrix: &[f32],
         stride: usize,

@@ -1,10 +1,10 @@
 //! Tokens beside the vocabulary's own, such as `<|endoftext|>`: found in the text before it is cut, and never cut.
 //! Must never know: merges, files.
 
-use std::collections::HashMap;
 use std::ops::Range;
 
 use super::bpe::Bpe;
+use super::hash::Map;
 
 /// One such token.
 #[derive(Clone, Debug, serde::Deserialize)]
@@ -33,7 +33,7 @@ impl Added {
 /// All of them.
 #[derive(Default)]
 pub struct AddedTokens {
-    by_id: HashMap<u32, Added>,
+    by_id: Map<u32, Added>,
     /// Which of them to look for, in two rounds; the longest first, so that the first that fits is the longest.
     rounds: [Vec<u32>; 2],
 }
@@ -45,7 +45,7 @@ impl AddedTokens {
     /// Gives each its id as Hugging Face's reader does: the vocabulary's, else the next one.
     pub fn new(tokens: Vec<Added>, vocabulary: &Bpe) -> AddedTokens {
         let mut added = AddedTokens::default();
-        let (mut ids, size) = (HashMap::<String, u32>::new(), vocabulary.len() as u32);
+        let (mut ids, size) = (Map::<String, u32>::default(), vocabulary.len() as u32);
         let mut next = size;
         for token in tokens.into_iter().filter(|token| !token.content.is_empty()) {
             let known = ids.get(&token.content).copied().or_else(|| vocabulary.id(&token.content));

@@ -2,10 +2,11 @@
 //! Must never know: texts, offsets into them, files.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 use std::ops::Range;
 
 use super::bytes::to_char;
+use super::hash::Map;
 
 /// What stands for bytes that are not in the vocabulary.
 #[derive(Clone, Debug)]
@@ -18,10 +19,10 @@ pub struct Unknown {
 
 /// Vocabulary and merges.
 pub struct Bpe {
-    ids: HashMap<String, u32>,
-    texts: HashMap<u32, String>,
+    ids: Map<String, u32>,
+    texts: Map<u32, String>,
     /// A pair of ids: its rank, and the id of both together.
-    merges: HashMap<(u32, u32), (u32, u32)>,
+    merges: Map<(u32, u32), (u32, u32)>,
     bytes: Vec<Option<u32>>,
     unknown: Option<Unknown>,
     /// A piece that is in the vocabulary as a whole is one token, whatever the merges say.
@@ -46,7 +47,7 @@ impl Bpe {
     /// # Errors
     /// Says which part of a merge, or which result, is not in the vocabulary.
     pub fn new<'a>(
-        ids: HashMap<String, u32>,
+        ids: Map<String, u32>,
         merges: impl Iterator<Item = (&'a str, &'a str)>,
         unknown: Option<Unknown>,
         whole_pieces: bool,
@@ -55,7 +56,7 @@ impl Bpe {
             let id = ids.get(token).copied();
             id.ok_or_else(|| format!("a merge calls for \"{token}\", which is not in the vocabulary"))
         };
-        let mut ranks = HashMap::with_capacity(merges.size_hint().0);
+        let mut ranks = Map::with_capacity_and_hasher(merges.size_hint().0, Default::default());
         let mut both = String::new();
         for (rank, (left, right)) in merges.enumerate() {
             both.clear();

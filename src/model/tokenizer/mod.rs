@@ -6,16 +6,17 @@
 mod added;
 mod bpe;
 mod bytes;
+mod hash;
 pub mod letters;
 mod pieces;
 mod read;
 
-use std::collections::HashMap;
 use std::ops::Range;
 
 use super::ModelError;
 use added::{Added, AddedTokens};
 use bpe::Bpe;
+use hash::Map;
 use pieces::{Cut, Piece, pieces};
 
 /// Marks the end of a document in GPT-2's training text; a token of its own, never split.
@@ -85,7 +86,7 @@ impl Tokenizer {
     /// # Errors
     /// `BadTokenizer`.
     pub fn from_vocab_and_merges(vocab: &[u8], merges: &[u8]) -> Result<Tokenizer, ModelError> {
-        let vocab: HashMap<String, u32> = serde_json::from_slice(vocab)
+        let vocab: Map<String, u32> = serde_json::from_slice(vocab)
             .map_err(|why| ModelError::BadTokenizer { file: "vocab.json", why: why.to_string() })?;
         let bad = |why: String| ModelError::BadTokenizer { file: "merges.txt", why };
         let merges = std::str::from_utf8(merges).map_err(|why| bad(why.to_string()))?;

@@ -2,13 +2,12 @@
 //! a part left out would give other tokens.
 //! Must never know: texts, tokens found in them.
 
-use std::collections::HashMap;
-
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::added::{Added, AddedTokens};
 use super::bpe::{Bpe, Unknown};
+use super::hash::Map;
 use super::pieces::{Cut, WORDS};
 use super::{After, Join, Tokenizer};
 
@@ -41,7 +40,7 @@ struct Model {
     fuse_unk: Option<bool>,
     byte_fallback: Option<bool>,
     ignore_merges: Option<bool>,
-    vocab: HashMap<String, u32>,
+    vocab: Map<String, u32>,
     merges: Vec<Merge>,
 }
 
@@ -183,7 +182,7 @@ fn after(value: &Value) -> Result<Vec<After>, String> {
 }
 
 /// Tokens around a text; `None` where it does not stand there just once, or a token is not explained.
-fn template(value: &Map<String, Value>) -> Option<After> {
+fn template(value: &serde_json::Map<String, Value>) -> Option<After> {
     let mut around = [Vec::new(), Vec::new()];
     let mut seen = 0;
     for piece in value.get("single")?.as_array()? {
@@ -217,7 +216,7 @@ struct Part<'a> {
     /// Where in the file it stands.
     place: &'static str,
     kind: &'a str,
-    value: &'a Map<String, Value>,
+    value: &'a serde_json::Map<String, Value>,
 }
 
 impl<'a> Part<'a> {
