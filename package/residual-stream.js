@@ -32,7 +32,7 @@ function placed({ href }) {
 function demoFiles(addresses) {
   const names = Object.keys(addresses);
   const folders = names.map((name) => (addresses[name].endsWith(`/${name}`) ? addresses[name].slice(0, -name.length) : undefined));
-  // In a folder the engine reads them itself, by ranges.
+  // In a folder the engine reads them itself, block by block as they arrive.
   if (folders[0] !== undefined && folders.every((folder) => folder === folders[0])) return { demo: folders[0] };
   const demo = "demo:";
   const moved = new Map(names.map((name) => [demo + name, addresses[name]]));

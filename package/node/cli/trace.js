@@ -28,11 +28,15 @@ export async function trace(values, signal) {
     const group = needsAll(wished) ? lines.length : GROUP;
     let all;
     for (let from = 0; from < lines.length; from += group) {
-      const part = await traced(model, lines.slice(from, from + group), { ...wished, signal }, values.text);
+      const some = lines.slice(from, from + group);
+      const show = (share) => {
+        const done = from + share * some.length;
+        progress.show("tracing", done / lines.length, `${Math.floor(done)} of ${lines.length} texts`);
+      };
+      const part = await traced(model, some, { ...wished, signal, onProgress: show }, values.text);
       if (all) all.sequences.push(...part.sequences);
       else all = part;
-      const done = all.sequences.length;
-      progress.show("tracing", done / lines.length, `${done} of ${lines.length} texts`);
+      show(1);
     }
     if (values.name) all.model.source = values.name;
     await writeOutput(values.out, writeTrace(all, { format }), signal);
