@@ -67,6 +67,32 @@ for (const [width, theme] of [[WIDTHS.wide, "light"], [WIDTHS.wide, "dark"], [WI
   });
 }
 
+for (const [width, theme] of [[WIDTHS.phone, "dark"], [WIDTHS.laptop, "light"]]) {
+  test(`axe finds nothing to object to in any state: ${width} pixels, ${theme}`, async () => {
+    page = await openSite(browser, site.origin, { width, theme });
+    const objections = async (state) => assert.deepEqual(await axeObjections(page), [], `axe, ${state}`);
+    for (const chart of ["histogram", "evolution", "view"]) await page.click(`#${chart} [data-tool=table]`);
+    await objections("with all three tables open");
+    for (const chart of ["histogram", "evolution", "view"]) await page.click(`#${chart} [data-tool=table]`);
+    for (const view of VIEWS.slice(3)) {
+      await choose(view);
+      await objections(`in ${view}`);
+    }
+    await page.locator("#tokens [data-chip]").nth(3).click();
+    await page.click("#tab-change");
+    await page.click("#off-add");
+    await until("the change", async () => /widest change/.test(await page.locator("#view .finding").textContent()));
+    await page.click("[data-zoom=in]");
+    await objections("pinned, ablated and zoomed");
+    await page.fill("#off-layer", "40");
+    await page.click("#off-add");
+    await until("a refusal", async () => /no layer 39/.test(await page.locator("#view-error").textContent()));
+    await run(page, "");
+    await until("another refusal", async () => (await page.locator("#run-error").textContent()) !== "");
+    await objections("with two refusals, what is shown being old");
+  });
+}
+
 test("the tabs follow the keyboard, and arrow keys walk the rows and columns of a grid", async () => {
   page = await openSite(browser, site.origin);
   await page.focus("#tab-heatmap");
