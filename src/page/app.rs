@@ -340,15 +340,11 @@ impl App {
         );
         self.tokens.show(trace);
         self.keep_pin(trace);
-        let (sequence, token) = self.pinned.get().unzip();
-        let options = ChartOptions { bins, skip_first, sequence: sequence.unwrap_or(0), token, ..Default::default() };
+        let options = ChartOptions { bins, ..self.chart_options() };
         for chart in &self.charts {
             chart.show(trace, &options)?;
         }
-        match self.with_patched(trace) {
-            Some(patched) => self.view.show(&patched, &options)?,
-            None => self.view.show(trace, &options)?,
-        }
+        self.show_view(trace)?;
         self.findings.show(trace, skip_first)?;
         if trace.model.n_layer > 0 {
             let root: HtmlElement = dom::by_id("how")?;
@@ -360,6 +356,28 @@ impl App {
         }
         self.state.borrow_mut().shown = Some(trace.clone());
         Ok(())
+    }
+
+    fn chart_options(&self) -> ChartOptions {
+        let (sequence, token) = self.pinned.get().unzip();
+        let (skip_first, sequence) = (self.skip_first.checked(), sequence.unwrap_or(0));
+        ChartOptions { skip_first, sequence, token, ..Default::default() }
+    }
+
+    /// Shows a trace in the chosen view alone.
+    fn show_view(&self, trace: &Trace) -> Result<()> {
+        match self.with_patched(trace) {
+            Some(patched) => self.view.show(&patched, &self.chart_options()),
+            None => self.view.show(trace, &self.chart_options()),
+        }
+    }
+
+    /// Shows the same trace after a change of the view, or of its controls.
+    pub fn show_view_again(&self) {
+        let shown = self.state.borrow().shown.clone();
+        if let Some(shown) = shown {
+            self.report(self.show_view(&shown));
+        }
     }
 
     fn all_charts(&self) -> impl Iterator<Item = &Rc<ChartPanel>> {

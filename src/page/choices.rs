@@ -58,6 +58,7 @@ impl App {
         self.view.chart.look_at(place);
         if let (Some(sequence), Some(token)) = (place.sequence, place.token) {
             self.pinned.set(Some((sequence, token)));
+            self.show_again();
         }
         self.do_wish(Wish::Show);
         self.view.chart.canvas.scroll_into_view();

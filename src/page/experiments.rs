@@ -38,7 +38,7 @@ impl App {
     pub(super) fn do_wish(self: &Rc<Self>, wish: Wish) {
         match wish {
             Wish::Show => {
-                self.show_again();
+                self.show_view_again();
                 self.run_for_view();
                 self.write_link();
             }
@@ -223,7 +223,7 @@ impl App {
             let tokens = found.corrupted_tokens.len().max(1);
             let status = format!("Patching: layer {} is done…", found.recovered.len() / tokens);
             self.patched.replace(Some((of.clone(), Some(found))));
-            self.show_again();
+            self.show_view_again();
             if self.state.borrow().running.is_none() && self.patching.borrow().is_some() {
                 self.say_patching(&status);
             }

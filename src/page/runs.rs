@@ -186,9 +186,11 @@ impl App {
             let kept = whole.sequences.first().and_then(|sequence| sequence.patterns.as_ref());
             record.patterns = kept.into_iter().flatten().map(|p| Head { layer: p.layer, head: p.head }).collect();
             state.recorded = record;
+            state.shown = Some(whole);
             drop(state);
             self.text.set_status(&status);
-            self.report(self.show(&whole));
+            // No norm has changed: the other charts are as they were.
+            self.show_view_again();
         } else {
             state.shown = Some(whole.clone());
             drop(state);
