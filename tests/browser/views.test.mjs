@@ -295,7 +295,7 @@ test("a link with another model ticks its row and waits for the click that names
     await copied.goto("about:blank");
     await copied.goto(page.url() + hash);
     await until(`${hash}: an answer`, async () => await copied.evaluate(() =>
-      !document.querySelector("#run-status[data-busy]") && document.querySelector("#run-status, #run-error").textContent.trim() !== ""), 60_000);
+      !document.querySelector("#run-status[data-busy]") && [...document.querySelectorAll("#run-status, #run-error")].some((line) => line.textContent.trim() !== "")), 60_000);
   }
   await isQuiet(page);
 });
