@@ -9,6 +9,7 @@ pub mod attention;
 pub mod lanes;
 pub mod linear;
 pub mod norm;
+pub mod scores;
 pub mod spare;
 pub mod stopwatch;
 pub mod values;

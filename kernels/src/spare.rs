@@ -47,6 +47,37 @@ pub fn recycle(tensor: Tensor) -> Result<()> {
     tensor.inplace_op1(&TakeBack)
 }
 
+/// A contiguous tensor's numbers, without copying them where they are all that its memory holds. No other tensor may
+/// share it, as for [`recycle`].
+///
+/// # Errors
+/// candle's, for a tensor that is not F32 or not in this machine's memory.
+pub fn take_from(tensor: Tensor) -> Result<Vec<f32>> {
+    let count = tensor.elem_count();
+    let taken = RefCell::new(Vec::new());
+    tensor.inplace_op1(&TakeOut(&taken))?;
+    let taken = taken.into_inner();
+    if taken.len() == count { Ok(taken) } else { candle_core::bail!("take-from: {} numbers for {count}", taken.len()) }
+}
+
+struct TakeOut<'a>(&'a RefCell<Vec<f32>>);
+
+impl InplaceOp1 for TakeOut<'_> {
+    fn name(&self) -> &'static str {
+        "take-from"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let (CpuStorage::F32(values), Some((start, end))) = (storage, layout.contiguous_offsets()) else {
+            candle_core::bail!("take-from: expected a contiguous F32 tensor, got {:?}", layout.shape())
+        };
+        let taken =
+            if (start, end) == (0, values.len()) { std::mem::take(values) } else { values[start..end].to_vec() };
+        self.0.replace(taken);
+        Ok(())
+    }
+}
+
 struct TakeBack;
 
 impl InplaceOp1 for TakeBack {
@@ -80,6 +111,10 @@ mod tests {
         recycle(tensor).unwrap();
         let last = take(1000);
         assert_eq!(last.as_ptr(), place, "spare.rs: a tensor's memory was not given back");
+        let taken = take_from(Tensor::from_vec(last, (10, 100), &Device::Cpu).unwrap()).unwrap();
+        assert_eq!((taken.as_ptr(), taken.len()), (place, 1000), "spare.rs: a tensor's numbers were copied");
+        let part = Tensor::from_vec(vec![1f32, 2.0, 3.0, 4.0], 4, &Device::Cpu).unwrap().narrow(0, 1, 2).unwrap();
+        assert_eq!(take_from(part).unwrap(), [2.0, 3.0], "spare.rs: part of a tensor's memory");
     }
 
     #[test]

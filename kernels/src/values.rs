@@ -28,6 +28,45 @@ pub fn fill_rows(x: &Tensor, rows: Range<usize>, row: &[f32]) -> Result<()> {
     x.inplace_op1(&Fill { rows, row })
 }
 
+/// Writes a matrix `[N, columns]`, given as its numbers, over some columns of a contiguous tensor `[N, ..]`.
+///
+/// # Errors
+/// candle's, for tensors of other shapes.
+pub fn put_columns(x: &Tensor, columns: Range<usize>, values: &[f32]) -> Result<()> {
+    x.inplace_op1(&Put { columns, values })
+}
+
+struct Put<'a> {
+    columns: Range<usize>,
+    values: &'a [f32],
+}
+
+impl InplaceOp1 for Put<'_> {
+    fn name(&self) -> &'static str {
+        "put-columns"
+    }
+
+    fn cpu_fwd(&self, x: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let ((rows, width), count) = (layout.shape().dims2()?, self.columns.len());
+        let (CpuStorage::F32(x), Some((start, end))) = (x, layout.contiguous_offsets()) else {
+            candle_core::bail!("put-columns: expected a contiguous F32 matrix, got {:?}", layout.shape())
+        };
+        if self.columns.end > width || self.values.len() != rows * count {
+            candle_core::bail!(
+                "put-columns: {} numbers as columns {:?} of {rows} rows",
+                self.values.len(),
+                self.columns
+            )
+        }
+        if count > 0 {
+            for (row, values) in x[start..end].chunks_exact_mut(width).zip(self.values.chunks_exact(count)) {
+                row[self.columns.clone()].copy_from_slice(values);
+            }
+        }
+        Ok(())
+    }
+}
+
 struct Fill<'a> {
     rows: Range<usize>,
     row: &'a [f32],

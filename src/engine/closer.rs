@@ -11,12 +11,13 @@ use super::parts::Parts;
 use super::pass::Pass;
 use super::work;
 use crate::model::Tokenizer;
+use crate::model::spare::recycle;
 use crate::model::values::with_values;
 use crate::protocol::RunOptions;
 use crate::trace::Sequence;
-use crate::trace::attribution::{Given, Meant, attribute, writes};
-use crate::trace::closer::{Instead, Pattern, TokenRef};
-use crate::trace::lens::leads;
+use crate::trace::attribution::{Given, Meant, add_writes, attribute, scaled_writes};
+use crate::trace::closer::{Instead, Pattern, TokenRef, Writes};
+use crate::trace::lens::{chunks, leads};
 use crate::trace::watch::{Place, Watched};
 use crate::{Code, Error, Result};
 
@@ -173,7 +174,13 @@ pub(super) async fn see_patterns(
             let mut found = Pattern { layer: head.layer, head: head.head, weights, writes: None };
             if options.predictions && !head_out.is_empty() {
                 let unembedding = parts.unembedding().await?;
-                let mut writes = writes(&unembedding, &Tensor::cat(&head_out, 0)?, stream, WRITES)?;
+                let scaled = scaled_writes(&unembedding, &Tensor::cat(&head_out, 0)?, stream)?;
+                let mut writes = Writes::default();
+                for (_, rows) in chunks(&unembedding, &scaled)? {
+                    let logits = parts.normed_logits(&unembedding, &rows).await?;
+                    add_writes(&logits, WRITES, &mut writes)?;
+                    recycle(logits)?;
+                }
                 writes.tokens = writes.ids.iter().map(|&id| text(id)).collect();
                 found.writes = Some(writes);
             }
@@ -196,14 +203,15 @@ pub(super) async fn find_leads(
     if !asked.leads {
         return Ok(());
     }
-    let unembedding = parts.unembedding().await?;
     for batch in pass.batches() {
         let is_last = |piece: &&Piece| sequences.get(piece.sequence).is_some_and(|s| piece.tokens.end == s.ids.len());
         let numbers: Vec<usize> = batch.pieces.iter().filter(is_last).map(|piece| piece.sequence).collect();
         for (row, number) in numbers.into_iter().enumerate() {
             let streams = batch.recorder.watch.last_streams.iter().map(|rows| rows.narrow(0, row, 1));
             let streams = Tensor::cat(&streams.collect::<candle_core::Result<Vec<_>>>()?, 0)?; // (L + 1, D)
-            let mut found = leads(&unembedding, &streams)?;
+            let logits = parts.logits(&streams).await?;
+            let mut found = leads(&logits)?;
+            recycle(logits)?;
             found.text = text(found.id);
             sequences[number].leads = Some(found);
         }

@@ -14,6 +14,8 @@ use super::recall::Recall;
 
 use crate::model::checkpoint::{Part, Tensors, wanted};
 use crate::model::linear::{Linear, PACKS, Weight};
+use crate::model::spare::recycle;
+use crate::model::team::Team;
 use crate::model::values::with_values;
 use crate::model::{Block, Config, Embedding, ModelError, Unembedding};
 use crate::weights::plan::Table;
@@ -259,6 +261,27 @@ impl Parts {
     /// Whatever ended the loading.
     pub async fn unembedding(&self) -> Result<Rc<Unembedding>> {
         self.wait(|arrived| arrived.unembedding.clone()).await
+    }
+
+    /// Scores of every token id by rows of a stream, `[N, D]` to `[N, V]`: the final layer norm and the unembedding, by all
+    /// workers. Its memory is that of [`crate::model::spare`], to be given back.
+    ///
+    /// # Errors
+    /// Whatever ended the loading; candle's, and a helper's.
+    pub async fn logits(&self, rows: &Tensor) -> Result<Tensor> {
+        let unembedding = self.unembedding().await?;
+        let normed = unembedding.norm(rows)?;
+        let scored = self.normed_logits(&unembedding, &normed).await?;
+        recycle(normed)?;
+        Ok(scored)
+    }
+
+    /// The same for rows that need no norm.
+    ///
+    /// # Errors
+    /// candle's, and a helper's.
+    pub async fn normed_logits(&self, unembedding: &Unembedding, normed: &Tensor) -> Result<Tensor> {
+        Ok(self.team.logits(unembedding, normed)?.await?)
     }
 
     async fn wait<T>(&self, get: impl Fn(&Arrived) -> Option<T>) -> Result<T> {

@@ -10,10 +10,11 @@ use super::parts::Parts;
 use super::recall::Start;
 use super::work;
 use crate::Result;
+use crate::model::Block;
 use crate::model::attention::Segment;
 use crate::model::gpt2::embed;
+use crate::model::spare::recycle;
 use crate::model::team::{Attended, Team, Waiting};
-use crate::model::{Block, Unembedding};
 use crate::protocol::RunOptions;
 use crate::trace::lens::{chunks, lens_rows};
 use crate::trace::probe::{Recorder, norms};
@@ -184,13 +185,16 @@ impl<'a> Pass<'a> {
     }
 
     /// Records the logit lens of the new tokens.
-    pub async fn add_lens(&mut self, unembedding: &Unembedding, k: usize, breath: &impl Breath) -> Result<()> {
+    pub async fn add_lens(&mut self, k: usize, breath: &impl Breath) -> Result<()> {
+        let unembedding = self.parts.unembedding().await?;
         for batch in &mut self.batches {
             let mut lens = Lens::default();
             let followers = followers(&batch.pieces, &self.sequences);
             for stream in &batch.recorder.streams {
-                for (first, rows) in chunks(unembedding, stream)? {
-                    lens_rows(unembedding, &rows, (&followers[first..], k), &mut lens)?;
+                for (first, rows) in chunks(&unembedding, stream)? {
+                    let logits = self.parts.logits(&rows).await?;
+                    lens_rows(&logits, (&followers[first..], k), &mut lens)?;
+                    recycle(logits)?;
                     breath.did(rows.dim(0)? as f64 * work::of_unembedding(&self.parts.config));
                     breath.breathe().await?;
                 }

@@ -18,6 +18,7 @@ use crate::model::attention::Segment;
 use crate::model::gpt2::check_ids;
 use crate::model::lanes::sums;
 use crate::model::probe::NoProbe;
+use crate::model::scores::most_of;
 use crate::model::team::Team;
 use crate::model::values::{differences, fill_rows, with_values};
 use crate::model::{Block, ModelError, Tokenizer, Unembedding};
@@ -25,7 +26,6 @@ use crate::protocol::{PatchOptions, RunOptions};
 use crate::trace::Sequence;
 use crate::trace::attribution::Meant;
 use crate::trace::closer::Patching;
-use crate::trace::lens::most_of;
 use crate::trace::watch::Watched;
 use crate::{Code, Error, Result};
 
@@ -141,7 +141,7 @@ fn answers(
     if chosen.0.or(chosen.1).is_some() || answer != against {
         return Ok((answer, against));
     }
-    let furthest = |moved: Vec<f32>| most_of(&moved, 1).next().unwrap_or_default();
+    let furthest = |moved: Vec<f32>| most_of(&moved, 1).first().copied().unwrap_or_default();
     Ok((furthest(differences(&clean, &corrupted)?), furthest(differences(&corrupted, &clean)?)))
 }
 

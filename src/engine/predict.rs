@@ -3,15 +3,17 @@
 use candle_core::Tensor;
 
 use super::breath::Breath;
+use super::parts::Parts;
 use super::run::token_text;
 use crate::Result;
-use crate::model::{Tokenizer, Unembedding};
+use crate::model::Tokenizer;
+use crate::model::spare::recycle;
 use crate::trace::Sequence;
 use crate::trace::lens::{Prediction, chunks, divergences, prediction_rows};
 
 /// Adds the model's own predictions to sequences that may go on from known ones, of which so many tokens were kept.
 pub(super) async fn predict(
-    unembedding: &Unembedding,
+    parts: &Parts,
     streams: &[Tensor],
     (known, sequences): (&[(usize, Option<&Sequence>)], &mut [Sequence]),
     (candidates, tokenizer): (usize, Option<&Tokenizer>),
@@ -32,8 +34,11 @@ pub(super) async fn predict(
     }
     let rows = Tensor::cat(&rows, 0)?;
     let mut predictions = Vec::new();
-    for (first, rows) in chunks(unembedding, &rows)? {
-        prediction_rows(unembedding, &rows, (&followers[first..], candidates), &mut predictions)?;
+    let unembedding = parts.unembedding().await?;
+    for (first, rows) in chunks(&unembedding, &rows)? {
+        let logits = parts.logits(&rows).await?;
+        prediction_rows(&logits, (&followers[first..], candidates), &mut predictions)?;
+        recycle(logits)?;
         breath.did(rows.elem_count() as f64 * unembedding.vocab_size() as f64);
         breath.breathe().await?;
     }
@@ -54,16 +59,20 @@ pub(super) async fn predict(
 
 /// Adds to sequences how far their predictions are from those of other streams, token by token.
 pub(super) async fn compare(
-    unembedding: &Unembedding,
+    parts: &Parts,
     (before, after): (&[Tensor], &[Tensor]),
     sequences: &mut [Sequence],
     breath: &impl Breath,
 ) -> Result<()> {
+    let unembedding = parts.unembedding().await?;
     for ((before, after), sequence) in before.iter().zip(after).zip(sequences) {
         let mut kl = Vec::new();
-        for ((_, before), (_, after)) in chunks(unembedding, before)?.iter().zip(chunks(unembedding, after)?) {
-            kl.extend(divergences(unembedding, (before, &after))?);
+        for ((_, before), (_, after)) in chunks(&unembedding, before)?.iter().zip(chunks(&unembedding, after)?) {
             breath.did(2.0 * after.elem_count() as f64 * unembedding.vocab_size() as f64);
+            let (before, after) = (parts.logits(before).await?, parts.logits(&after).await?);
+            kl.extend(divergences((&before, &after))?);
+            recycle(before)?;
+            recycle(after)?;
             breath.breathe().await?;
         }
         sequence.kl = Some(kl);

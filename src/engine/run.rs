@@ -86,9 +86,8 @@ pub(super) async fn next_logits(parts: &Parts, sequence: Sequence, breath: &impl
     let last = sequence.ids.len() - 1;
     let (_, streams) =
         Request { parts, tokenizer: None, options, asked }.compute(vec![sequence], breath, |_| {}).await?;
-    let unembedding = parts.unembedding().await?;
     let stream = streams.first().ok_or(ModelError::EmptyInput)?.narrow(0, last, 1)?;
-    Ok(unembedding.logits(&unembedding.norm(&stream)?)?.squeeze(0)?)
+    Ok(parts.logits(&stream).await?.squeeze(0)?)
 }
 
 /// What is wanted of which model.
@@ -151,7 +150,7 @@ impl<'a> Request<'a> {
             let known = vec![(0, None); done.len()];
             self.predict(&before, (&known, &mut baselines), breath).await?;
             self.predict(&after, (&known, &mut done), breath).await?;
-            compare(&*self.parts.unembedding().await?, (&before, &after), &mut done, breath).await?;
+            compare(self.parts, (&before, &after), &mut done, breath).await?;
         }
         self.parts.all_checked().await?;
         for (sequence, baseline) in done.iter_mut().zip(baselines) {
@@ -188,7 +187,7 @@ impl<'a> Request<'a> {
     /// What a pass that is through recorded: with the logit lens, patterns and attribution, if they were asked for.
     async fn read(&self, pass: &mut Pass<'_>, streams: &[Tensor], breath: &impl Breath) -> Result<Vec<Sequence>> {
         if self.options.lens > 0 {
-            pass.add_lens(&*self.parts.unembedding().await?, self.options.lens, breath).await?;
+            pass.add_lens(self.options.lens, breath).await?;
         }
         let mut done = pass.recorded(self.parts.config.n_layer);
         for lens in done.iter_mut().filter_map(|sequence| sequence.lens.as_mut()) {
@@ -207,7 +206,6 @@ impl<'a> Request<'a> {
         (known, sequences): (&[(usize, Option<&Sequence>)], &mut [Sequence]),
         breath: &impl Breath,
     ) -> Result<()> {
-        let unembedding = self.parts.unembedding().await?;
-        predict(&unembedding, streams, (known, sequences), (self.options.next, self.tokenizer), breath).await
+        predict(self.parts, streams, (known, sequences), (self.options.next, self.tokenizer), breath).await
     }
 }

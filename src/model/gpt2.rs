@@ -22,7 +22,7 @@ use futures_util::FutureExt;
 use super::activation::Activation;
 use super::attention::{Contexts, Heads, Segment, attend};
 use super::checkpoint::Tensors;
-use super::linear::{Linear, times_transposed};
+use super::linear::{Linear, times_rows_transposed, times_transposed};
 use super::norm::LayerNorm;
 use super::probe::{Point, Probe};
 use super::spare::recycle;
@@ -315,6 +315,19 @@ impl Unembedding {
     /// A normed stream `[N, D]` to scores of every token id, `[N, V]`.
     pub fn logits(&self, normed: &Tensor) -> Result<Tensor> {
         times_transposed(normed, &self.weight)
+    }
+
+    /// The same, of which the first `ids` columns are computed, and the others hold anything: one worker's share.
+    ///
+    /// # Errors
+    /// candle's.
+    pub fn first_logits(&self, normed: &Tensor, ids: usize) -> Result<Tensor> {
+        times_rows_transposed(normed, &self.weight, ids)
+    }
+
+    /// A row for every token id, `[V, D]`.
+    pub fn rows(&self) -> &Tensor {
+        &self.weight
     }
 
     /// The final layer norm.

@@ -10,7 +10,7 @@ pub mod probe;
 pub mod team;
 pub mod tokenizer;
 
-pub use kernels::{activation, attention, lanes, linear, norm, spare, stopwatch, values, widen};
+pub use kernels::{activation, attention, lanes, linear, norm, scores, spare, stopwatch, values, widen};
 
 pub use config::Config;
 pub use error::ModelError;

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, ready};
 
 use super::attention::{Contexts, Segment};
-use super::gpt2::Block;
+use super::gpt2::{Block, Unembedding};
 
 /// A value that may still be computed.
 pub type Waiting<T> = LocalBoxFuture<'static, Result<T>>;
@@ -55,6 +55,12 @@ pub trait Team {
     /// candle's.
     fn mlp(&self, block: &Block, normed: &Tensor) -> Result<Waiting<Tensor>>;
 
+    /// A normed stream `[N, D]` to scores of every token id, `[N, V]`.
+    ///
+    /// # Errors
+    /// candle's.
+    fn logits(&self, unembedding: &Unembedding, normed: &Tensor) -> Result<Waiting<Tensor>>;
+
     /// Forgets the keys and values of sequences in some blocks.
     fn forget(&self, layers: Range<usize>, slots: &[u32]);
 
@@ -82,6 +88,10 @@ impl Team for Alone {
 
     fn mlp(&self, block: &Block, normed: &Tensor) -> Result<Waiting<Tensor>> {
         Ok(ready(Ok(block.sub_layers().mlp(normed)?)).boxed_local())
+    }
+
+    fn logits(&self, unembedding: &Unembedding, normed: &Tensor) -> Result<Waiting<Tensor>> {
+        Ok(ready(Ok(unembedding.logits(normed)?)).boxed_local())
     }
 
     fn forget(&self, layers: Range<usize>, slots: &[u32]) {

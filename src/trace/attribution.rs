@@ -7,8 +7,8 @@
 use candle_core::{Device, Result, Tensor};
 
 use super::closer::{Attribution, Writes};
-use super::lens::{chunks, most_of};
 use crate::model::lanes::sums;
+use crate::model::scores::most_of;
 use crate::model::values::{differences, with_values};
 use crate::model::{Point, Unembedding};
 
@@ -85,7 +85,7 @@ pub fn attribute(
     let logits = unembedding.logits(&normed)?; // (1, V)
     let (target, against, logit) = with_values(&logits, |logits| {
         let chosen = target.map(|target| target.among(logits));
-        let target = chosen.or_else(|| most_of(logits, 1).next()).unwrap_or_default();
+        let target = chosen.or_else(|| most_of(logits, 1).first().copied()).unwrap_or_default();
         let against = against.map(|against| against.among(logits));
         let logit = |id: u32| logits.get(id as usize).copied().unwrap_or(f32::NAN);
         Ok((target, against, logit(target) - against.map_or(0.0, logit)))
@@ -111,12 +111,12 @@ pub fn attribute(
     Ok(found)
 }
 
-/// The tokens whose logits a head's part `[T, D]` raises most at every token, the final norm's scale frozen at what it is
-/// for the stream `[T, D]` there.
+/// A head's part `[T, D]` as the unembedding reads it, the final norm's scale frozen at what it is for the stream `[T, D]`
+/// at every token: `[T, D]`.
 ///
 /// # Errors
 /// candle's.
-pub fn writes(unembedding: &Unembedding, head_out: &Tensor, stream: &Tensor, k: usize) -> Result<Writes> {
+pub fn scaled_writes(unembedding: &Unembedding, head_out: &Tensor, stream: &Tensor) -> Result<Tensor> {
     let width = head_out.dim(1)?;
     let norm = unembedding.final_norm();
     let weight = norm.weight().to_vec1::<f32>()?;
@@ -131,20 +131,22 @@ pub fn writes(unembedding: &Unembedding, head_out: &Tensor, stream: &Tensor, k: 
             Ok(rows.flat_map(scale).collect())
         })
     })?;
-    let scaled = Tensor::from_vec(scaled, head_out.shape(), &Device::Cpu)?;
-    let mut found = Writes::default();
-    for (_, rows) in chunks(unembedding, &scaled)? {
-        let logits = unembedding.logits(&rows)?;
-        let vocabulary = logits.dim(1)?;
-        with_values(&logits, |logits| {
-            for logits in logits.chunks_exact(vocabulary) {
-                for id in most_of(logits, k) {
-                    found.ids.push(id);
-                    found.logits.push(logits[id as usize]);
-                }
+    Tensor::from_vec(scaled, head_out.shape(), &Device::Cpu)
+}
+
+/// The `k` tokens whose logits `[N, V]` are highest at each row, appended: those that a head's part raises most.
+///
+/// # Errors
+/// candle's.
+pub fn add_writes(logits: &Tensor, k: usize, found: &mut Writes) -> Result<()> {
+    let vocabulary = logits.dim(1)?;
+    with_values(logits, |logits| {
+        for logits in logits.chunks_exact(vocabulary) {
+            for id in most_of(logits, k) {
+                found.ids.push(id);
+                found.logits.push(logits[id as usize]);
             }
-            Ok(())
-        })?;
-    }
-    Ok(found)
+        }
+        Ok(())
+    })
 }

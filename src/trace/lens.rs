@@ -6,11 +6,12 @@ use candle_core::{Result, Tensor};
 use super::closer::Leads;
 use super::{Lens, Next};
 use crate::model::Unembedding;
-use crate::model::spare::recycle;
+use crate::model::scores::{self, most_of};
 use crate::model::values::with_values;
 
-/// Most logits held at a time. A whole `[T, V]` table of GPT-2 at its 1024 tokens would be 206 MB.
-const LOGITS_AT_A_TIME: usize = 1 << 21;
+/// Most logits held at a time. A whole `[T, V]` table of GPT-2 at its 1024 tokens would be 206 MB; this is a
+/// twelfth of that, and rows enough to be worth the reading of the table.
+const LOGITS_AT_A_TIME: usize = 1 << 22;
 
 /// Probabilities over the vocabulary at one position, not yet normalised.
 struct Position<'a> {
@@ -21,9 +22,8 @@ struct Position<'a> {
 
 impl<'a> Position<'a> {
     fn new(logits: &'a [f32]) -> Self {
-        let largest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-        let total: f64 = logits.iter().map(|&logit| f64::from(logit - largest as f32).exp()).sum();
-        Position { logits, log_total: largest + total.ln() }
+        let largest = scores::largest(logits);
+        Position { logits, log_total: f64::from(largest) + scores::sum_of_powers(logits, largest).ln() }
     }
 
     /// Natural log-probability of a token id.
@@ -33,13 +33,13 @@ impl<'a> Position<'a> {
 
     /// The `k` most probable ids, most probable first; of equals the lower id.
     fn top(&self, k: usize) -> impl Iterator<Item = (u32, f32)> {
-        most_of(self.logits, k).map(|id| (id, self.log_prob(id).exp()))
+        most_of(self.logits, k).into_iter().map(|id| (id, self.log_prob(id).exp()))
     }
 
     /// How many ids are at least as probable as this one, itself among them: 1 for the most probable.
     fn rank(&self, id: u32) -> u32 {
         let own = self.logits.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY);
-        1 + self.logits.iter().filter(|logit| **logit > own).count() as u32
+        1 + scores::count_above(self.logits, own) as u32
     }
 
     /// Kullback-Leibler divergence of another prediction from this one, in nats: the sum of p ln(p / q).
@@ -52,21 +52,6 @@ impl<'a> Position<'a> {
     }
 }
 
-/// The ids of the `k` largest of some scores, the largest first; of equals the lower id.
-pub fn most_of(scores: &[f32], k: usize) -> impl Iterator<Item = u32> {
-    let order = |&a: &u32, &b: &u32| scores[b as usize].total_cmp(&scores[a as usize]).then(a.cmp(&b));
-    let mut ids: Vec<u32> = Vec::with_capacity(k.min(scores.len()) + 1);
-    for id in 0..scores.len() as u32 {
-        if ids.len() == k && ids.last().is_none_or(|last| order(&id, last).is_gt()) {
-            continue;
-        }
-        let place = ids.partition_point(|kept| order(kept, &id).is_lt());
-        ids.insert(place, id);
-        ids.truncate(k);
-    }
-    ids.into_iter()
-}
-
 /// A stream `[N, D]` in pieces of as many rows as are unembedded at once, each with its first row's number.
 pub fn chunks(unembedding: &Unembedding, stream: &Tensor) -> Result<Vec<(usize, Tensor)>> {
     let at_a_time = (LOGITS_AT_A_TIME / unembedding.vocab_size().max(1)).max(1);
@@ -77,16 +62,11 @@ pub fn chunks(unembedding: &Unembedding, stream: &Tensor) -> Result<Vec<(usize, 
         .collect()
 }
 
-/// Top-k predictions at some rows of a stream `[N, D]`, appended to a lens; and what they make of the token that does
-/// follow each row, where one does.
-pub fn lens_rows(
-    unembedding: &Unembedding,
-    stream: &Tensor,
-    (followers, k): (&[Option<u32>], usize),
-    lens: &mut Lens,
-) -> Result<()> {
+/// Top-k predictions by the logits `[N, V]` at some rows of a stream, appended to a lens; and what they make of the token
+/// that does follow each row, where one does.
+pub fn lens_rows(logits: &Tensor, (followers, k): (&[Option<u32>], usize), lens: &mut Lens) -> Result<()> {
     let mut followers = followers.iter();
-    each_position(unembedding, stream, |position| {
+    each_position(logits, |position| {
         for (id, prob) in position.top(k) {
             lens.ids.push(id);
             lens.probs.push(prob);
@@ -97,25 +77,23 @@ pub fn lens_rows(
     })
 }
 
-/// How far the predictions at the rows of one stream are from those of another, `[N, D]` each: the Kullback-Leibler
-/// divergence of the second from the first, in nats, one per row.
-pub fn divergences(unembedding: &Unembedding, (before, after): (&Tensor, &Tensor)) -> Result<Vec<f32>> {
-    let logits = |stream: &Tensor| unembedding.logits(&unembedding.norm(stream)?);
-    let (before, after) = (logits(before)?, logits(after)?); // (N, V)
+/// How far the predictions at the rows of one stream are from those of another, by their logits `[N, V]`: the
+/// Kullback-Leibler divergence of the second from the first, in nats, one per row.
+pub fn divergences((before, after): (&Tensor, &Tensor)) -> Result<Vec<f32>> {
     let vocabulary = before.dim(1)?;
-    with_values(&before, |before| {
-        with_values(&after, |after| {
+    with_values(before, |before| {
+        with_values(after, |after| {
             let rows = before.chunks_exact(vocabulary).zip(after.chunks_exact(vocabulary));
             Ok(rows.map(|(before, after)| Position::new(before).divergence(&Position::new(after)) as f32).collect())
         })
     })
 }
 
-/// Since when the prediction at the end of a text is made: from its stream at the embedding and after each block,
-/// `[L + 1, D]`. Its text is left empty.
-pub fn leads(unembedding: &Unembedding, streams: &Tensor) -> Result<Leads> {
+/// Since when the prediction at the end of a text is made: from the logits of its stream at the embedding and after each
+/// block, `[L + 1, V]`. Its text is left empty.
+pub fn leads(logits: &Tensor) -> Result<Leads> {
     let mut best = Vec::new();
-    each_position(unembedding, streams, |position| best.extend(position.top(1)))?;
+    each_position(logits, |position| best.extend(position.top(1)))?;
     let (id, prob) = best.last().copied().unwrap_or_default();
     let leads = |(other, _): &(u32, f32)| *other == id;
     let first = best.iter().position(leads).unwrap_or_default();
@@ -137,16 +115,15 @@ pub enum Prediction {
     Next(Next),
 }
 
-/// The model's own predictions at some rows of the last stream, `[N, D]`: each with the token that follows it, or
-/// the `k` most probable ones where none does.
+/// The model's own predictions by the logits `[N, V]` at some rows of the last stream: each with the token that follows
+/// it, or the `k` most probable ones where none does.
 pub fn prediction_rows(
-    unembedding: &Unembedding,
-    stream: &Tensor,
+    logits: &Tensor,
     (followers, k): (&[Option<u32>], usize),
     predictions: &mut Vec<Prediction>,
 ) -> Result<()> {
     let mut followers = followers.iter();
-    each_position(unembedding, stream, |position| {
+    each_position(logits, |position| {
         predictions.push(match followers.next().copied().flatten() {
             Some(follower) => Prediction::Follower(position.log_prob(follower)),
             None => {
@@ -157,14 +134,12 @@ pub fn prediction_rows(
     })
 }
 
-fn each_position(unembedding: &Unembedding, stream: &Tensor, mut see: impl FnMut(Position)) -> Result<()> {
-    let logits = unembedding.logits(&unembedding.norm(stream)?)?; // (N, V)
+fn each_position(logits: &Tensor, mut see: impl FnMut(Position)) -> Result<()> {
     let vocabulary = logits.dim(1)?;
-    with_values(&logits, |logits| {
+    with_values(logits, |logits| {
         logits.chunks(vocabulary).for_each(|logits| see(Position::new(logits)));
         Ok(())
-    })?;
-    recycle(logits)
+    })
 }
 
 #[cfg(test)]

@@ -37,6 +37,12 @@ impl F32x4 {
         self.zip(other, f32::min)
     }
 
+    /// Four rows of four as four columns of four.
+    pub fn transpose(rows: [F32x4; 4]) -> [F32x4; 4] {
+        let rows = rows.map(F32x4::to_array);
+        std::array::from_fn(|column| F32x4::from(rows.map(|row| row[column])))
+    }
+
     /// The nearest whole numbers; of two equally near ones the even.
     #[inline(always)]
     pub(super) fn nearest(self) -> F32x4 {

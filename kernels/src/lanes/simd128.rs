@@ -44,6 +44,19 @@ impl F32x4 {
         F32x4(f32x4_pmin(self.0, other.0))
     }
 
+    /// Four rows of four as four columns of four.
+    #[inline(always)]
+    pub fn transpose([a, b, c, d]: [F32x4; 4]) -> [F32x4; 4] {
+        let pairs = |x: F32x4, y: F32x4| [i32x4_shuffle::<0, 4, 1, 5>(x.0, y.0), i32x4_shuffle::<2, 6, 3, 7>(x.0, y.0)];
+        let ([ab_low, ab_high], [cd_low, cd_high]) = (pairs(a, b), pairs(c, d));
+        [
+            F32x4(i64x2_shuffle::<0, 2>(ab_low, cd_low)),
+            F32x4(i64x2_shuffle::<1, 3>(ab_low, cd_low)),
+            F32x4(i64x2_shuffle::<0, 2>(ab_high, cd_high)),
+            F32x4(i64x2_shuffle::<1, 3>(ab_high, cd_high)),
+        ]
+    }
+
     /// The nearest whole numbers; of two equally near ones the even.
     #[inline(always)]
     pub(super) fn nearest(self) -> F32x4 {

@@ -13,9 +13,15 @@ use crate::spare;
 
 /// Rows of a tile.
 pub const ROWS: usize = if cfg!(target_feature = "relaxed-simd") { 6 } else { 4 };
-/// Steps along the inner axis that a panel is read for before the next tile: that much of a panel (12 KB) and of a
-/// tile's rows (up to 9 KB) stay in the first-level cache.
-const DEPTH: usize = 384;
+/// Steps along the inner axis that a panel is read for before the next tile. Between two tiles some of the next panel is
+/// read ahead: often enough, and so little at a time, that what it waits for is under way while the tiles are computed.
+const DEPTH: usize = 96;
+/// The same where the rows are those of one tile, so that every panel is read just once, and from memory.
+const DEEP: usize = 384;
+/// Rows are cut along the inner axis in multiples of this.
+const GRAIN: usize = 384;
+/// Numbers in a line of the caches.
+const LINE: usize = 16;
 
 /// A tile's sums: for each row, the eight columns.
 pub type Tile<const R: usize> = [[F32x4; 2]; R];
@@ -142,15 +148,20 @@ impl Rows {
         /// Numbers: half of the 512 KB that a core has to itself, as a rule, less what else goes through it.
         const CACHED: usize = 48 << 10;
         let depth = self.depth;
-        let size = (CACHED / self.count.max(1) / DEPTH).max(1) * DEPTH;
+        let size = (CACHED / self.count.max(1) / GRAIN).max(1) * GRAIN;
         (0..depth).step_by(size).map(move |from| from..depth.min(from + size))
     }
 
-    /// A stretch of all rows times that stretch of one panel.
+    /// A stretch of all rows times that stretch of one panel. `next` is what of the weights is wanted after it.
+    ///
+    /// A panel is used once per pass and comes from memory, which a core cannot ask for without waiting as long as it
+    /// computes at full speed; so the next one is fetched in small portions between the tiles of this one.
     #[inline(always)]
-    pub fn times(&self, panel: &[[f32; WIDTH]], stretch: Range<usize>, place: &mut impl Place) {
+    pub fn times(&self, panel: &[[f32; WIDTH]], stretch: Range<usize>, next: &[[f32; WIDTH]], place: &mut impl Place) {
         // Tiles wait in here between two parts of the stretch.
         const TILES: usize = 32;
+        let depth = if self.count <= ROWS { DEEP } else { DEPTH };
+        let mut ahead = Ahead::new(next, self.count.div_ceil(ROWS) * stretch.len().div_ceil(depth));
         let mut tiles = [[[F32x4::splat(0.0); 2]; ROWS]; TILES];
         for first in (0..self.count).step_by(ROWS * TILES) {
             let beyond = self.count.min(first + ROWS * TILES);
@@ -158,10 +169,14 @@ impl Rows {
             for (sums, (row, count)) in tiles.iter_mut().zip(of_rows()) {
                 *sums = place.load(row, count);
             }
-            for at in stretch.clone().step_by(DEPTH) {
-                let end = stretch.end.min(at + DEPTH);
+            for at in stretch.clone().step_by(depth) {
+                let end = stretch.end.min(at + depth);
                 for (sums, (row, count)) in tiles.iter_mut().zip(of_rows()) {
                     let from = row * self.depth;
+                    // Rows of one tile wait for memory anyway, and the processor sees what they read.
+                    if self.count > ROWS {
+                        ahead.fetch();
+                    }
                     tile(&self.values[from + at * count..from + end * count], count, &panel[at..end], sums);
                 }
             }
@@ -172,55 +187,22 @@ impl Rows {
     }
 }
 
-/// Products of all rows of x `[n, depth]` with all rows of w `[m, depth]`, to `[n, m]`: x times w transposed, with w as
-/// it is.
-pub fn rows_by_rows(x: &[f32], w: &[f32], depth: usize, out: &mut [f32]) {
-    /// Rows of w that stay in the first-level cache while all of x passes by.
-    const AT_A_TIME: usize = 8;
-    let columns = w.len() / depth;
-    for (block, w) in w.chunks(AT_A_TIME * depth).enumerate() {
-        let column = block * AT_A_TIME;
-        for (group, x) in x.chunks(ROWS * depth).enumerate() {
-            let mut put = |row: usize, place: usize, value: f32| {
-                out[(group * ROWS + row) * columns + column + place] = value;
-            };
-            if x.len() == ROWS * depth && w.len() == AT_A_TIME * depth {
-                for (pair, w) in w.chunks_exact(2 * depth).enumerate() {
-                    let sums = dots::<ROWS, 2>(x, w, depth);
-                    (0..ROWS).for_each(|row| (0..2).for_each(|i| put(row, 2 * pair + i, sums[row][i])));
-                }
-            } else if w.len() == AT_A_TIME * depth {
-                for (row, x) in x.chunks_exact(depth).enumerate() {
-                    let [sums] = dots::<1, AT_A_TIME>(x, w, depth);
-                    (0..AT_A_TIME).for_each(|i| put(row, i, sums[i]));
-                }
-            } else {
-                for (row, x) in x.chunks_exact(depth).enumerate() {
-                    for (i, w) in w.chunks_exact(depth).enumerate() {
-                        let [[sum]] = dots::<1, 1>(x, w, depth);
-                        put(row, i, sum);
-                    }
-                }
-            }
-        }
-    }
+/// What is wanted next, in portions.
+struct Ahead<'a> {
+    portions: std::slice::Chunks<'a, f32>,
 }
 
-/// Products of R rows with C rows.
-#[inline(always)]
-fn dots<const R: usize, const C: usize>(x: &[f32], w: &[f32], depth: usize) -> [[f32; C]; R] {
-    let x: [(&[[f32; 4]], &[f32]); R] = std::array::from_fn(|i| x[i * depth..(i + 1) * depth].as_chunks());
-    let w: [(&[[f32; 4]], &[f32]); C] = std::array::from_fn(|i| w[i * depth..(i + 1) * depth].as_chunks());
-    let mut sums = [[F32x4::splat(0.0); C]; R];
-    for step in 0..depth / 4 {
-        let w: [F32x4; C] = std::array::from_fn(|i| F32x4::from(w[i].0[step]));
-        for (sums, x) in sums.iter_mut().zip(&x) {
-            let x = F32x4::from(x.0[step]);
-            for (sum, w) in sums.iter_mut().zip(w) {
-                *sum = x.mul_add(w, *sum);
-            }
-        }
+impl Ahead<'_> {
+    /// As so many portions, or as many lines as there are.
+    fn new(next: &[[f32; WIDTH]], portions: usize) -> Ahead<'_> {
+        let lines = next.as_flattened().len().div_ceil(LINE);
+        Ahead { portions: next.as_flattened().chunks(LINE * lines.div_ceil(portions.max(1)).max(1)) }
     }
-    let rest = |x: &[f32], w: &[f32]| x.iter().zip(w).map(|(a, b)| a * b).sum::<f32>();
-    std::array::from_fn(|i| std::array::from_fn(|j| sums[i][j].total() + rest(x[i].1, w[j].1)))
+
+    /// Has the caches fetch a portion: one number of each line is read. WebAssembly has no other way to ask.
+    #[inline(never)]
+    fn fetch(&mut self) {
+        let lines = self.portions.next().unwrap_or_default().iter().step_by(LINE);
+        std::hint::black_box(lines.fold(0, |seen, number| seen ^ number.to_bits()));
+    }
 }

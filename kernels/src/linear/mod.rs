@@ -3,8 +3,10 @@
 //! In the browser, weights are packed ([`panels`]) and multiplied by our own [`kernel`]; natively, and where the
 //! feature `candle-matmul` asks for it, they stay as they are and candle multiplies.
 
+mod columns;
 pub mod kernel;
 pub mod panels;
+mod rows;
 #[cfg(test)]
 mod tests;
 
@@ -15,8 +17,10 @@ use super::lanes::F32x4;
 use super::spare;
 use super::stopwatch::{self, Work};
 use super::values::contiguous;
-use kernel::{Place, ROWS, Rows, Tile};
+use columns::{Columns, eight};
+use kernel::Rows;
 use panels::{Panels, WIDTH};
+use rows::rows_by_rows;
 
 /// Whether this build packs the weights of its linear layers.
 pub const PACKS: bool = cfg!(all(target_arch = "wasm32", not(feature = "candle-matmul")));
@@ -85,7 +89,17 @@ impl Linear {
 
 /// x `[N, D]` times w `[V, D]` transposed: `[N, V]`.
 pub fn times_transposed(x: &Tensor, w: &Tensor) -> Result<Tensor> {
-    if PACKS { x.apply_op2_no_bwd(w, &MultiplyRows) } else { product(x, &w.t()?) }
+    times_rows_transposed(x, w, w.dim(0)?)
+}
+
+/// x `[N, D]` times the first rows of w `[V, D]`, transposed: `[N, V]`, of which the first `rows` columns are computed, and
+/// the others hold anything.
+pub fn times_rows_transposed(x: &Tensor, w: &Tensor, rows: usize) -> Result<Tensor> {
+    if PACKS {
+        return x.apply_op2_no_bwd(w, &MultiplyRows { rows });
+    }
+    let product = product(x, &w.narrow(0, 0, rows)?.t()?)?;
+    product.pad_with_zeros(1, 0, w.dim(0)? - rows)?.contiguous()
 }
 
 /// candle's matmul. A build that packs never comes here, and so leaves out the whole of it: half a megabyte of wasm.
@@ -121,17 +135,18 @@ impl CustomOp2 for Multiply<'_> {
         let function = self.activation;
         for stretch in rows.stretches() {
             let is_last = stretch.end == inputs;
-            for (number, panel) in self.panels.iter().enumerate() {
+            let ahead = self.panels.iter().skip(1).map(|next| &next[stretch.clone()]).chain([Default::default()]);
+            for (number, (panel, ahead)) in self.panels.iter().zip(ahead).enumerate() {
                 let (out, first) = (out.as_mut_slice(), number * WIDTH);
                 let start = (stretch.start == 0).then(|| eight(bias, first));
                 // Asked once per panel, so that the loops know which it is.
                 if is_last {
                     let finish = |sum| function.lanes(sum);
                     let mut place = Columns { out, stride: outputs, first, start, finish };
-                    rows.times(panel, stretch.clone(), &mut place);
+                    rows.times(panel, stretch.clone(), ahead, &mut place);
                 } else {
                     let mut place = Columns { out, stride: outputs, first, start, finish: |sum| sum };
-                    rows.times(panel, stretch.clone(), &mut place);
+                    rows.times(panel, stretch.clone(), ahead, &mut place);
                 }
             }
         }
@@ -166,7 +181,7 @@ impl CustomOp1 for MultiplyByGroup<'_> {
                 let panel = &panel[group * depth..(group + 1) * depth];
                 let start = Some([F32x4::splat(0.0); 2]);
                 let mut place = Columns { out, stride: outputs, first: number * WIDTH, start, finish: |sum| sum };
-                rows.times(panel, 0..depth, &mut place);
+                rows.times(panel, 0..depth, &[], &mut place);
             }
             rows.recycle();
         }
@@ -174,8 +189,10 @@ impl CustomOp1 for MultiplyByGroup<'_> {
     }
 }
 
-/// x times w transposed.
-struct MultiplyRows;
+/// x times the first rows of w, transposed.
+struct MultiplyRows {
+    rows: usize,
+}
 
 impl CustomOp2 for MultiplyRows {
     fn name(&self) -> &'static str {
@@ -185,55 +202,11 @@ impl CustomOp2 for MultiplyRows {
     fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, w: &CpuStorage, wl: &Layout) -> Result<(CpuStorage, Shape)> {
         let (x, w) = (contiguous(self.name(), x, xl)?, contiguous(self.name(), w, wl)?);
         let ((n, depth), (v, width)) = (xl.shape().dims2()?, wl.shape().dims2()?);
-        if depth != width || depth == 0 {
-            candle_core::bail!("times-transposed: {:?} by {:?}", xl.shape(), wl.shape())
+        if depth != width || depth == 0 || self.rows > v {
+            candle_core::bail!("times-transposed: {:?} by {} rows of {:?}", xl.shape(), self.rows, wl.shape())
         }
         let mut out = spare::take(n * v);
-        kernel::rows_by_rows(x, w, depth, &mut out);
+        rows_by_rows(x, &w[..self.rows * depth], depth, (&mut out, v));
         Ok((CpuStorage::F32(out), Shape::from((n, v))))
     }
-}
-
-/// A panel's columns, from `first` on, in a matrix with `stride` columns.
-struct Columns<'a, F> {
-    out: &'a mut [f32],
-    stride: usize,
-    first: usize,
-    /// What the sums begin with; none to go on from what is in the matrix.
-    start: Option<[F32x4; 2]>,
-    /// What becomes of the sums.
-    finish: F,
-}
-
-impl<F: Fn(F32x4) -> F32x4> Place for Columns<'_, F> {
-    #[inline(always)]
-    fn load(&self, row: usize, count: usize) -> Tile<ROWS> {
-        let own = |row: usize| eight(&self.out[row * self.stride..][..self.stride], self.first);
-        self.start.map_or_else(|| std::array::from_fn(|i| own(row + i.min(count - 1))), |start| [start; ROWS])
-    }
-
-    #[inline(always)]
-    fn store(&mut self, row: usize, count: usize, tile: &Tile<ROWS>) {
-        let width = WIDTH.min(self.stride - self.first);
-        for (row, sums) in (row..).zip(&tile[..count]) {
-            let [left, right] = sums.map(|sum| (self.finish)(sum).to_array());
-            let to = &mut self.out[row * self.stride + self.first..][..width];
-            if width == WIDTH {
-                to[..4].copy_from_slice(&left);
-                to[4..].copy_from_slice(&right);
-            } else {
-                to.iter_mut().zip(left.iter().chain(&right)).for_each(|(to, sum)| *to = *sum);
-            }
-        }
-    }
-}
-
-/// The eight numbers from this column on, with zeros after the last.
-#[inline(always)]
-fn eight(values: &[f32], first: usize) -> [F32x4; 2] {
-    if let Some([a, b, c, d, e, f, g, h]) = values.get(first..first + WIDTH) {
-        return [F32x4::from([*a, *b, *c, *d]), F32x4::from([*e, *f, *g, *h])];
-    }
-    let at = |place| values.get(place).copied().unwrap_or(0.0);
-    [first, first + 4].map(|first| F32x4::from(std::array::from_fn(|i| at(first + i))))
 }

@@ -115,12 +115,24 @@ proptest! {
     }
 
     #[test]
-    fn rows_by_rows_equal_the_plain_product(n in 1usize..10, v in 1usize..30, depth in 1usize..70, seed in any::<u64>()) {
+    fn rows_by_rows_equal_the_plain_product(
+        n in 1usize..15, tall in 0usize..2, v in 1usize..30, depth in 1usize..70, deep in 0usize..2, some in 0usize..30, seed in any::<u64>(),
+    ) {
+        // Tall and deep ones reach over the end of a stretch.
+        let (n, depth) = (n + tall * 128, depth + deep * 390);
         let (x, w) = (numbers(n * depth, seed), numbers(v * depth, seed ^ 1));
         let transposed: Vec<f32> = (0..depth * v).map(|i| w[i % v * depth + i / v]).collect();
-        let found = tensor(x.clone(), n).apply_op2_no_bwd(&tensor(w, v), &MultiplyRows).unwrap();
-        prop_assert_eq!(found.dims(), [n, v]);
-        assert_close("kernel.rs, rows_by_rows", &found.flatten_all().unwrap().to_vec1().unwrap(), &product(&x, &transposed, (depth, v)), depth)?;
+        let expected = product(&x, &transposed, (depth, v));
+        let rows = some.min(v);
+        for (what, rows) in [("all", v), ("some", rows)] {
+            let multiply = MultiplyRows { rows };
+            let found = tensor(x.clone(), n).apply_op2_no_bwd(&tensor(w.clone(), v), &multiply).unwrap();
+            prop_assert_eq!(found.dims(), [n, v]);
+            let firsts = |values: Vec<f32>| values.chunks(v).flat_map(|row| row[..rows].to_vec()).collect::<Vec<f32>>();
+            let wanted: Vec<f64> = expected.chunks(v).flat_map(|row| row[..rows].to_vec()).collect();
+            let found = firsts(found.flatten_all().unwrap().to_vec1().unwrap());
+            assert_close(&format!("rows.rs, {what} rows"), &found, &wanted, depth)?;
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The first worker's side: computes its share, has the others compute theirs, and adds up.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::Range;
 
 use candle_core::{Device, Result, Tensor};
@@ -10,10 +10,10 @@ use futures_util::future::LocalBoxFuture;
 use super::shares::{Piece, Share, divide};
 use super::wire::Order;
 use crate::model::attention::{Contexts, Segment};
-use crate::model::gpt2::Block;
+use crate::model::gpt2::{Block, Unembedding};
 use crate::model::stopwatch::{self, Work};
 use crate::model::team::{Attended, Team, Waiting, Wishes};
-use crate::model::values::{add_values, with_values};
+use crate::model::values::{add_values, put_columns, with_values};
 use crate::model::{Config, spare};
 use crate::{Code, Error};
 
@@ -25,6 +25,9 @@ pub trait Line {
     /// Sends a piece of a block's tensor.
     fn piece(&self, layer: usize, tensor: &str, piece: Piece);
 
+    /// Sends rows of the unembedding.
+    fn rows(&self, values: &[f32]);
+
     /// Sends an order with the normed stream that it needs, at once; what is returned waits for the answer.
     fn order(&self, order: &Order, normed: &[f32]) -> Answer;
 }
@@ -35,6 +38,9 @@ pub struct Crew {
     shares: Vec<Share>,
     /// To all but the first.
     lines: Vec<Box<dyn Line>>,
+    /// Whether the helpers have their rows of the unembedding: sent when first wanted, for who asks for norms alone needs
+    /// none.
+    has_rows: Cell<bool>,
     failure: RefCell<Option<Error>>,
 }
 
@@ -47,7 +53,8 @@ impl Crew {
     /// The first, and those at the end of these lines.
     pub fn new(config: &Config, lines: Vec<Box<dyn Line>>) -> Crew {
         let shares = divide(config, lines.len() + 1);
-        Crew { contexts: RefCell::default(), shares, lines, failure: RefCell::new(None) }
+        let (contexts, failure) = (RefCell::default(), RefCell::new(None));
+        Crew { contexts, shares, lines, has_rows: Cell::new(false), failure }
     }
 
     /// Gives every worker its part of a block's tensor; returns the first's own.
@@ -157,6 +164,23 @@ impl Team for std::rc::Rc<Crew> {
         Ok(gather.boxed_local())
     }
 
+    fn logits(&self, unembedding: &Unembedding, normed: &Tensor) -> Result<Waiting<Tensor>> {
+        self.hand_out_rows(unembedding)?;
+        let own = self.shares.first().map_or(0, |share| share.ids.len());
+        let answers = self.order(&Order::Logits { rows: normed.dim(0)? }, normed, Share::has_ids)?;
+        let logits = unembedding.first_logits(normed, own)?;
+        let crew = self.clone();
+        let gather = async move {
+            for (share, answer) in answers {
+                let answer = crew.answer(answer).await?;
+                put_columns(&logits, share.ids, &answer)?;
+                spare::give(answer);
+            }
+            Ok(logits)
+        };
+        Ok(gather.boxed_local())
+    }
+
     fn forget(&self, layers: Range<usize>, slots: &[u32]) {
         if slots.is_empty() {
             return;
@@ -174,6 +198,19 @@ impl Team for std::rc::Rc<Crew> {
 }
 
 impl Crew {
+    fn hand_out_rows(&self, unembedding: &Unembedding) -> Result<()> {
+        if self.has_rows.replace(true) || self.lines.is_empty() {
+            return Ok(());
+        }
+        let width = unembedding.rows().dim(1)?;
+        with_values(unembedding.rows(), |rows| {
+            for (share, line) in self.shares.iter().skip(1).zip(&self.lines).filter(|(share, _)| share.has_ids()) {
+                line.rows(&rows[share.ids.start * width..share.ids.end * width]);
+            }
+            Ok(())
+        })
+    }
+
     async fn answer(&self, answer: Answer) -> Result<Vec<f32>> {
         let before = stopwatch::now();
         let answer = answer.await;

@@ -10,7 +10,7 @@ use super::wire::Order;
 use crate::model::attention::Contexts;
 use crate::model::checkpoint::Tensors;
 use crate::model::gpt2::SubLayers;
-use crate::model::linear::{Linear, Weight};
+use crate::model::linear::{Linear, Weight, times_transposed};
 use crate::model::spare::{self, recycle};
 use crate::model::team::Attended;
 use crate::model::values::with_values;
@@ -24,6 +24,8 @@ pub struct Helper {
     config: Config,
     waiting: HashMap<usize, Pieces>,
     blocks: HashMap<usize, SubLayers>,
+    /// Its rows of the unembedding.
+    unembedding: Option<Tensor>,
     contexts: RefCell<Contexts>,
 }
 
@@ -36,7 +38,8 @@ struct Pieces {
 impl Helper {
     /// Without any weights yet.
     pub fn new(config: Config) -> Helper {
-        Helper { config, waiting: HashMap::new(), blocks: HashMap::new(), contexts: RefCell::default() }
+        let (waiting, blocks) = (HashMap::new(), HashMap::new());
+        Helper { config, waiting, blocks, unembedding: None, contexts: RefCell::default() }
     }
 
     /// Takes a piece of a block's tensor.
@@ -54,9 +57,20 @@ impl Helper {
         Ok(())
     }
 
+    /// Takes rows of the unembedding, `[ids, D]`.
+    ///
+    /// # Errors
+    /// candle's, for numbers that make no whole rows.
+    pub fn take_rows(&mut self, values: Vec<f32>) -> Result<()> {
+        let width = self.config.n_embd;
+        let count = values.len().checked_div(width).unwrap_or(0);
+        self.unembedding = Some(Tensor::from_vec(values, (count, width), &Device::Cpu)?);
+        Ok(())
+    }
+
     /// Does as told, with the normed stream `[T, D]` that came with the order: attn_out or mlp_out of this share
-    /// `[T, D]`, then what was wished for (the heads' parts, the patterns), in one row of numbers. Its memory is that of
-    /// [`crate::model::spare`], to be given back.
+    /// `[T, D]`, then what was wished for (the heads' parts, the patterns), or this share's logits, in one row of numbers.
+    /// Its memory is that of [`crate::model::spare`], to be given back.
     ///
     /// # Errors
     /// candle's; a block that has not arrived.
@@ -80,6 +94,13 @@ impl Helper {
                 recycle(normed)?;
                 answer([out].into_iter())
             }
+            Order::Logits { .. } => {
+                let none = || candle_core::Error::Msg("a helper has no rows of the unembedding".into());
+                let normed = Tensor::from_vec(normed, shape, &Device::Cpu)?;
+                let logits = times_transposed(&normed, self.unembedding.as_ref().ok_or_else(none)?)?;
+                recycle(normed)?;
+                answer([logits].into_iter())
+            }
             Order::Forget { layers, slots } => {
                 self.contexts.borrow_mut().forget(layers.clone(), slots);
                 Ok(Vec::new())
@@ -89,8 +110,11 @@ impl Helper {
 }
 
 /// Tensors, one after the other.
-fn answer(tensors: impl Iterator<Item = Tensor>) -> Result<Vec<f32>> {
-    let mut answer = spare::take(0);
+fn answer(mut tensors: impl Iterator<Item = Tensor>) -> Result<Vec<f32>> {
+    let mut answer = match tensors.next() {
+        Some(first) => spare::take_from(first)?,
+        None => spare::take(0),
+    };
     for tensor in tensors {
         with_values(&tensor, |values| {
             answer.extend_from_slice(values);

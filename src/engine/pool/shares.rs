@@ -14,6 +14,9 @@ pub struct Share {
     pub heads: Range<usize>,
     /// Columns of the MLP's hidden layer.
     pub columns: Range<usize>,
+    /// Token ids whose rows of the unembedding are multiplied here. The first has the whole table, which is also the
+    /// embedding's as a rule; the others get a copy of their rows.
+    pub ids: Range<usize>,
     /// Whether this is the first, which also adds the biases of the projections.
     pub is_first: bool,
 }
@@ -34,12 +37,13 @@ pub fn divide(config: &Config, workers: usize) -> Vec<Share> {
     let part = |count: usize, worker: usize| {
         if count < workers { worker.min(count) } else { (count * worker).div_ceil(workers) }
     };
-    // Columns go by panels.
-    let panels = config.n_inner.div_ceil(WIDTH);
-    let columns = |worker| (part(panels, worker) * WIDTH).min(config.n_inner);
+    // Columns and ids go by panels.
+    let panels = |count: usize, worker| (part(count.div_ceil(WIDTH), worker) * WIDTH).min(count);
+    let (columns, ids) = (|worker| panels(config.n_inner, worker), |worker| panels(config.vocab_size, worker));
     let share = |worker| Share {
         heads: part(config.n_head, worker)..part(config.n_head, worker + 1),
         columns: columns(worker)..columns(worker + 1),
+        ids: ids(worker)..ids(worker + 1),
         is_first: worker == 0,
     };
     (0..workers).map(share).collect()
@@ -54,6 +58,11 @@ impl Share {
     /// Whether some of the MLP is computed here.
     pub fn has_columns(&self) -> bool {
         !self.columns.is_empty()
+    }
+
+    /// Whether some of the vocabulary is scored here.
+    pub fn has_ids(&self) -> bool {
+        !self.ids.is_empty()
     }
 
     /// The part of a block's tensor (by its name within the block) that is held here; `None` for those of the layer
@@ -109,8 +118,13 @@ mod tests {
             assert_eq!(all, (0..heads).collect::<Vec<_>>(), "shares.rs: heads over {workers} workers");
             let all: Vec<usize> = shares.iter().flat_map(|share| share.columns.clone()).collect();
             assert_eq!(all, (0..inner).collect::<Vec<_>>(), "shares.rs: columns over {workers} workers");
+            let all: Vec<usize> = shares.iter().flat_map(|share| share.ids.clone()).collect();
+            assert_eq!(all, (0..9).collect::<Vec<_>>(), "shares.rs: token ids over {workers} workers");
             let first = &shares[0];
-            assert!(first.has_heads() && first.has_columns(), "shares.rs: the first of {workers} workers has nothing");
+            assert!(
+                first.has_heads() && first.has_columns() && first.has_ids(),
+                "shares.rs: the first of {workers} workers has nothing"
+            );
             let most = shares.iter().map(|share| share.heads.len()).max().unwrap_or(0);
             assert!(
                 most <= heads.div_ceil(workers),

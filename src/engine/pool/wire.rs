@@ -23,6 +23,11 @@ pub enum Order {
         /// T.
         rows: usize,
     },
+    /// Scores of the token ids that are there.
+    Logits {
+        /// N.
+        rows: usize,
+    },
     /// Keys and values that are not needed any more; no answer comes.
     Forget {
         /// In these blocks,
@@ -42,6 +47,7 @@ impl Order {
                 words.extend(segments.iter().flat_map(|s| [s.slot, s.past as u32, s.rows as u32]));
             }
             Order::Mlp { layer, rows } => words.extend([1, *layer as u32, *rows as u32]),
+            Order::Logits { rows } => words.extend([3, *rows as u32, 0]),
             Order::Forget { layers, slots } => {
                 words.extend([2, layers.start as u32, layers.end as u32]);
                 words.extend(slots);
@@ -64,6 +70,7 @@ impl Order {
             }
             1 => Order::Mlp { layer: first, rows: second as usize },
             2 => Order::Forget { layers: first..second as usize, slots: rest.to_vec() },
+            3 => Order::Logits { rows: first },
             _ => return None,
         };
         Some((*number, order))
@@ -73,7 +80,7 @@ impl Order {
     pub fn rows(&self) -> usize {
         match self {
             Order::Attend { segments, .. } => segments.iter().map(|segment| segment.rows).sum(),
-            Order::Mlp { rows, .. } => *rows,
+            Order::Mlp { rows, .. } | Order::Logits { rows } => *rows,
             Order::Forget { .. } => 0,
         }
     }
@@ -90,6 +97,7 @@ mod tests {
             Order::Attend { layer: 47, segments, wishes: Wishes { patterns: false, heads: true } },
             Order::Attend { layer: 0, segments: Vec::new(), wishes: Wishes { patterns: true, heads: false } },
             Order::Mlp { layer: 2, rows: 128 },
+            Order::Logits { rows: 41 },
             Order::Forget { layers: 1..12, slots: vec![4, 0] },
         ];
         for order in orders {

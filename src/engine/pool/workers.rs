@@ -139,8 +139,10 @@ impl Waiting {
     fn give_back(&self, buffer: ArrayBuffer) {
         /// Two batches are under way at a time, as a rule.
         const MOST: usize = 8;
+        /// Larger ones hold logits, and would be kept for little.
+        const LARGEST: u32 = 1 << 20;
         let mut buffers = self.buffers.borrow_mut();
-        if buffers.len() < MOST {
+        if buffers.len() < MOST && buffer.byte_length() <= LARGEST {
             buffers.push(buffer);
         }
     }
@@ -208,6 +210,13 @@ impl Line for Link {
         let message = Array::of5(&JsValue::from_f64(layer as f64), &tensor.into(), &inputs, &outputs, &values);
         if self.worker.post_message_with_transfer(&message, &Array::of1(&values.buffer())).is_err() {
             self.waiting.end(gone("it takes no weights"));
+        }
+    }
+
+    fn rows(&self, values: &[f32]) {
+        let values = Float32Array::from(values);
+        if self.worker.post_message_with_transfer(&values, &Array::of1(&values.buffer())).is_err() {
+            self.waiting.end(gone("it takes no rows of the unembedding"));
         }
     }
 
@@ -294,21 +303,28 @@ fn obey(helper: &mut Option<Helper>, data: &JsValue) -> std::result::Result<(), 
         return Ok(());
     }
     let helper = helper.as_mut().ok_or("it has no settings")?;
+    if let Some(rows) = data.dyn_ref::<Float32Array>() {
+        return helper.take_rows(copied(rows, "rows of the unembedding")?).map_err(|why| why.to_string());
+    }
     match data.dyn_ref::<ArrayBuffer>() {
         Some(buffer) => answer(helper, buffer),
         None => take(helper, data.unchecked_ref()),
     }
 }
 
+fn copied(from: &Float32Array, what: &str) -> std::result::Result<Vec<f32>, String> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(from.length() as usize).map_err(|_| format!("no memory is left for {what}"))?;
+    values.resize(from.length() as usize, 0.0);
+    from.copy_to(&mut values);
+    Ok(values)
+}
+
 fn take(helper: &mut Helper, message: &Array) -> std::result::Result<(), String> {
     let number = |place| message.get(place).as_f64().unwrap_or(0.0) as usize;
     let (layer, inputs, outputs) = (number(0), number(2), number(3));
     let tensor = message.get(1).as_string().unwrap_or_default();
-    let from: Float32Array = message.get(4).unchecked_into();
-    let mut values = Vec::new();
-    values.try_reserve_exact(from.length() as usize).map_err(|_| format!("no memory is left for {tensor}"))?;
-    values.resize(from.length() as usize, 0.0);
-    from.copy_to(&mut values);
+    let values = copied(message.get(4).unchecked_ref(), &tensor)?;
     let piece = if tensor.ends_with(".bias") {
         Piece::Bias(values)
     } else {

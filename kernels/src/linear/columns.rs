@@ -1,0 +1,52 @@
+//! Where a panel's sums go: eight columns of a matrix.
+
+use super::kernel::{Place, ROWS, Tile};
+use super::panels::WIDTH;
+use crate::lanes::F32x4;
+
+/// A panel's columns, from `first` on, in a matrix with `stride` columns.
+pub struct Columns<'a, F> {
+    /// The matrix.
+    pub out: &'a mut [f32],
+    /// Its columns.
+    pub stride: usize,
+    /// The first of the eight.
+    pub first: usize,
+    /// What the sums begin with; none to go on from what is in the matrix.
+    pub start: Option<[F32x4; 2]>,
+    /// What becomes of the sums.
+    pub finish: F,
+}
+
+impl<F: Fn(F32x4) -> F32x4> Place for Columns<'_, F> {
+    #[inline(always)]
+    fn load(&self, row: usize, count: usize) -> Tile<ROWS> {
+        let own = |row: usize| eight(&self.out[row * self.stride..][..self.stride], self.first);
+        self.start.map_or_else(|| std::array::from_fn(|i| own(row + i.min(count - 1))), |start| [start; ROWS])
+    }
+
+    #[inline(always)]
+    fn store(&mut self, row: usize, count: usize, tile: &Tile<ROWS>) {
+        let width = WIDTH.min(self.stride - self.first);
+        for (row, sums) in (row..).zip(&tile[..count]) {
+            let [left, right] = sums.map(|sum| (self.finish)(sum).to_array());
+            let to = &mut self.out[row * self.stride + self.first..][..width];
+            if width == WIDTH {
+                to[..4].copy_from_slice(&left);
+                to[4..].copy_from_slice(&right);
+            } else {
+                to.iter_mut().zip(left.iter().chain(&right)).for_each(|(to, sum)| *to = *sum);
+            }
+        }
+    }
+}
+
+/// The eight numbers from this column on, with zeros after the last.
+#[inline(always)]
+pub fn eight(values: &[f32], first: usize) -> [F32x4; 2] {
+    if let Some([a, b, c, d, e, f, g, h]) = values.get(first..first + WIDTH) {
+        return [F32x4::from([*a, *b, *c, *d]), F32x4::from([*e, *f, *g, *h])];
+    }
+    let at = |place| values.get(place).copied().unwrap_or(0.0);
+    [first, first + 4].map(|first| F32x4::from(std::array::from_fn(|i| at(first + i))))
+}
