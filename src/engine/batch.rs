@@ -5,8 +5,9 @@ use std::ops::Range;
 
 /// Rows that go through a block together, at most.
 pub const MOST_ROWS: usize = 132;
-/// Rows that are worth being cut in two, so that one half is computed while the other is exchanged between workers.
-const WORTH_HALVING: usize = 16;
+/// Rows that are worth being cut in two, so that one half is computed while the other is exchanged between workers. Each
+/// half reads all of the weights: with fewer rows than this that costs more than the waiting does.
+const WORTH_HALVING: usize = 48;
 /// Rows come in tiles of the kernel: of four or of six.
 const GRAIN: usize = 12;
 

@@ -189,15 +189,15 @@ impl<'a> Pass<'a> {
         let unembedding = self.parts.unembedding().await?;
         for batch in &mut self.batches {
             let mut lens = Lens::default();
-            let followers = followers(&batch.pieces, &self.sequences);
-            for stream in &batch.recorder.streams {
-                for (first, rows) in chunks(&unembedding, stream)? {
-                    let logits = self.parts.logits(&rows).await?;
-                    lens_rows(&logits, (&followers[first..], k), &mut lens)?;
-                    recycle(logits)?;
-                    breath.did(rows.dim(0)? as f64 * work::of_unembedding(&self.parts.config));
-                    breath.breathe().await?;
-                }
+            // One below the other: a short text's few rows alone would not be worth the reading of the table.
+            let streams = Tensor::cat(&batch.recorder.streams, 0)?; // ((L + 1) T, D)
+            let followers = followers(&batch.pieces, &self.sequences).repeat(batch.recorder.streams.len());
+            for (first, rows) in chunks(&unembedding, &streams)? {
+                let logits = self.parts.logits(&rows).await?;
+                lens_rows(&logits, (&followers[first..], k), &mut lens)?;
+                recycle(logits)?;
+                breath.did(rows.dim(0)? as f64 * work::of_unembedding(&self.parts.config));
+                breath.breathe().await?;
             }
             batch.recorder.sequence.lens = Some(lens);
         }

@@ -134,7 +134,7 @@ fn answers(
     let token = |logits: &Tensor, chosen: Option<Meant>| {
         with_values(logits, |logits| {
             let chosen = chosen.map(|chosen| chosen.among(logits));
-            Ok(chosen.or_else(|| most_of(logits, 1).next()).unwrap_or_default())
+            Ok(chosen.or_else(|| most_of(logits, 1).first().copied()).unwrap_or_default())
         })
     };
     let (answer, against) = (token(&clean, chosen.0)?, token(&corrupted, chosen.1)?);

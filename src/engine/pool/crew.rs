@@ -173,7 +173,8 @@ impl Team for std::rc::Rc<Crew> {
         let gather = async move {
             for (share, answer) in answers {
                 let answer = crew.answer(answer).await?;
-                put_columns(&logits, share.ids, &answer)?;
+                let count = logits.dim(0)? * share.ids.len();
+                put_columns(&logits, share.ids, answer.get(..count).ok_or_else(short)?)?;
                 spare::give(answer);
             }
             Ok(logits)
