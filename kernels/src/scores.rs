@@ -1,11 +1,18 @@
 //! What is read from the scores of a whole vocabulary: their largest, the sum of their powers, who is above whom. Once for
-//! every row of a logit lens, and so in vectors.
+//! every row of a logit lens, and so in vectors. Nothing here is inlined into callers: those are compiled for size, and it
+//! would be, too.
 
 use crate::lanes::F32x4;
 use crate::lanes::sums;
 
 /// The largest of some numbers; minus infinity where there are none.
+#[inline(never)]
 pub fn largest(scores: &[f32]) -> f32 {
+    largest_of(scores)
+}
+
+#[inline(always)]
+fn largest_of(scores: &[f32]) -> f32 {
     let (fours, rest) = scores.as_chunks::<4>();
     let (pairs, last) = fours.as_chunks::<4>();
     let mut all = [F32x4::splat(f32::NEG_INFINITY); 4];
@@ -19,6 +26,7 @@ pub fn largest(scores: &[f32]) -> f32 {
 }
 
 /// The sum of e^(score - at), for an `at` that no score is far above. Powers in F32, their sum in F64.
+#[inline(never)]
 pub fn sum_of_powers(scores: &[f32], at: f32) -> f64 {
     /// Numbers whose powers are made at a time, and stay in the first-level cache until they are added up.
     const AT_A_TIME: usize = 256;
@@ -39,17 +47,18 @@ pub fn sum_of_powers(scores: &[f32], at: f32) -> f64 {
 }
 
 /// How many numbers are above this one.
+#[inline(never)]
 pub fn count_above(scores: &[f32], than: f32) -> usize {
     scores.iter().map(|score| u32::from(*score > than)).sum::<u32>() as usize
 }
 
 /// The first number from place `from` on that is above this one, by its place.
-pub fn first_above(scores: &[f32], from: usize, than: f32) -> Option<usize> {
+fn first_above(scores: &[f32], from: usize, than: f32) -> Option<usize> {
     /// Numbers that are looked at together.
     const AT_A_TIME: usize = 64;
     let mut at = from;
     for scores in scores.get(from..)?.chunks(AT_A_TIME) {
-        if largest(scores) > than {
+        if largest_of(scores) > than {
             return scores.iter().position(|score| *score > than).map(|place| at + place);
         }
         at += scores.len();
@@ -58,6 +67,7 @@ pub fn first_above(scores: &[f32], from: usize, than: f32) -> Option<usize> {
 }
 
 /// The places of the `k` largest of some scores, the largest first; of equals the one that comes first.
+#[inline(never)]
 pub fn most_of(scores: &[f32], k: usize) -> Vec<u32> {
     let mut places: Vec<u32> = Vec::with_capacity(k.min(scores.len()) + 1);
     let score = |place: u32| scores.get(place as usize).copied().unwrap_or(f32::NEG_INFINITY);
