@@ -67,6 +67,8 @@ format: setup ## formatting, checked
 lint: setup ## clippy, natively and for both wasm32 halves; warnings are errors
 	$(WITH) cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	$(PAGE_CARGO) clippy $(WASM) --features page --lib --bins --locked -- -D warnings
+	$(PAGE_CARGO) clippy $(WASM) --features embed --lib --bin embed --locked -- -D warnings
+	$(PAGE_CARGO) clippy $(WASM) --features embed-live --lib --locked -- -D warnings
 	$(ENGINE_CARGO) clippy $(WASM) --workspace --features residual-stream/engine --lib --locked -- -D warnings
 	$(ENGINE_CARGO) clippy $(WASM) --package residual-stream-worker --locked -- -D warnings
 

@@ -3,6 +3,8 @@
 //! Folders with much to say (`model`, `weights`) keep an enum of their own with the tensor, the file,
 //! expected and found; those enums turn into this one, and this one alone becomes a JavaScript `Error`.
 
+use serde::de::IntoDeserializer;
+use serde::de::value::StrDeserializer;
 use serde::{Deserialize, Serialize};
 
 /// What went wrong, as a name that programs may rely on. The names are part of the public contract.
@@ -52,6 +54,12 @@ pub enum Code {
 }
 
 impl Code {
+    /// The code of this name.
+    pub fn from_name(name: &str) -> Option<Code> {
+        let name: StrDeserializer<'_, serde::de::value::Error> = name.into_deserializer();
+        Code::deserialize(name).ok()
+    }
+
     /// The name as the JavaScript `code` property has it.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -49,6 +49,8 @@ pub mod weights;
 
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
 pub mod api;
+#[cfg(all(any(feature = "page", feature = "embed"), target_arch = "wasm32"))]
+pub mod js_error;
 pub mod page;
 
 pub use error::{Code, Error, Result};

@@ -10,6 +10,7 @@ import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { gzipSync } from "node:zlib";
+import { buildEmbed } from "./embed.mjs";
 
 const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const TARGET = "wasm32-unknown-unknown";
@@ -147,6 +148,21 @@ async function writeInline(out) {
   }
 }
 
+/** Writes embed.js and its parts into `out`, from a package that `buildPackage` wrote into `pkg`. */
+export async function buildEmbedOf({ out, pkg, engines, profile }) {
+  const release = profile === "release";
+  const program = (kind) => {
+    const args = kind === "embed" ? ["build", "--bin", "embed", "--features", "embed"]
+      : ["rustc", "--lib", "--crate-type", "cdylib", "--features", "embed-live"];
+    return join(cargo("page", profile, args, PAGE_FLAGS), kind === "embed" ? "embed.wasm" : "residual_stream.wasm");
+  };
+  await buildEmbed({
+    root: ROOT, out, program,
+    engines: engines.map((file) => join(pkg, file)),
+    bind: (wasm, dir, name) => bind(wasm, dir, name, "no-modules", release ? ["-Oz"] : []),
+  });
+}
+
 async function cargoManifest() {
   const text = await readFile(join(ROOT, "Cargo.toml"), "utf8");
   const version = text.match(/^version = "(.+)"$/m);
@@ -164,7 +180,8 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { values } = parseArgs({ options: { out: { type: "string" }, profile: { type: "string", default: "release" } } });
   if (!values.out) throw new Error("usage: node tools/package.mjs --out DIR [--profile release|quick]");
   const out = resolve(values.out);
-  await buildPackage({ out, profile: values.profile, demo: "./models/demo/", installed: true });
+  const engines = await buildPackage({ out, profile: values.profile, demo: "./models/demo/", installed: true });
+  await buildEmbedOf({ out, pkg: out, engines, profile: values.profile });
   await copyDemo(out);
   await writeInline(out);
   console.error(`package: ${out}`);

@@ -1,15 +1,16 @@
 // What Trunk cannot do for us, after it has built the page (one hook: hooks of a stage run at the same time):
 // 1. the demo model's folder is named after its content, as every file that the page loads: none is ever stale;
 // 2. the engines and the JavaScript package go into `pkg/` of the site;
-// 3. the page learns the engines' addresses and the demo's from a <meta> element;
-// 4. Trunk's inline start-up script moves into a file, so that the page's CSP needs no inline script;
-// 5. the service worker learns all files and their hashes; the page learns of it unless RESIDUAL_STREAM_SERVE is set,
+// 3. the embed goes beside the page;
+// 4. the page learns the engines' addresses and the demo's from a <meta> element;
+// 5. Trunk's inline start-up script moves into a file, so that the page's CSP needs no inline script;
+// 6. the service worker learns all files and their hashes; the page learns of it unless RESIDUAL_STREAM_SERVE is set,
 //    as by `make run`: whoever works on the site wants to see the change, not the version before it, and one that an
 //    earlier visit of this address left behind goes.
 import { createHash } from "node:crypto";
 import { readFile, readdir, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { buildPackage } from "./package.mjs";
+import { buildEmbedOf, buildPackage } from "./package.mjs";
 import { writeNoServiceWorker, writeServiceWorker } from "./service-worker.mjs";
 
 const staging = process.env.TRUNK_STAGING_DIR;
@@ -24,6 +25,7 @@ const demo = `models/demo-${hashOf(...files)}/`;
 await rename(join(models, "demo"), join(staging, demo));
 
 const engines = (await buildPackage({ out: join(staging, "pkg"), profile, demo: `../${demo}` })).map((path) => `pkg/${path}`);
+await buildEmbedOf({ out: staging, pkg: staging, engines, profile });
 
 const file = join(staging, "index.html");
 let html = await readFile(file, "utf8");

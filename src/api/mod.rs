@@ -7,12 +7,12 @@
 mod abort;
 mod client;
 mod deferred;
-pub mod errors;
 pub mod exports;
 mod launch;
 mod shelves;
 mod source;
 
+pub use crate::js_error as errors;
 pub use client::{LoadOptions, Model, TraceOptions};
 pub use launch::{EngineFiles, Locations, configure};
 pub use shelves::{CachedModel, ask_to_persist, cached_models, remove_cached_model, remove_folder, storage_room};

@@ -7,6 +7,7 @@ use super::mark::{Align, Label, Mark, Point, Rect, Size, Stroke};
 use super::scale::Scale;
 use super::surface::{Font, MeasureText};
 use super::theme::Theme;
+use crate::trace::summary::order::sort;
 
 /// Which values may carry a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,7 +204,7 @@ fn layer_steps(last: usize) -> Vec<usize> {
     // A prime number of layers has no divisors; 5, 10, ... would still leave gaps above, so halve as well.
     steps.push(last.max(1).div_ceil(2));
     steps.push(last.max(1));
-    steps.sort_unstable();
+    sort(&mut steps, |a, b| a < b);
     steps.dedup();
     steps
 }

@@ -81,7 +81,18 @@ pub fn mean_std(mean: f64, std: f64) -> String {
 
 /// An f32 as the f64 that prints the same: 0.1, not 0.10000000149011612.
 pub fn shortest(value: f32) -> f64 {
-    value.to_string().parse().unwrap_or(f64::from(value))
+    let exact = f64::from(value);
+    if value == 0.0 || !value.is_finite() {
+        return exact;
+    }
+    // Nine digits tell any two f32 apart; powers of ten up to 22 are exact.
+    let magnitude = exact.abs().log10().floor() as i32;
+    let rounded = (0..9).map(|digits| {
+        let places = digits - magnitude;
+        let scale = 10_f64.powi(places.abs());
+        if places < 0 { (exact / scale).round() * scale } else { (exact * scale).round() / scale }
+    });
+    rounded.into_iter().find(|candidate| *candidate as f32 == value).unwrap_or(exact)
 }
 
 #[cfg(test)]

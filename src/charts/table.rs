@@ -58,13 +58,16 @@ pub struct Table {
 impl Table {
     /// As an object: `{ caption, columns, rows }`, a row as a list of strings, numbers in full precision, and nulls.
     pub fn to_json(&self) -> String {
+        let list = |items: Vec<String>| format!("[{}]", items.join(","));
         let cell = |cell: &Cell| match cell {
-            Cell::Text(text) => serde_json::Value::from(text.as_str()),
-            Cell::Number(value) => serde_json::Value::from(*value),
-            Cell::Missing => serde_json::Value::Null,
+            Cell::Text(text) => quoted(text),
+            // What is not finite is null in JSON.
+            Cell::Number(value) if value.is_finite() => value.to_string(),
+            Cell::Number(_) | Cell::Missing => "null".to_owned(),
         };
-        let rows: Vec<Vec<_>> = self.rows.iter().map(|row| row.iter().map(cell).collect()).collect();
-        serde_json::json!({ "caption": self.caption, "columns": self.columns, "rows": rows }).to_string()
+        let rows = self.rows.iter().map(|row| list(row.iter().map(cell).collect())).collect();
+        let columns = self.columns.iter().map(|column| quoted(column)).collect();
+        format!("{{\"caption\":{},\"columns\":{},\"rows\":{}}}", quoted(&self.caption), list(columns), list(rows))
     }
 
     /// RFC 4180: CRLF line ends, fields with commas, quotes or line ends in quotes, the header first.
@@ -75,6 +78,20 @@ impl Table {
         }
         out
     }
+}
+
+/// A text as JSON writes it.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\n' => out += "\\n",
+            c if c < ' ' => out += &format!("\\u{:04x}", u32::from(c)),
+            c => out.push(c),
+        }
+    }
+    out + "\""
 }
 
 fn line(fields: impl Iterator<Item = String>) -> String {

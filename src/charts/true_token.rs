@@ -12,6 +12,7 @@ use super::surface::MeasureText;
 use super::table::{Cell, Table};
 use super::theme::Theme;
 use crate::trace::Trace;
+use crate::trace::summary::order::sort_f64;
 use crate::trace::summary::{Coverage, Finding, Place, Topic};
 
 /// Most tokens that have a line of their own; beyond, evenly picked ones do.
@@ -82,7 +83,7 @@ impl TrueToken {
 
 /// The middle of some values; the lower of the two middles, so that a rank stays one.
 fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
+    sort_f64(&mut values);
     values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)
 }
 

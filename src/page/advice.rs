@@ -13,20 +13,27 @@ pub enum Step {
 
 /// The error as sentences: its message, made to begin with a capital and end with a full stop, and a way out.
 pub fn explain(error: &Error, step: Step) -> String {
-    let message = error.message.trim();
-    // A file's name keeps its spelling.
-    let word = message.split_whitespace().next().unwrap_or_default();
-    let mut text: String = match word.contains(['.', '_', '/']) {
-        true => message.to_owned(),
-        false => message.chars().take(1).flat_map(char::to_uppercase).chain(message.chars().skip(1)).collect(),
-    };
-    if !text.ends_with(['.', '!', '?']) {
-        text.push('.');
-    }
+    let text = sentence(&error.message);
     match advice(error.code, step) {
         "" => text,
         advice => format!("{text} {advice}"),
     }
+}
+
+/// A message as a sentence: with a capital and a full stop.
+pub fn sentence(message: &str) -> String {
+    let message = message.trim();
+    // A file's name keeps its spelling.
+    let word = message.split_whitespace().next().unwrap_or_default();
+    let mut text: String = match word.contains(['.', '_', '/']) {
+        true => message.to_owned(),
+        // Our own messages begin with plain letters; the tables of all others would be a tenth of an embed.
+        false => message.chars().take(1).map(|c| c.to_ascii_uppercase()).chain(message.chars().skip(1)).collect(),
+    };
+    if !text.ends_with(['.', '!', '?']) {
+        text.push('.');
+    }
+    text
 }
 
 fn advice(code: Code, step: Step) -> &'static str {

@@ -61,6 +61,8 @@ pub struct ChartPanel {
     wanted: Cell<Option<Place>>,
     /// How many cells of the table are shown at most.
     cells_shown: Cell<usize>,
+    /// Light on dark, or dark on light; as the system prefers if neither is chosen.
+    dark: Cell<Option<bool>>,
     due: Cell<Due>,
     frame: RefCell<Option<Closure<dyn FnMut()>>>,
     listeners: RefCell<Vec<Listener>>,
@@ -69,8 +71,13 @@ pub struct ChartPanel {
 
 impl ChartPanel {
     /// Finds the panel of this id in the page and wires it up.
+    #[cfg(feature = "page")]
     pub fn new(id: &str, name: ChartName) -> Result<Rc<ChartPanel>> {
-        let root: HtmlElement = dom::by_id(id)?;
+        ChartPanel::within(dom::by_id(id)?, name)
+    }
+
+    /// Wires up a panel, wherever it stands.
+    pub fn within(root: HtmlElement, name: ChartName) -> Result<Rc<ChartPanel>> {
         let panel = Rc::new(ChartPanel {
             name: Cell::new(name),
             canvas: dom::find(&root, "canvas")?,
@@ -89,6 +96,7 @@ impl ChartPanel {
             zoom: RefCell::default(),
             wanted: Cell::new(None),
             cells_shown: Cell::new(CELLS),
+            dark: Cell::new(None),
             due: Cell::new(Due::Nothing),
             frame: RefCell::default(),
             listeners: RefCell::default(),
@@ -175,6 +183,12 @@ impl ChartPanel {
         self.figure.borrow().as_ref().map(|figure| (figure.title(), figure.lead()))
     }
 
+    /// Why there is nothing to see; `None` where there is something.
+    #[cfg(feature = "embed")]
+    pub fn empty(&self) -> Option<String> {
+        self.figure.borrow().as_ref().and_then(Figure::empty)
+    }
+
     /// Calls `handler` with the place that the reader chose in the chart.
     pub fn on_choose(&self, handler: impl Fn(Place) + 'static) {
         self.choose.replace(Some(Rc::new(handler)));
@@ -199,6 +213,7 @@ impl ChartPanel {
     }
 
     /// Highlights a place once it is drawn.
+    #[cfg(feature = "page")]
     pub fn look_at(&self, place: Place) {
         self.wanted.set(Some(place));
     }
@@ -230,8 +245,17 @@ impl ChartPanel {
     }
 
     /// Marks the chart as belonging to an earlier text.
+    #[cfg(feature = "page")]
     pub fn set_stale(&self, stale: bool) {
         dom::set_class(&self.root, "stale-data", stale);
+    }
+
+    /// Chooses light on dark (or not) instead of what the system prefers.
+    #[cfg(feature = "embed")]
+    pub fn set_dark(&self, dark: Option<bool>) {
+        if self.dark.replace(dark) != dark {
+            self.redraw();
+        }
     }
 
     /// Draws again with the next frame: after a change of theme or of screen.
@@ -262,7 +286,8 @@ impl ChartPanel {
         let highlight = self.read_out.hit.get();
         let drawn = match due {
             Due::Highlight => canvas::repaint(&self.canvas, &self.scene.borrow(), highlight),
-            _ => canvas::draw(&self.canvas, figure, &theme(), highlight).map(|scene| drop(self.scene.replace(scene))),
+            _ => canvas::draw(&self.canvas, figure, &self.theme(), highlight)
+                .map(|scene| drop(self.scene.replace(scene))),
         };
         match drawn {
             Ok(()) => {
@@ -316,7 +341,7 @@ impl ChartPanel {
     fn use_tool(&self, tool: &str) -> Result<()> {
         let figure = self.figure.borrow();
         let Some(figure) = figure.as_ref() else { return Ok(()) };
-        let file = |ending: &str| format!("{}.{ending}", figure.title().to_lowercase().replace(' ', "-"));
+        let file = |ending: &str| format!("{}.{ending}", figure.title().to_ascii_lowercase().replace(' ', "-"));
         let size = Size::new(EXPORT_SIZE.0, EXPORT_SIZE.1);
         match tool {
             "table" => {
@@ -393,10 +418,9 @@ impl ChartPanel {
         }
         Ok(())
     }
-}
 
-/// The theme that follows the system.
-fn theme() -> Theme {
-    let dark = dom::window().ok().and_then(|window| window.match_media("(prefers-color-scheme: dark)").ok().flatten());
-    if dark.is_some_and(|query| query.matches()) { Theme::dark() } else { Theme::light() }
+    fn theme(&self) -> Theme {
+        let dark = self.dark.get().unwrap_or_else(dom::prefers_dark);
+        if dark { Theme::dark() } else { Theme::light() }
+    }
 }

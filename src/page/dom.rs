@@ -1,7 +1,10 @@
 //! The few things the page asks of the DOM, typed, with errors that name what is missing.
 
-use js_sys::{Function, Promise};
+use js_sys::Function;
+#[cfg(feature = "page")]
+use js_sys::Promise;
 use wasm_bindgen::prelude::*;
+#[cfg(feature = "page")]
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Document, Element, Event, EventTarget, HtmlElement, Window};
 
@@ -22,6 +25,7 @@ fn missing(what: &str) -> Error {
 }
 
 /// The element of this id, of this kind.
+#[cfg(feature = "page")]
 pub fn by_id<T: JsCast>(id: &str) -> Result<T> {
     let element = document()?.get_element_by_id(id).ok_or_else(|| missing(&format!("#{id}")))?;
     element.dyn_into().map_err(|_| missing(&format!("#{id}")))
@@ -79,17 +83,26 @@ pub fn append(parent: &Element, child: &Element) {
     let _ = parent.append_child(child);
 }
 
+/// Whether the system prefers light on dark.
+pub fn prefers_dark() -> bool {
+    let query = web_sys::window().and_then(|window| window.match_media("(prefers-color-scheme: dark)").ok().flatten());
+    query.is_some_and(|query| query.matches())
+}
+
 /// Milliseconds since the page was opened.
+#[cfg(feature = "page")]
 pub fn now() -> f64 {
     web_sys::window().and_then(|window| window.performance()).map_or(0.0, |performance| performance.now())
 }
 
 /// Lets the browser do what else is due, such as drawing a frame. Long work in the page pauses here.
+#[cfg(feature = "page")]
 pub async fn next_task() {
     sleep(0).await;
 }
 
 /// Waits for so many milliseconds.
+#[cfg(feature = "page")]
 pub async fn sleep(milliseconds: i32) {
     let mut wait = |resolve: Function, _: Function| {
         if let Some(window) = web_sys::window() {
@@ -146,6 +159,7 @@ pub fn text_blob(text: &str, media_type: &str) -> Result<web_sys::Blob> {
 }
 
 /// Bytes as a blob.
+#[cfg(feature = "page")]
 pub fn bytes_blob(bytes: &[u8]) -> Result<web_sys::Blob> {
     let parts = js_sys::Array::of1(&js_sys::Uint8Array::from(bytes));
     web_sys::Blob::new_with_u8_array_sequence(&parts)

@@ -5,10 +5,11 @@ use wasm_bindgen::JsValue;
 use web_sys::UrlSearchParams;
 
 use super::dom;
+use super::part_names::{read_ablated, read_pair, write_ablated};
 use super::view_panel::Asked;
 use crate::charts::ChartName;
 use crate::error::Result;
-use crate::trace::closer::{Ablated, Head, Instead, Switched};
+use crate::trace::closer::{Ablated, Head};
 
 /// Longest address that is written: browsers and chat programs cut longer ones.
 const LONGEST: usize = 16_000;
@@ -64,11 +65,7 @@ impl Link {
             return None;
         }
         let fields = UrlSearchParams::new_with_str(hash).ok()?;
-        let pair = |name: &str| {
-            let pair = fields.get(name)?;
-            let (first, second) = pair.split_once('.')?;
-            Some((first.parse().ok()?, second.parse().ok()?))
-        };
+        let pair = |name: &str| read_pair(&fields.get(name)?);
         let plain = Asked::default();
         let asked = Asked {
             view: fields.get("view").and_then(|name| name.parse().ok()).unwrap_or(plain.view),
@@ -171,37 +168,4 @@ impl Link {
             _ => hash,
         }
     }
-}
-
-/// "attn.3", "mlp.2.mean", "head.1.4": a part, its block from 0, its head, and what takes its place if not zero.
-fn write_ablated(ablated: &Ablated) -> String {
-    let (part, head) = match ablated.part {
-        Switched::Attn => ("attn", String::new()),
-        Switched::Mlp => ("mlp", String::new()),
-        Switched::Head => ("head", format!(".{}", ablated.head.unwrap_or_default())),
-    };
-    let how = if ablated.how == Instead::Mean { ".mean" } else { "" };
-    format!("{part}.{}{head}{how}", ablated.layer)
-}
-
-fn read_ablated(text: &str) -> Option<Ablated> {
-    let (text, how) = match text.strip_suffix(".mean") {
-        Some(text) => (text, Instead::Mean),
-        None => (text, Instead::Zero),
-    };
-    let mut fields = text.split('.');
-    let part = match fields.next()? {
-        "attn" => Switched::Attn,
-        "mlp" => Switched::Mlp,
-        "head" => Switched::Head,
-        _ => return None,
-    };
-    let layer = fields.next()?.parse().ok()?;
-    let head = fields.next().map(str::parse).transpose().ok()?;
-    (head.is_some() == (part == Switched::Head) && fields.next().is_none()).then_some(Ablated {
-        layer,
-        part,
-        head,
-        how,
-    })
 }

@@ -1,11 +1,14 @@
-//! The site's page: text, model and chart panels, wired to the engine through `api`.
+//! The site's page: text, model and chart panels, wired to the engine through `api`; and the embed element.
 //! May depend on: `api`, `charts`, `shelf`, `trace`, the DOM. Its pure parts compile natively, so that they are tested there.
 //! Must never know: tensors, weights, the worker's protocol. Nothing imports `page`.
 
 pub mod advice;
+pub mod asked;
+pub mod embed;
 pub mod kept;
 pub mod model_view;
 pub mod notices;
+pub mod part_names;
 pub mod progress;
 pub mod repo;
 pub mod samples;
@@ -13,11 +16,11 @@ pub mod token_groups;
 
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
 mod app;
-#[cfg(all(feature = "page", target_arch = "wasm32"))]
+#[cfg(all(any(feature = "page", feature = "embed"), target_arch = "wasm32"))]
 mod chart_panel;
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
 mod choices;
-#[cfg(all(feature = "page", target_arch = "wasm32"))]
+#[cfg(all(any(feature = "page", feature = "embed"), target_arch = "wasm32"))]
 mod dom;
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
 mod experiments;
@@ -39,7 +42,7 @@ mod loads;
 mod model_panel;
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
 mod offline_copy;
-#[cfg(all(feature = "page", target_arch = "wasm32"))]
+#[cfg(all(any(feature = "page", feature = "embed"), target_arch = "wasm32"))]
 mod pointer;
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
 mod runs;

@@ -66,10 +66,18 @@ pub fn parse_repo_id(typed: &str) -> Result<String, String> {
     }
 }
 
+/// The hub's address.
+pub const HUB: &str = "https://huggingface.co";
+
 /// Where the hub keeps a file of this checked repo id.
 pub fn hub_file(repo: &str, file: &str) -> String {
+    format!("{}{file}", hub_folder(HUB, repo))
+}
+
+/// Where a hub keeps the files of this checked repo id.
+pub fn hub_folder(hub: &str, repo: &str) -> String {
     let (id, revision) = repo.split_once('@').unwrap_or((repo, "main"));
-    format!("https://huggingface.co/{id}/resolve/{}/{file}", revision.replace('/', "%2F"))
+    format!("{}/{id}/resolve/{}/", hub.trim_end_matches('/'), revision.replace('/', "%2F"))
 }
 
 #[cfg(test)]

@@ -4,48 +4,12 @@ use std::rc::Rc;
 
 use web_sys::{Element, HtmlButtonElement, HtmlElement, HtmlInputElement, HtmlSelectElement};
 
+pub use super::asked::Asked;
 use super::dom::{self, Listener, listen};
 use crate::api::SampleOptions;
-use crate::charts::{ChartName, Quantity};
+use crate::charts::ChartName;
 use crate::error::Result;
-use crate::trace::closer::{Ablated, Head, Instead, Switched, TokenRef};
-
-/// What a view is asked to show, as far as controls say it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Asked {
-    pub view: ChartName,
-    pub quantity: Quantity,
-    /// Whether the true token's rank is shown rather than its probability.
-    pub ranks: bool,
-    pub head: Head,
-    /// Places of the two texts that are compared, or patched from the first into the second.
-    pub texts: (usize, usize),
-    /// A token whose logit is explained, and one whose logit is taken off; empty for the predicted one, and for none.
-    pub target: String,
-    pub against: String,
-}
-
-impl Default for Asked {
-    fn default() -> Self {
-        Asked {
-            view: ChartName::Heatmap,
-            quantity: Quantity::default(),
-            ranks: false,
-            head: Head { layer: 0, head: 0 },
-            texts: (0, 1),
-            target: String::new(),
-            against: String::new(),
-        }
-    }
-}
-
-impl Asked {
-    /// The tokens asked for.
-    pub fn tokens(&self) -> (Option<TokenRef>, Option<TokenRef>) {
-        let token = |typed: &String| (!typed.is_empty()).then(|| TokenRef::Text(typed.clone()));
-        (token(&self.target), token(&self.against))
-    }
-}
+use crate::trace::closer::{Ablated, Head, Instead, Switched};
 
 /// Handles to the controls.
 pub struct ViewControls {

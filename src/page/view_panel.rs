@@ -6,19 +6,14 @@ use std::rc::Rc;
 use wasm_bindgen::JsCast;
 use web_sys::{Element, HtmlButtonElement, HtmlElement, KeyboardEvent};
 
+pub use super::asked::serves;
 use super::chart_panel::ChartPanel;
 use super::dom::{self, Listener, listen};
 pub use super::view_controls::{Asked, ViewControls, Wish};
 use crate::api::RunOptions;
 use crate::charts::{ChartName, ChartOptions, Columns};
 use crate::error::Result;
-use crate::trace::closer::AttributionOf;
 use crate::trace::{Sequence, Trace};
-
-/// Predictions a cell of the logit lens: as many as the read-out lists.
-const TOP: usize = 5;
-/// Candidates for the next token.
-const CANDIDATES: usize = 20;
 
 /// The panel and its tabs.
 pub struct ViewPanel {
@@ -198,27 +193,7 @@ impl ViewPanel {
 
     /// What a trace must record for the chosen view. `pinned` is the position of the pinned token.
     pub fn record(&self, pinned: Option<usize>) -> RunOptions {
-        let asked = self.asked();
-        let mut record = RunOptions::new(false, 0, false);
-        match asked.view {
-            ChartName::Heads => record.heads = true,
-            ChartName::Lens | ChartName::TrueToken => record.lens = TOP,
-            ChartName::Pattern => {
-                record.heads = true;
-                record.predictions = true;
-                record.patterns = vec![asked.head];
-            }
-            ChartName::Attribution | ChartName::AttributionHeads => {
-                let (target, against) = asked.tokens();
-                record.attribution = Some(AttributionOf { target, against, position: pinned });
-            }
-            ChartName::Next => {
-                record.predictions = true;
-                record.next = CANDIDATES;
-            }
-            _ => {}
-        }
-        record
+        self.asked().record(pinned)
     }
 
     /// Shows a trace in the chosen view.
@@ -271,17 +246,4 @@ pub fn lacking(recorded: &RunOptions, wanted: RunOptions) -> (RunOptions, RunOpt
         ..wanted
     };
     (lacking, both)
-}
-
-/// Whether a trace that was recorded so has what is wanted.
-pub fn serves(recorded: &RunOptions, wanted: &RunOptions) -> bool {
-    let attributed = wanted.attribution.is_none() || wanted.attribution == recorded.attribution;
-    let heads = wanted.patterns.iter().all(|head| recorded.patterns.contains(head));
-    let predicted = !wanted.predictions || recorded.predictions && recorded.next >= wanted.next;
-    (!wanted.heads || recorded.heads)
-        && recorded.lens >= wanted.lens
-        && heads
-        && attributed
-        && predicted
-        && recorded.ablate == wanted.ablate
 }

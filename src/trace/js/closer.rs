@@ -4,7 +4,7 @@ use js_sys::{Array, Object};
 use wasm_bindgen::{JsCast, JsValue};
 
 use super::{floats, get, numbers, set, set_floats, set_ids, strings, texts};
-use crate::trace::closer::{Ablated, Attribution, Leads, Patching, Pattern, Sampled, Writes};
+use crate::trace::closer::{Ablated, Attribution, Instead, Leads, Patching, Pattern, Sampled, Switched, Writes};
 
 pub(super) fn pattern_to_js(pattern: &Pattern) -> JsValue {
     let object = Object::new();
@@ -101,15 +101,41 @@ pub(super) fn attribution_from_js(value: &JsValue) -> Result<Attribution, String
 }
 
 pub(super) fn ablate_to_js(ablate: &[Ablated]) -> JsValue {
-    let serializer = serde_wasm_bindgen::Serializer::json_compatible();
-    serde::Serialize::serialize(ablate, &serializer).unwrap_or(JsValue::NULL)
+    let entry = |ablated: &Ablated| {
+        let object = Object::new();
+        set_number(&object, "layer", ablated.layer as f64);
+        let part = match ablated.part {
+            Switched::Attn => "attn",
+            Switched::Mlp => "mlp",
+            Switched::Head => "head",
+        };
+        set(&object, "part", &part.into());
+        set(&object, "head", &ablated.head.map_or(JsValue::NULL, |head| (head as f64).into()));
+        set(&object, "how", &if ablated.how == Instead::Mean { "mean" } else { "zero" }.into());
+        object
+    };
+    ablate.iter().map(entry).collect::<Array>().into()
 }
 
 pub(super) fn ablate_from_js(value: &JsValue) -> Result<Vec<Ablated>, String> {
-    if !value.is_instance_of::<Array>() {
-        return Ok(Vec::new());
-    }
-    serde_wasm_bindgen::from_value(value.clone()).map_err(|why| format!("ablate: {why}"))
+    let Some(list) = value.dyn_ref::<Array>() else { return Ok(Vec::new()) };
+    let entry = |entry: JsValue| {
+        let part = match get(&entry, "part").as_string().as_deref() {
+            Some("attn") => Switched::Attn,
+            Some("mlp") => Switched::Mlp,
+            Some("head") => Switched::Head,
+            _ => return Err("ablate: a part is none of attn, mlp, head".to_owned()),
+        };
+        let layer = get(&entry, "layer").as_f64().filter(|layer| *layer >= 0.0);
+        let layer = layer.ok_or("ablate: a layer is no number")? as usize;
+        let how = match get(&entry, "how").as_string().as_deref() {
+            None | Some("zero") => Instead::Zero,
+            Some("mean") => Instead::Mean,
+            Some(_) => return Err("ablate: how is neither zero nor mean".to_owned()),
+        };
+        Ok(Ablated { layer, part, head: get(&entry, "head").as_f64().map(|head| head as usize), how })
+    };
+    list.iter().map(entry).collect()
 }
 
 /// What patching found, as a plain object.

@@ -7,6 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::order::sort_f64;
 use super::{Coverage, layer_values, resid_post, sequences};
 use crate::trace::Trace;
 
@@ -56,7 +57,7 @@ pub fn growth(trace: &Trace, skip_first: bool) -> Growth {
             let all: Vec<f32> = layer_values(trace, resid_post, layer, skip_first).collect();
             let mut values: Vec<f64> = all.iter().copied().filter(|norm| norm.is_finite()).map(f64::from).collect();
             non_finite += all.len() - values.len();
-            values.sort_by(f64::total_cmp);
+            sort_f64(&mut values);
             values
         })
         .collect();

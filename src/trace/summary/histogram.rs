@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::order::sort_f32;
 use super::{Coverage, attn, layer_values, mlp};
 use crate::trace::Trace;
 
@@ -108,13 +109,13 @@ pub fn histogram(trace: &Trace, options: &HistogramOptions) -> Histogram {
                 value.is_finite()
             })
             .collect();
-        values.sort_by(f32::total_cmp);
+        sort_f32(&mut values);
         values
     };
     let attn_values = sorted(attn);
     let mlp_values = sorted(mlp);
     let mut pooled = [attn_values.as_slice(), mlp_values.as_slice()].concat();
-    pooled.sort_by(f32::total_cmp);
+    sort_f32(&mut pooled);
 
     let (edges, rule) = bin_edges(&pooled, options.bins);
     let bin_width = match edges.as_slice() {

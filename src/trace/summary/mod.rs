@@ -14,6 +14,7 @@ mod findings;
 mod growth;
 mod histogram;
 mod layers;
+pub mod order;
 #[cfg(test)]
 mod tests;
 pub(crate) mod words;

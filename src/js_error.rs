@@ -15,8 +15,8 @@ pub fn to_js(error: &Error) -> JsValue {
 
 /// The error inside such an object; anything else counts as a fault of this program.
 pub fn from_js(value: &JsValue) -> Error {
-    let code = Reflect::get(value, &"code".into()).ok();
-    let code = code.and_then(|code| serde_wasm_bindgen::from_value(code).ok()).unwrap_or(Code::EngineCrashed);
+    let code = Reflect::get(value, &"code".into()).ok().and_then(|code| code.as_string());
+    let code = code.as_deref().and_then(Code::from_name).unwrap_or(Code::EngineCrashed);
     let message = match value.dyn_ref::<js_sys::Error>() {
         Some(error) => error.message(),
         None => js_sys::Object::from(value.clone()).to_string(),

@@ -1,0 +1,91 @@
+// Builds the embed: `embed.js`, one classic script that is all a saved run's chart needs, and beside it the scripts
+// that a model needs, loaded when one is asked for. All of them are plain scripts, since those may be loaded from any
+// origin without the host's consent (CORS).
+// Called by tools/package.mjs and tools/trunk-hook.mjs after they have built the package.
+import { createHash } from "node:crypto";
+import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+import { model, pack, unpack } from "../embed/model.mjs";
+import { shrink } from "./shrink.mjs";
+
+const DEMO_FILES = ["config.json", "model.safetensors", "tokenizer.json"];
+
+// The page that holds one embed, for an <iframe>.
+const FRAME = ["embed.html", "embed-frame.js", "embed-frame.css"];
+
+const packed = (bytes) => gzipSync(bytes, { level: 9 }).toString("base64");
+
+/** Where a section of the style sheet ends: at the next one that begins with such a comment. */
+function section(css, name) {
+  const from = css.indexOf(`/* ${name} */`);
+  if (from < 0) throw new Error(`www/style.css has no section "${name}", which the embed's charts need`);
+  const to = css.indexOf("\n/* ", css.indexOf("\n\n", from));
+  return css.slice(from, to < 0 ? undefined : to);
+}
+
+/** The page's colours and its charts' parts, for a shadow root: the embed looks like the page. */
+export function styleOf(page, own) {
+  const [light, dark] = [...page.matchAll(/:root \{([^}]*)\}/g)].map(([, body]) => body.replace(/color-scheme:[^;]*;/, ""));
+  if (!light || !dark) throw new Error("www/style.css: expected :root twice, once for light and once for dark");
+  const css = [
+    `.frame { color-scheme: light; ${light} }`, `.frame.dark { color-scheme: dark; ${dark} }`, section(page, "Charts"), own,
+  ].join("\n");
+  return css.replace(/\/\*[\s\S]*?\*\//g, "").replace(/\s+/g, " ").replace(/ ?([{};]) ?/g, "$1").trim();
+}
+
+/** A script without comments that stand alone, and without indentation. */
+const bare = (script) => script.replace(/^\s*\/\*\*[\s\S]*?\*\/\n/gm, "").replace(/^\s*\/\/.*\n/gm, "").replace(/^ +/gm, "");
+
+/** Writes the embed into `out`. `root`: the project; `engines`: script and module of both engines; `bind(wasm, dir,
+ *  name)`: wasm-bindgen and, in release, wasm-opt; `program(kind)`: builds
+ *  the wasm of "embed" (charts of saved runs) or "live" (models). */
+export async function buildEmbed({ root, out, engines, program, bind }) {
+  const work = await mkdtemp(join(tmpdir(), "residual-stream-embed-"));
+  try {
+    const bound = async (wasm, name) => {
+      bind(wasm, work, name);
+      const [glue, module] = await Promise.all([`${name}.js`, `${name}_bg.wasm`].map((file) => readFile(join(work, file))));
+      const short = shrink({ glue: bare(glue.toString()), wasm: module });
+      return { glue: short.glue, wasm: short.wasm };
+    };
+    const write = async (name, script) => {
+      const file = `embed-${name}-${createHash("sha256").update(script).digest("hex").slice(0, 16)}.js`;
+      await writeFile(join(out, file), script);
+      return file;
+    };
+    const part = (name, content) =>
+      write(name, `customElements.get("residual-stream").take(${JSON.stringify(name)}, ${content});\n`);
+
+    const files = {};
+    const package_ = await bound(program("live"), "live");
+    const handed = `customElements.get("residual-stream").take("live", { bindings: wasm_bindgen, module: "${packed(package_.wasm)}" });`;
+    files.live = await write("live", `(() => {\n${package_.glue}\n${handed}\n})();\n`);
+    for (const [name, [script, module]] of Object.entries({ engine: engines.slice(0, 2), relaxed: engines.slice(2) })) {
+      const [glue, wasm] = await Promise.all([script, module].map((file) => readFile(file)));
+      files[name] = await part(name, JSON.stringify({ script: packed(glue), module: packed(wasm) }));
+    }
+    const demo = await Promise.all(DEMO_FILES.map(async (file) =>
+      [file, packed(await readFile(join(root, "www/models/demo", file)))]));
+    files.demo = await part("demo", JSON.stringify(Object.fromEntries(demo)));
+
+    const own = await bound(program("embed"), "embed");
+    const [page, css, template] = await Promise.all(["www/style.css", "embed/embed.css", "embed/embed.js"]
+      .map((file) => readFile(join(root, file), "utf8")));
+    const values = {
+      style: JSON.stringify(styleOf(page, css)), glue: own.glue, parts: JSON.stringify(files),
+      // The one module that every embed downloads is packed tighter than gzip can.
+      module: Buffer.from(pack(own.wasm)).toString("base64"), size: own.wasm.length, unpack: bare(`${model}\n${unpack}`),
+    };
+    const script = bare(template).replace(/\{\{(\w+)\}\}/g, (braces, name) => {
+      if (!(name in values)) throw new Error(`embed/embed.js: nothing fills ${braces}`);
+      return values[name];
+    });
+    await writeFile(join(out, "embed.js"), script);
+    for (const file of FRAME) await cp(join(root, "embed", file), join(out, file));
+    return Object.values(files);
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
+}
