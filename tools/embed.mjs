@@ -13,7 +13,7 @@ import { shrink } from "./shrink.mjs";
 const DEMO_FILES = ["config.json", "model.safetensors", "tokenizer.json"];
 
 // The page that holds one embed, for an <iframe>.
-const FRAME = ["embed.html", "embed-frame.js", "embed-frame.css"];
+const FRAME = ["embed.html", "frame.js", "frame.css"];
 
 const packed = (bytes) => gzipSync(bytes, { level: 9 }).toString("base64");
 

@@ -1,7 +1,7 @@
 // What Trunk cannot do for us, after it has built the page (one hook: hooks of a stage run at the same time):
 // 1. the demo model's folder is named after its content, as every file that the page loads: none is ever stale;
 // 2. the engines and the JavaScript package go into `pkg/` of the site;
-// 3. the embed goes beside the page;
+// 3. the embed goes beside the page, and the page's colours beside the lessons;
 // 4. the page learns the engines' addresses and the demo's from a <meta> element;
 // 5. Trunk's inline start-up script moves into a file, so that the page's CSP needs no inline script;
 // 6. the service worker learns all files and their hashes; the page learns of it unless RESIDUAL_STREAM_SERVE is set,
@@ -26,6 +26,10 @@ await rename(join(models, "demo"), join(staging, demo));
 
 const engines = (await buildPackage({ out: join(staging, "pkg"), profile, demo: `../${demo}` })).map((path) => `pkg/${path}`);
 await buildEmbedOf({ out: staging, pkg: staging, engines, profile });
+
+// The lessons have the page's colours.
+const style = await readFile("www/style.css", "utf8");
+await writeFile(join(staging, "lessons/colours.css"), style.slice(style.indexOf(":root"), style.indexOf("*, *::before")));
 
 const file = join(staging, "index.html");
 let html = await readFile(file, "utf8");

@@ -254,6 +254,7 @@ impl App {
             }
         });
         let mut listeners = app.listen_to_files();
+        listeners.extend(app.listen_to_embed()?);
         let weak = Rc::downgrade(&app);
         let stop: HtmlElement = dom::by_id("view-stop")?;
         listeners.push(listen(&stop, "click", move |_| {

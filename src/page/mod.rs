@@ -12,6 +12,7 @@ pub mod part_names;
 pub mod progress;
 pub mod repo;
 pub mod samples;
+pub mod snippet;
 pub mod token_groups;
 
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
@@ -22,6 +23,8 @@ mod chart_panel;
 mod choices;
 #[cfg(all(any(feature = "page", feature = "embed"), target_arch = "wasm32"))]
 mod dom;
+#[cfg(all(feature = "page", target_arch = "wasm32"))]
+mod embed_dialog;
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
 mod experiments;
 #[cfg(all(feature = "page", target_arch = "wasm32"))]

@@ -12,7 +12,10 @@ export async function openBlog({ pages, files = {}, policy }) {
   const server = http.createServer((request, response) => {
     const { pathname } = new URL(request.url, "http://blog");
     requests.push(pathname);
-    if (pathname in files) return response.writeHead(200, { "Content-Type": "application/json" }).end(files[pathname]);
+    if (pathname in files) {
+      const type = pathname.endsWith(".js") ? "text/javascript" : pathname.endsWith(".svg") ? "image/svg+xml" : "application/json";
+      return response.writeHead(200, { "Content-Type": type }).end(files[pathname]);
+    }
     if (!(pathname in pages)) return response.writeHead(404, { "Content-Type": "text/plain" }).end("no such page");
     response.writeHead(200, { "Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": policy });
     return response.end(`<!doctype html><html lang="en"><head><meta charset="utf-8"><title>A blog</title>
