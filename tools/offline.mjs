@@ -57,6 +57,8 @@ async function pageScript(glueName, moduleName) {
 }
 
 let html = await read("index.html", "utf8");
+// The lessons are files of their own.
+html = html.replace(/ *<a href="lessons\/[^>]*>[^<]*<\/a>\n/, "");
 const [element, startName] = only(html, /<script type="module" src="\.\/(start-\w+\.js)"[^>]*><\/script>\n?/g, "the start-up script in index.html");
 const start = await read(startName, "utf8");
 const [, glueName] = only(start, /from ["']\.?\/?(page-[^"']+\.js)["']/g, `the glue's name in ${startName}`);
