@@ -174,6 +174,7 @@ impl ChartPanel {
     }
 
     /// Whether there is nothing to draw.
+    #[cfg(feature = "page")]
     pub fn is_empty(&self) -> bool {
         self.figure.borrow().as_ref().is_none_or(|figure| figure.empty().is_some())
     }

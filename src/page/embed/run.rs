@@ -114,6 +114,7 @@ impl Run {
             record: settings.record(),
             signal: Some(self.signal.clone()),
             on_partial: (!is_patching).then(|| Rc::new(move |part| ui.part(js::to_js(&part))) as _),
+            ..TraceOptions::default()
         };
         let mut trace = model.trace(live.texts.clone(), options).await?;
         if is_patching {
