@@ -126,7 +126,7 @@ impl Run {
     async fn patch(&self, model: &Model, settings: &Settings, live: &Live) -> Result<crate::trace::closer::Patching> {
         let (clean, corrupted) = settings.asked.texts;
         let text = |at: usize| {
-            let message = "chart=\"patching\" needs a text of two lines of as many tokens.";
+            let message = "The chart \"patching\" needs a text of two lines of as many tokens.";
             live.texts.get(at).cloned().ok_or_else(|| Error::new(Code::BadArgument, message))
         };
         let (answer, against) = settings.asked.tokens();

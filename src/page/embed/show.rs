@@ -38,11 +38,13 @@ impl Element {
         }
     }
 
-    /// Shows the blocks that are done of a model that is still arriving.
+    /// Shows the blocks that are done of a model that is still arriving. What a part does not have yet, the whole will.
     pub(super) fn accept_part(&self, value: JsValue) {
-        if let Ok(trace) = js::from_js(&value) {
+        let settings = self.settings.borrow().clone();
+        if let (Ok(trace), Some(settings)) = (js::from_js(&value), settings)
+            && self.show(&trace, &settings).is_ok()
+        {
             self.hold(trace, value);
-            self.show_again();
         }
     }
 
@@ -207,10 +209,10 @@ fn after_drawing(then: impl FnOnce() + 'static) {
 fn nothing_to_see(chart: ChartName, settings: &Settings, why: &str) -> String {
     let name = chart.as_str();
     match chart {
-        ChartName::Change => format!("chart=\"{name}\" needs something switched off, such as off=\"mlp.3\"."),
-        ChartName::Compare => format!("chart=\"{name}\" needs a text of two lines, or a saved run of two texts."),
+        ChartName::Change => format!("The chart \"{name}\" needs something switched off, such as off=\"mlp.3\"."),
+        ChartName::Compare => format!("The chart \"{name}\" needs a text of two lines, or a saved run of two texts."),
         ChartName::Patching => {
-            format!("chart=\"{name}\" needs a text of two lines of as many tokens, or a saved run that has it.")
+            format!("The chart \"{name}\" needs a text of two lines of as many tokens, or a saved run that has it.")
         }
         _ if matches!(settings.from, Source::Live(_)) => why.to_owned(),
         _ => {
