@@ -131,11 +131,11 @@ fn a_text_that_grows_or_changes_gives_what_it_gives_alone() {
 
 #[test]
 fn growing_computes_only_what_is_new() {
-    // A helper that is gone after so many orders tells how many were needed: two per block and batch, one for the
-    // lens, and one for the predictions.
+    // A helper that is gone after so many orders tells how many were needed: two per block and batch, one for the lens,
+    // one for the predictions, and, when the same text comes again, one for what follows its last token.
     let folder = "tests/fixtures/tiny-gpt2";
     let layers = loaded(folder, 1, 0).config.n_layer;
-    let parts = loaded(folder, 2, 2 * layers + 2);
+    let parts = loaded(folder, 2, 2 * layers + 3);
     let text = ids(9, 7, &parts);
     go(&parts, std::slice::from_ref(&text), &ALL).unwrap();
     let again = go(&parts, std::slice::from_ref(&text), &ALL);
