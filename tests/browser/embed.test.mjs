@@ -4,8 +4,9 @@ import { readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { after, before, test } from "node:test";
 import { gzipSync } from "node:zlib";
-import { heard, openBlog, seen, strict, visit } from "./support/blog.mjs";
+import { heard, openBlog, seen, strict, visit, visitInFirefox } from "./support/blog.mjs";
 import { until } from "./support/browser.mjs";
+import { launchFirefox } from "./support/firefox.mjs";
 import { openLab, SITE, SITE_PATH } from "./support/lab.mjs";
 import { axeObjections, isQuiet } from "./support/site-page.mjs";
 
@@ -345,4 +346,23 @@ test("without JavaScript, the author's own content stands", async () => {
   const page = await open("/plain.html", { javaScriptEnabled: false });
   assert.ok(await page.locator("#one p").isVisible());
   await page.context().close();
+});
+
+test("in Firefox, charts of a model and of a saved run show under the same strict policy", async () => {
+  const firefox = await launchFirefox();
+  try {
+    for (const [path, ids] of [["/recorded.html", ["one"]], ["/three.html", ["a", "b", "c"]]]) {
+      const page = await visitInFirefox(firefox, `${blog.origin}${path}`, { width: 1000, height: 1600 });
+      for (const id of ids) {
+        await heard(page, id, "ready");
+        const { chart, own, error, colours, finding } = await seen(page, id);
+        assert.ok(chart && !own && colours > 3, `embed #${id} of ${path}: chart ${chart}, its own content ${own}, ${colours} colours`);
+        assert.equal(error, "", `embed #${id} of ${path}`);
+        assert.match(finding, /\S/, `embed #${id} of ${path} has no finding`);
+      }
+      assert.deepEqual([...page.problems, ...await page.evaluate(() => window.violations)], [], `${path}: console or policy`);
+    }
+  } finally {
+    await firefox.close();
+  }
 });

@@ -1,6 +1,7 @@
 // Somebody else's page: another origin than the site's, with a strict policy of its own, that puts embeds on it.
 import http from "node:http";
 import { openPage, until } from "./browser.mjs";
+import { openFirefoxPage } from "./firefox.mjs";
 
 /** The policy of a careful author who allows this project's script and nothing else. */
 export const strict = (origin) =>
@@ -33,21 +34,31 @@ export async function openBlog({ pages, files = {}, policy }) {
   };
 }
 
+// Runs before a page's scripts: keeps what embeds say, and the violations of the page's policy.
+function REMEMBER() {
+  window.heard = [];
+  window.violations = [];
+  for (const name of ["ready", "trace", "error"]) {
+    window.addEventListener(name, (event) => {
+      if (event.target?.localName !== "residual-stream") return;
+      window.heard.push({ id: event.target.id, name, code: event.detail?.code, message: event.detail?.message, isError: event.detail instanceof Error });
+    }, true);
+  }
+  document.addEventListener("securitypolicyviolation", (event) =>
+    window.violations.push(`${event.effectiveDirective} refused ${event.blockedURI}`));
+}
+
 /** Opens a page of the blog that remembers the embeds' events: `page.evaluate(() => window.heard)`. */
 export async function visit(browser, address, options = {}) {
   const page = await openPage(browser, options);
-  await page.addInitScript(() => {
-    window.heard = [];
-    window.violations = [];
-    for (const name of ["ready", "trace", "error"]) {
-      window.addEventListener(name, (event) => {
-        if (event.target?.localName !== "residual-stream") return;
-        window.heard.push({ id: event.target.id, name, code: event.detail?.code, message: event.detail?.message, isError: event.detail instanceof Error });
-      }, true);
-    }
-    document.addEventListener("securitypolicyviolation", (event) =>
-      window.violations.push(`${event.effectiveDirective} refused ${event.blockedURI}`));
-  });
+  await page.addInitScript(REMEMBER);
+  await page.goto(address);
+  return page;
+}
+
+/** The same in Firefox. */
+export async function visitInFirefox(browser, address, options = {}) {
+  const page = await openFirefoxPage(browser, { init: [REMEMBER], ...options });
   await page.goto(address);
   return page;
 }
