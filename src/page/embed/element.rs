@@ -12,6 +12,7 @@ use web_sys::{AbortController, AbortSignal, CustomEvent, CustomEventInit, HtmlEl
 
 use super::frame::Frame;
 use super::settings::{Colours, Live, Settings, Source};
+use super::ui::Ui;
 use crate::charts::{ChartName, Columns};
 use crate::error::{Error, Result};
 use crate::js_error;
@@ -65,7 +66,7 @@ pub(super) struct Element {
     /// A trace that a script gave; undefined where none did.
     given: RefCell<JsValue>,
     /// Called when the reader agrees to a download.
-    agree: RefCell<Option<Function>>,
+    pub agree: RefCell<Option<Function>>,
     abort: RefCell<Option<AbortController>>,
     /// Counts what is asked for: an answer to an earlier question is late.
     pub number: Cell<u64>,
@@ -236,7 +237,7 @@ impl Element {
         let number = self.outdate();
         self.made.replace(Some(Made::Live { live: live.clone(), record, patch }));
         let Ok(abort) = AbortController::new() else { return };
-        let trace = self.loader.run(&self.host, Ui { element: Rc::downgrade(self), number }, &abort.signal());
+        let trace = self.loader.run(&self.host, Ui::new(self, number), &abort.signal());
         self.abort.replace(Some(abort));
         let element = self.clone();
         spawn_local(async move {
@@ -409,58 +410,5 @@ impl Element {
         self.outdate();
         self.made.replace(made);
         self.loader.leave(&self.host);
-    }
-}
-
-/// An element's side of a run: what the program that runs models says and asks. What is late is not heard.
-#[wasm_bindgen]
-pub struct Ui {
-    element: Weak<Element>,
-    number: u64,
-}
-
-impl Ui {
-    fn element(&self) -> Option<Rc<Element>> {
-        self.element.upgrade().filter(|element| element.number.get() == self.number)
-    }
-}
-
-#[wasm_bindgen]
-impl Ui {
-    /// Says what is under way.
-    pub fn status(&self, text: &str) {
-        if let Some(element) = self.element() {
-            element.frame.ask.set_hidden(true);
-            element.frame.set_status(text);
-        }
-    }
-
-    /// How far a download is, from 0 to 1; less than 0 when there is none.
-    pub fn progress(&self, share: f64) {
-        if let Some(element) = self.element() {
-            element.frame.set_progress(Some(share).filter(|share| *share >= 0.0));
-        }
-    }
-
-    /// Asks the reader; settles when the button is chosen.
-    pub fn ask(&self, text: &str, button: &str) -> Promise {
-        let mut agree = None;
-        let answer = Promise::new(&mut |resolve, _| agree = Some(resolve));
-        if let Some(element) = self.element() {
-            dom::set_text(&element.frame.ask_text, text);
-            dom::set_text(&element.frame.ask_button, button);
-            element.frame.ask.set_hidden(false);
-            // The chart of an earlier model says nothing of this one.
-            element.frame.show_chart(false);
-            element.agree.replace(agree);
-        }
-        answer
-    }
-
-    /// Blocks that are done of a model that is still arriving.
-    pub fn part(&self, trace: JsValue) {
-        if let Some(element) = self.element() {
-            element.accept_part(trace);
-        }
     }
 }

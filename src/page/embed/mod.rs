@@ -15,6 +15,8 @@ mod frame;
 mod recorded;
 #[cfg(all(feature = "embed", target_arch = "wasm32"))]
 mod show;
+#[cfg(all(feature = "embed", target_arch = "wasm32"))]
+mod ui;
 
 #[cfg(all(feature = "embed-live", target_arch = "wasm32"))]
 mod download;
@@ -24,6 +26,8 @@ mod models;
 mod run;
 
 #[cfg(all(feature = "embed", target_arch = "wasm32"))]
-pub use element::{Embed, Ui, keep};
+pub use element::{Embed, keep};
 #[cfg(all(feature = "embed-live", target_arch = "wasm32"))]
 pub use run::Runner;
+#[cfg(all(feature = "embed", target_arch = "wasm32"))]
+pub use ui::Ui;
