@@ -13,31 +13,48 @@ use crate::spare;
 
 /// Rows of a tile.
 pub const ROWS: usize = if cfg!(target_feature = "relaxed-simd") { 6 } else { 4 };
-/// Steps along the inner axis that a panel is read for before the next tile. Between two tiles some of the next panel is
-/// read ahead: often enough, and so little at a time, that what it waits for is under way while the tiles are computed.
-const DEPTH: usize = 96;
-/// The same where the rows are those of one tile, so that every panel is read just once, and from memory.
-const DEEP: usize = 384;
+/// Steps along the inner axis that a tile takes before the next one has its turn: what of the panel is used meanwhile
+/// stays in the first-level cache for all tiles.
+const DEPTH: usize = 384;
+/// A tile of fewer rows goes by too fast to read ahead.
+const FEW: usize = 3;
 /// Rows are cut along the inner axis in multiples of this.
 const GRAIN: usize = 384;
 /// Numbers in a line of the caches.
 const LINE: usize = 16;
+/// Lines read ahead at a time: together, because the processor waits for them as long as for one; and no more, because
+/// what it can have under way is little more.
+const BURST: usize = 8;
 
 /// A tile's sums: for each row, the eight columns.
 pub type Tile<const R: usize> = [[F32x4; 2]; R];
 
-/// Adds `R` rows, interleaved, times a panel to the tile. `CHAINS` sums run side by side where a tile of few rows
-/// would leave the multipliers waiting for the last addition.
+/// Adds `R` rows, interleaved, times a panel to the tile, and reads ahead meanwhile. `CHAINS` sums run side by side where
+/// a tile of few rows would leave the multipliers waiting for the last addition.
 ///
 /// Never inlined, so that the browser's compiler has the registers for these sums alone: inlined into the loops around
 /// it, the same code runs at half the speed. Nor are the steps of a full tile unrolled, for the same reason.
 #[inline(never)]
-fn accumulate<const R: usize, const CHAINS: usize>(rows: &[[f32; R]], panel: &[[f32; WIDTH]], tile: &mut Tile<R>) {
+fn accumulate<const R: usize, const CHAINS: usize>(
+    rows: &[[f32; R]],
+    panel: &[[f32; WIDTH]],
+    tile: &mut Tile<R>,
+    ahead: Ahead,
+) {
     let mut sums = *tile;
     if CHAINS == 1 {
-        for (row, panel) in rows.iter().zip(panel) {
-            multiply_add(row, panel, &mut sums);
+        let mut bursts = ahead.bursts.iter();
+        let mut seen = 0;
+        for (rows, panel) in rows.chunks(ahead.every).zip(panel.chunks(ahead.every)) {
+            // One number of each line: WebAssembly has no other way to have the caches fetch it.
+            if let Some(burst) = bursts.next() {
+                seen = burst.iter().step_by(LINE).fold(seen, |seen, number| seen ^ number.to_bits());
+            }
+            for (row, panel) in rows.iter().zip(panel) {
+                multiply_add(row, panel, &mut sums);
+            }
         }
+        std::hint::black_box(seen);
         *tile = sums;
         return;
     }
@@ -92,21 +109,30 @@ fn interleave_rows<const R: usize>(rows: &[f32], stride: usize, depth: usize, to
 
 /// The tile of `count` interleaved rows times a panel; unused rows are left as they were.
 pub fn tile(rows: &[f32], count: usize, panel: &[[f32; WIDTH]], tile: &mut Tile<ROWS>) {
+    tile_and_ahead(rows, count, panel, tile, Ahead::NOTHING);
+}
+
+fn tile_and_ahead(rows: &[f32], count: usize, panel: &[[f32; WIDTH]], tile: &mut Tile<ROWS>, ahead: Ahead) {
     if count == ROWS {
-        return accumulate::<ROWS, 1>(rows.as_chunks().0, panel, tile);
+        return accumulate::<ROWS, 1>(rows.as_chunks().0, panel, tile, ahead);
     }
     match count {
-        5 => few::<5, 1>(rows, panel, tile),
-        4 => few::<4, 1>(rows, panel, tile),
-        3 => few::<3, 1>(rows, panel, tile),
-        2 => few::<2, 2>(rows, panel, tile),
-        _ => few::<1, 4>(rows, panel, tile),
+        5 => few::<5, 1>(rows, panel, tile, ahead),
+        4 => few::<4, 1>(rows, panel, tile, ahead),
+        3 => few::<3, 1>(rows, panel, tile, ahead),
+        2 => few::<2, 2>(rows, panel, tile, ahead),
+        _ => few::<1, 4>(rows, panel, tile, ahead),
     }
 }
 
-fn few<const R: usize, const CHAINS: usize>(rows: &[f32], panel: &[[f32; WIDTH]], tile: &mut Tile<ROWS>) {
+fn few<const R: usize, const CHAINS: usize>(
+    rows: &[f32],
+    panel: &[[f32; WIDTH]],
+    tile: &mut Tile<ROWS>,
+    ahead: Ahead,
+) {
     let mut part: Tile<R> = std::array::from_fn(|row| tile[row]);
-    accumulate::<R, CHAINS>(rows.as_chunks().0, panel, &mut part);
+    accumulate::<R, CHAINS>(rows.as_chunks().0, panel, &mut part, ahead);
     tile[..R].copy_from_slice(&part);
 }
 
@@ -155,13 +181,12 @@ impl Rows {
     /// A stretch of all rows times that stretch of one panel. `next` is what of the weights is wanted after it.
     ///
     /// A panel is used once per pass and comes from memory, which a core cannot ask for without waiting as long as it
-    /// computes at full speed; so the next one is fetched in small portions between the tiles of this one.
+    /// computes at full speed; so the next one is fetched in small portions while the tiles of this one are computed.
     #[inline(always)]
     pub fn times(&self, panel: &[[f32; WIDTH]], stretch: Range<usize>, next: &[[f32; WIDTH]], place: &mut impl Place) {
         // Tiles wait in here between two parts of the stretch.
         const TILES: usize = 32;
-        let depth = if self.count <= ROWS { DEEP } else { DEPTH };
-        let mut ahead = Ahead::new(next, self.count.div_ceil(ROWS) * stretch.len().div_ceil(depth));
+        let mut ahead = Ahead::new(next, self.count);
         let mut tiles = [[[F32x4::splat(0.0); 2]; ROWS]; TILES];
         for first in (0..self.count).step_by(ROWS * TILES) {
             let beyond = self.count.min(first + ROWS * TILES);
@@ -169,15 +194,12 @@ impl Rows {
             for (sums, (row, count)) in tiles.iter_mut().zip(of_rows()) {
                 *sums = place.load(row, count);
             }
-            for at in stretch.clone().step_by(depth) {
-                let end = stretch.end.min(at + depth);
+            for at in stretch.clone().step_by(DEPTH) {
+                let end = stretch.end.min(at + DEPTH);
                 for (sums, (row, count)) in tiles.iter_mut().zip(of_rows()) {
                     let from = row * self.depth;
-                    // Rows of one tile wait for memory anyway, and the processor sees what they read.
-                    if self.count > ROWS {
-                        ahead.fetch();
-                    }
-                    tile(&self.values[from + at * count..from + end * count], count, &panel[at..end], sums);
+                    let rows = &self.values[from + at * count..from + end * count];
+                    tile_and_ahead(rows, count, &panel[at..end], sums, ahead.during(end - at, count));
                 }
             }
             for (sums, (row, count)) in tiles.iter().zip(of_rows()) {
@@ -187,22 +209,38 @@ impl Rows {
     }
 }
 
-/// What is wanted next, in portions.
+/// Lines that are read together.
+type Burst = [f32; BURST * LINE];
+
+/// What of the weights to have the caches fetch during the coming steps.
+#[derive(Clone, Copy)]
 struct Ahead<'a> {
-    portions: std::slice::Chunks<'a, f32>,
+    bursts: &'a [Burst],
+    /// Steps along the inner axis from one burst to the next.
+    every: usize,
 }
 
-impl Ahead<'_> {
-    /// As so many portions, or as many lines as there are.
-    fn new(next: &[[f32; WIDTH]], portions: usize) -> Ahead<'_> {
-        let lines = next.as_flattened().len().div_ceil(LINE);
-        Ahead { portions: next.as_flattened().chunks(LINE * lines.div_ceil(portions.max(1)).max(1)) }
+impl<'a> Ahead<'a> {
+    const NOTHING: Ahead<'static> = Ahead { bursts: &[], every: usize::MAX };
+
+    /// The next panel, there before the tiles of so many rows come to the end of this one.
+    fn new(next: &'a [[f32; WIDTH]], rows: usize) -> Ahead<'a> {
+        if rows <= ROWS {
+            // Rows of one tile wait for memory anyway, and the processor sees what they read.
+            return Ahead::NOTHING;
+        }
+        let tiles = rows / ROWS + usize::from(rows % ROWS >= FEW);
+        // A step of one tile passes half a line of its panel. All parts of a tile's way are of one length.
+        let parts = DEPTH.div_ceil(2 * BURST * tiles);
+        Ahead { bursts: next.as_flattened().as_chunks().0, every: DEPTH.div_ceil(parts) }
     }
 
-    /// Has the caches fetch a portion: one number of each line is read. WebAssembly has no other way to ask.
-    #[inline(never)]
-    fn fetch(&mut self) {
-        let lines = self.portions.next().unwrap_or_default().iter().step_by(LINE);
-        std::hint::black_box(lines.fold(0, |seen, number| seen ^ number.to_bits()));
+    /// Takes out what belongs to so many steps of a tile of `count` rows.
+    #[inline(always)]
+    fn during(&mut self, steps: usize, count: usize) -> Ahead<'a> {
+        let bursts = if count < FEW { 0 } else { steps.div_ceil(self.every) };
+        let (bursts, later) = self.bursts.split_at(bursts.min(self.bursts.len()));
+        self.bursts = later;
+        Ahead { bursts, every: self.every }
     }
 }
