@@ -23,6 +23,7 @@ export async function ours({ browser, hub, folder, workers, relaxed = true }) {
   const opened = await page.evaluate(async ({ hub, workers }) => {
     const { loadModel } = await import("/here/pkg/residual-stream.js");
     window.model = await loadModel("openai-community/gpt2", { hub, workers, cache: false });
+    await window.model.ready;
     await window.model.traceTokens([[1, 2, 3]], { predictions: false });
     return { workers: window.model.workers, simd: window.model.simd, isolated: window.crossOriginIsolated };
   }, { hub, workers });

@@ -36,8 +36,8 @@ struct Here {
 }
 
 impl Line for Here {
-    fn piece(&self, layer: usize, tensor: &str, piece: Piece) {
-        self.helper.borrow_mut().take(layer, tensor.into(), piece).unwrap();
+    fn piece(&self, layer: usize, tensor: &str, piece: &Piece) {
+        self.helper.borrow_mut().take(layer, tensor.into(), piece.clone()).unwrap();
     }
 
     fn rows(&self, values: &[f32]) {

@@ -10,10 +10,11 @@ use futures_util::FutureExt;
 use residual_stream::model::attention::Segment;
 use residual_stream::model::checkpoint::{Part, Tensors, wanted};
 use residual_stream::model::gpt2::Block;
-use residual_stream::model::linear::panels::Panels;
+use residual_stream::model::linear::packing::{Cut, Packing};
 use residual_stream::model::linear::{Linear, Weight};
 use residual_stream::model::probe::NoProbe;
 use residual_stream::model::team::Alone;
+use residual_stream::model::widen::Format;
 use residual_stream::model::{Config, ModelError};
 
 /// Bytes from which on an allocation is a buffer. What candle keeps of a tensor's shape is a hundred or two.
@@ -51,8 +52,10 @@ impl Tensors for Packed {
         let weight = self.take(&format!("{name}.weight"))?;
         let (inputs, outputs) = weight.dims2()?;
         let values = weight.flatten_all()?.to_vec1::<f32>()?;
-        let panels = Panels::pack(&values, outputs, 0..inputs, std::slice::from_ref(&(0..outputs))).unwrap();
-        Ok(Linear::new(Weight::Packed(panels), self.take(&format!("{name}.bias"))?))
+        let mut packing =
+            Packing::new(outputs, [Cut { rows: 0..inputs, columns: vec![0..outputs] }], &mut Vec::new()).unwrap();
+        packing.put(0, Format::F32, &values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>());
+        Ok(Linear::new(Weight::Packed(packing.into_panels().remove(0)), self.take(&format!("{name}.bias"))?))
     }
 }
 

@@ -23,10 +23,30 @@ const STRETCH: usize = 8192;
 #[inline(never)]
 pub fn write(values: &mut Vec<f32>, first: usize, format: Format, bytes: &[u8]) -> bool {
     match format {
-        Format::F32 => put(values, first, bytes.as_chunks::<4>().0, |bytes| f32::from_le_bytes(*bytes)),
+        Format::F32 => match as_they_are(bytes) {
+            Some(numbers) => copy(values, first, numbers),
+            None => put(values, first, bytes.as_chunks::<4>().0, |bytes| f32::from_le_bytes(*bytes)),
+        },
         Format::F16 => put(values, first, bytes.as_chunks::<2>().0, |bytes| f16::from_le_bytes(*bytes).to_f32()),
         Format::BF16 => put(values, first, bytes.as_chunks::<2>().0, |bytes| bf16::from_le_bytes(*bytes).to_f32()),
     }
+}
+
+/// A file's F32 numbers where they are, if they lie as this machine's do: then they are copied by the machine's own
+/// instruction, which is several times faster, above all while the browser has not compiled a loop of ours for speed yet.
+pub(crate) fn as_they_are(bytes: &[u8]) -> Option<&[f32]> {
+    let whole = &bytes[..bytes.len() / 4 * 4];
+    if cfg!(target_endian = "little") { bytemuck::try_cast_slice(whole).ok() } else { None }
+}
+
+fn copy(values: &mut Vec<f32>, first: usize, numbers: &[f32]) -> bool {
+    if values.len() < first {
+        values.resize(first, 0.0);
+    }
+    let (over, beyond) = numbers.split_at(numbers.len().min(values.len() - first));
+    values[first..first + over.len()].copy_from_slice(over);
+    values.extend_from_slice(beyond);
+    all_finite(numbers)
 }
 
 fn put<const N: usize>(
@@ -44,12 +64,12 @@ fn put<const N: usize>(
     for stretch in over.chunks(STRETCH / N) {
         let place = &mut values[at..at + stretch.len()];
         place.iter_mut().zip(stretch).for_each(|(value, bytes)| *value = widen(bytes));
-        all &= finite(place);
+        all &= all_finite(place);
         at += stretch.len();
     }
     for stretch in beyond.chunks(STRETCH / N) {
         values.extend(stretch.iter().map(widen));
-        all &= finite(&values[at..]);
+        all &= all_finite(&values[at..]);
         at += stretch.len();
     }
     all
@@ -57,16 +77,10 @@ fn put<const N: usize>(
 
 /// Whether there is no infinity and no NaN.
 #[inline(always)]
-fn finite(values: &[f32]) -> bool {
+pub(crate) fn all_finite(values: &[f32]) -> bool {
     const EXPONENT: u32 = 0x7f80_0000;
     // Without a way out in the middle, so that the compiler turns it into vector instructions.
     !values.iter().fold(false, |found, value| found | (value.to_bits() & EXPONENT == EXPONENT))
-}
-
-/// Whether there is no infinity and no NaN.
-#[inline(never)]
-pub fn all_finite(values: &[f32]) -> bool {
-    finite(values)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::ops::Range;
 pub const MOST_ROWS: usize = 132;
 /// Rows that are worth being cut in two, so that one half is computed while the other is exchanged between workers. Each
 /// half reads all of the weights: with fewer rows than this that costs more than the waiting does.
-const WORTH_HALVING: usize = 48;
+const WORTH_HALVING: usize = 72;
 /// Rows come in tiles of the kernel: of four or of six.
 const GRAIN: usize = 12;
 

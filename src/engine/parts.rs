@@ -1,7 +1,7 @@
 //! A model's parts while it is arriving: tensors go in, finished blocks are waited for and come out.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, TryReserveError};
 use std::rc::Rc;
 
 use candle_core::{Device, Tensor};
@@ -9,10 +9,10 @@ use tokio::sync::watch;
 
 use super::demand::Demand;
 use super::pool::Crew;
-use super::pool::shares::Piece;
 use super::recall::Recall;
 
 use crate::model::checkpoint::{Part, Tensors, wanted};
+use crate::model::linear::packing::Packing;
 use crate::model::linear::{Linear, PACKS, Weight};
 use crate::model::spare::recycle;
 use crate::model::team::Team;
@@ -69,30 +69,9 @@ struct Waiting {
     weights: HashMap<String, Weight>,
 }
 
-impl Waiting {
-    /// Takes a tensor; those of linear layers are handed out to the crew, whose first member's part stays here.
-    fn add(&mut self, crew: &Crew, config: &Config, (name, part): (String, Part), tensor: Tensor) -> Result<()> {
-        let within = name.splitn(3, '.').nth(2).unwrap_or_default();
-        let piece = match part {
-            Part::Block(layer) if PACKS || crew.has_helpers() => {
-                with_values(&tensor, |values| Ok(crew.hand_out(config, (layer, within), values)))??
-            }
-            _ => None,
-        };
-        match piece {
-            Some(Piece::Weight(panels)) => {
-                self.weights.insert(name, Weight::Packed(panels));
-            }
-            Some(Piece::Bias(bias)) => {
-                let count = bias.len();
-                self.tensors.insert(name, Tensor::from_vec(bias, count, &Device::Cpu)?);
-            }
-            None => {
-                self.tensors.insert(name, tensor);
-            }
-        }
-        Ok(())
-    }
+/// A tensor's name within its block.
+fn within_block(name: &str) -> &str {
+    name.splitn(3, '.').nth(2).unwrap_or_default()
 }
 
 impl Tensors for Waiting {
@@ -139,20 +118,69 @@ impl Parts {
         }
     }
 
+    /// How a tensor is packed as it comes, a part for every worker; `None` for those that stay as they are.
+    ///
+    /// # Errors
+    /// Where the allocator has no room for it.
+    pub fn packing(&self, name: &str, part: Part) -> Result<Option<Packing>, TryReserveError> {
+        match part {
+            Part::Block(_) if PACKS || self.team.has_helpers() => self.team.packing(&self.config, within_block(name)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Takes a weight that was packed as [`Parts::packing`] says; the other workers get theirs.
+    ///
+    /// # Errors
+    /// As [`Parts::offer`].
+    pub fn offer_packed(&self, name: String, packing: Packing) -> Result<()> {
+        self.take(name, |waiting, name, part| {
+            if let Part::Block(layer) = part
+                && let Some(panels) = self.team.hand_out_weight((layer, within_block(&name)), packing)
+            {
+                waiting.weights.insert(name, Weight::Packed(panels));
+            }
+            Ok(())
+        })
+    }
+
     /// Takes a tensor whose shape has been checked; builds the part that it completes. A tensor that
     /// has already arrived (shards may overlap) is dropped.
     ///
     /// # Errors
     /// `MissingTensor` if a part's list and its builder disagree, which a test rules out.
     pub fn offer(&self, name: String, tensor: Tensor) -> Result<()> {
+        if let Some(table) = Table::of(&name) {
+            let mut arrived = self.arrived.borrow_mut();
+            arrived.rows.remove(&table);
+            arrived.tables.entry(table).or_insert_with(|| tensor.clone());
+        }
+        self.take(name, |waiting, name, part| {
+            let bias = match part {
+                Part::Block(layer) if PACKS || self.team.has_helpers() => {
+                    let place = (layer, within_block(&name));
+                    with_values(&tensor, |values| Ok(self.team.hand_out_bias(&self.config, place, values)))?
+                }
+                _ => None,
+            };
+            let tensor = match bias {
+                Some(bias) => {
+                    let count = bias.len();
+                    Tensor::from_vec(bias, count, &Device::Cpu)?
+                }
+                None => tensor,
+            };
+            waiting.tensors.insert(name, tensor);
+            Ok(())
+        })
+    }
+
+    /// Has a tensor of this name taken, unless it has arrived before; builds the part that it completes.
+    fn take(&self, name: String, take: impl FnOnce(&mut Waiting, String, Part) -> Result<()>) -> Result<()> {
         let mut guard = self.arrived.borrow_mut();
         let arrived = &mut *guard;
         let Some(part) = arrived.part_of.remove(&name) else { return Ok(()) };
-        if let Some(table) = Table::of(&name) {
-            arrived.rows.remove(&table);
-            arrived.tables.insert(table, tensor.clone());
-        }
-        arrived.waiting.add(&self.team, &self.config, (name, part), tensor)?;
+        take(&mut arrived.waiting, name, part)?;
         if let Some(count) = arrived.missing.get_mut(&part) {
             *count -= 1;
         }

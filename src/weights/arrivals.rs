@@ -2,22 +2,25 @@
 //! gives each wanted tensor once it is whole; of the two tables also the rows that were asked for.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, TryReserveError};
 use std::ops::Range;
 use std::rc::Rc;
 
 use candle_core::{Device, Tensor};
 
 use super::WeightsError;
-use super::fill::Fill;
+use super::fill::{Elements, Fill};
 use super::index::{Index, Located, Span};
 use super::plan::Table;
 use crate::Result;
+use crate::model::linear::packing::Packing;
 
 /// What has become whole.
 pub enum Arrived {
     /// A tensor, by its plain name.
     Tensor(String, Tensor),
+    /// A weight, by its plain name, packed as it came.
+    Packed(String, Packing),
     /// Rows of a table, from this one on; their elements, row after row.
     Rows(Table, u32, Rc<Vec<f32>>),
     /// A tensor, or rows of it, that hold values which no weights have: its bytes are forgotten, and must come again.
@@ -44,9 +47,16 @@ enum RowState {
     Whole(Rc<Vec<f32>>),
 }
 
+/// How a tensor is packed; `None` for those that stay as they are.
+///
+/// # Errors
+/// Where there is no room for it.
+pub type HowPacked = dyn Fn(&Located) -> std::result::Result<Option<Packing>, TryReserveError>;
+
 /// The tensors that are filling up.
 pub struct Arrivals {
     index: Rc<Index>,
+    packing: Box<HowPacked>,
     fills: HashMap<(usize, usize), Fill>,
     done: HashSet<(usize, usize)>,
     /// By file and first byte.
@@ -60,9 +70,10 @@ pub struct Arrivals {
 
 impl Arrivals {
     /// For a model of which nothing is here.
-    pub fn new(index: Rc<Index>) -> Arrivals {
+    pub fn new(index: Rc<Index>, packing: Box<HowPacked>) -> Arrivals {
         Arrivals {
             index,
+            packing,
             fills: HashMap::new(),
             done: HashSet::new(),
             rows: BTreeMap::new(),
@@ -105,7 +116,7 @@ impl Arrivals {
             return Ok(Vec::new());
         }
         let number = index.files[file].position(located.info.begin);
-        let mut fill = new_fill(located)?;
+        let mut fill = new_fill(located, &*self.packing)?;
         for rows in self.rows.values().filter(|rows| rows.table == table) {
             if let RowState::Whole(values) = &rows.state {
                 fill.copy_from(rows.span.bytes.start - located.info.begin, values);
@@ -216,7 +227,7 @@ impl Arrivals {
         }
         let fill = match self.fills.entry(key) {
             Entry::Occupied(fill) => fill.into_mut(),
-            Entry::Vacant(room) => room.insert(new_fill(located)?),
+            Entry::Vacant(room) => room.insert(new_fill(located, &*self.packing)?),
         };
         let (taken, new) = fill.write(here - located.info.begin, &bytes[..left]);
         self.received += new;
@@ -236,13 +247,14 @@ impl Arrivals {
         let RowState::Filling(fill) = &mut rows.state else { return Ok(None) };
         if let Some(bad) = fill.first_not_finite() {
             let (span, begin) = (rows.span.clone(), rows.span.bytes.start);
-            fill.forget(0..span.bytes.end - begin);
+            fill.forget();
             self.received -= span.bytes.end - begin;
             return Ok(Some(Arrived::Damaged { span, tensor: located.info.name.clone(), at: begin + bad }));
         }
         let empty = RowState::Whole(Rc::default());
         let RowState::Filling(fill) = std::mem::replace(&mut rows.state, empty) else { return Ok(None) };
-        let values = Rc::new(fill.into_values());
+        let Elements::Plain(values) = fill.into_elements() else { return Ok(None) };
+        let values = Rc::new(values);
         rows.state = RowState::Whole(values.clone());
         let (table, first, place) = (rows.table, rows.first, rows.span.bytes.start - located.info.begin);
         let beyond = first + ((rows.span.bytes.end - rows.span.bytes.start) / located.grain()) as u32;
@@ -264,7 +276,7 @@ impl Arrivals {
         let located = &self.index.files[file].wanted[number];
         let (begin, end) = (located.info.begin, located.info.end);
         if let Some(bad) = fill.first_not_finite() {
-            fill.forget(0..end - begin);
+            fill.forget();
             self.received -= end - begin;
             self.fills.insert(key, fill);
             let span = Span { file, bytes: begin..end };
@@ -274,8 +286,13 @@ impl Arrivals {
         if let Some(table) = Table::of(&located.name) {
             self.rows.retain(|_, rows| rows.table != table);
         }
-        let tensor = Tensor::from_vec(fill.into_values(), located.info.shape.clone(), &Device::Cpu);
-        Ok(Some(Arrived::Tensor(located.name.clone(), tensor?)))
+        let name = located.name.clone();
+        Ok(Some(match fill.into_elements() {
+            Elements::Packed(packing) => Arrived::Packed(name, packing),
+            Elements::Plain(values) => {
+                Arrived::Tensor(name, Tensor::from_vec(values, located.info.shape.clone(), &Device::Cpu)?)
+            }
+        }))
     }
 
     /// Bytes of wanted tensors that are here.
@@ -314,11 +331,17 @@ impl Arrivals {
     }
 }
 
-fn new_fill(located: &Located) -> Result<Fill> {
-    let dtype = located.info.dtype().ok_or_else(|| WeightsError::UnsupportedDtype {
+fn new_fill(located: &Located, packing: &HowPacked) -> Result<Fill> {
+    let info = &located.info;
+    let dtype = info.dtype().ok_or_else(|| WeightsError::UnsupportedDtype {
         file: String::new(),
-        tensor: located.info.name.clone(),
-        found: located.info.dtype_name.clone(),
+        tensor: info.name.clone(),
+        found: info.dtype_name.clone(),
     })?;
-    Ok(Fill::new(&located.info.name, dtype, located.info.shape.iter().product())?)
+    let count = info.shape.iter().product();
+    let no_room = |_| WeightsError::OutOfMemory { what: format!("tensor \"{}\"", info.name), bytes: 4 * count as u64 };
+    match packing(located).map_err(no_room)? {
+        Some(packing) => Ok(Fill::packed(packing, dtype, count)),
+        None => Ok(Fill::new(&info.name, dtype, count)?),
+    }
 }

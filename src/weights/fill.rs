@@ -1,10 +1,11 @@
 //! A run of elements that fills up, from bytes that come in pieces and in any order, widened to F32 on the way:
-//! the file's bytes and the tensor's are never held both.
+//! the file's bytes and the tensor's are never held both. Weights of linear layers are packed on the way too.
 
 use std::ops::Range;
 
 use super::runs::Runs;
 use super::{Dtype, WeightsError};
+use crate::model::linear::packing::Packing;
 use crate::model::widen::{self, Format};
 
 /// Elements that are filling up.
@@ -12,11 +13,18 @@ pub struct Fill {
     dtype: Dtype,
     /// How many they are when all are there.
     count: usize,
-    /// As far as any are there: most come in order, and nothing is written twice then.
-    values: Vec<f32>,
+    elements: Elements,
     have: Runs,
-    /// Whether everything that was ever written was a finite number.
-    finite: bool,
+    /// An element that is not a finite number: of those that were found, the first.
+    not_finite: Option<usize>,
+}
+
+/// Where elements go.
+pub enum Elements {
+    /// One after the other; as far as any are there: most come in order, and nothing is written twice then.
+    Plain(Vec<f32>),
+    /// To panels.
+    Packed(Packing),
 }
 
 impl Fill {
@@ -29,7 +37,16 @@ impl Fill {
         values
             .try_reserve_exact(count)
             .map_err(|_| WeightsError::OutOfMemory { what: format!("tensor \"{what}\""), bytes: 4 * count as u64 })?;
-        Ok(Fill { dtype, count, values, have: Runs::default(), finite: true })
+        Ok(Fill::of(Elements::Plain(values), dtype, count))
+    }
+
+    /// `count` elements to be packed.
+    pub fn packed(packing: Packing, dtype: Dtype, count: usize) -> Fill {
+        Fill::of(Elements::Packed(packing), dtype, count)
+    }
+
+    fn of(elements: Elements, dtype: Dtype, count: usize) -> Fill {
+        Fill { dtype, count, elements, have: Runs::default(), not_finite: None }
     }
 
     /// Bytes that all elements have in the file.
@@ -52,28 +69,50 @@ impl Fill {
             Dtype::F16 => Format::F16,
             Dtype::BF16 => Format::BF16,
         };
-        self.finite &= widen::write(&mut self.values, first, format, &bytes[..taken]);
+        let bytes = &bytes[..taken];
+        let bad = match &mut self.elements {
+            Elements::Plain(values) => {
+                let all_finite = widen::write(values, first, format, bytes);
+                if all_finite { None } else { bad(values, first..first + taken / size) }
+            }
+            Elements::Packed(packing) => {
+                if packing.put(first, format, bytes) {
+                    None
+                } else {
+                    bad_of(format, bytes).map(|place| first + place)
+                }
+            }
+        };
+        self.found(bad);
         let new = self.have.add(at..at + taken as u64);
         (taken, new)
     }
 
-    /// The elements of a run of bytes, if all of them are there.
-    pub fn read(&self, bytes: Range<u64>) -> Option<&[f32]> {
-        let size = self.dtype.size();
-        self.have.covers(&bytes).then_some(())?;
-        self.values.get(usize::try_from(bytes.start).ok()? / size..usize::try_from(bytes.end).ok()? / size)
+    fn found(&mut self, bad: Option<usize>) {
+        self.not_finite = self.not_finite.into_iter().chain(bad).min();
     }
 
-    /// Copies elements in from another run of the same tensor, which begins at byte `at` of this one.
+    /// The elements of a run of bytes, if all of them are there and none is packed.
+    pub fn read(&self, bytes: Range<u64>) -> Option<&[f32]> {
+        let size = self.dtype.size();
+        let Elements::Plain(values) = &self.elements else { return None };
+        self.have.covers(&bytes).then_some(())?;
+        values.get(usize::try_from(bytes.start).ok()? / size..usize::try_from(bytes.end).ok()? / size)
+    }
+
+    /// Copies elements in from another run of the same tensor, which begins at byte `at` of this one: of a table, which is
+    /// not packed.
     pub fn copy_from(&mut self, at: u64, values: &[f32]) {
         let first = at as usize / self.dtype.size();
         let end = first.saturating_add(values.len());
-        if end <= self.count {
-            self.values.resize(self.values.len().max(end), 0.0);
-            self.values[first..end].copy_from_slice(values);
-            self.finite &= widen::all_finite(values);
-            self.have.add(at..at + (values.len() * self.dtype.size()) as u64);
+        if end > self.count {
+            return;
         }
+        let Elements::Plain(own) = &mut self.elements else { return };
+        own.resize(own.len().max(end), 0.0);
+        own[first..end].copy_from_slice(values);
+        self.found(bad(values, 0..values.len()).map(|place| first + place));
+        self.have.add(at..at + (values.len() * self.dtype.size()) as u64);
     }
 
     /// Bytes that are there.
@@ -86,31 +125,46 @@ impl Fill {
         self.have.covers(&(0..self.size()))
     }
 
-    /// Forgets bytes, which must then come again.
-    pub fn forget(&mut self, bytes: Range<u64>) {
-        self.have.remove(bytes);
+    /// Forgets all bytes, which must then come again.
+    pub fn forget(&mut self) {
+        self.have = Runs::default();
+        self.not_finite = None;
     }
 
-    /// The byte at which the first element begins that is not a finite number. Trained weights have none; damaged
-    /// ones often do.
+    /// The byte at which an element begins that is not a finite number, the first that was found. Trained weights have
+    /// none; damaged ones often do.
     pub fn first_not_finite(&self) -> Option<u64> {
-        if self.finite {
-            return None;
-        }
-        let place = self.values.iter().position(|value| !value.is_finite())?;
-        Some((place * self.dtype.size()) as u64)
+        self.not_finite.map(|place| (place * self.dtype.size()) as u64)
     }
 
     /// The elements.
-    pub fn into_values(self) -> Vec<f32> {
-        self.values
+    pub fn into_elements(self) -> Elements {
+        self.elements
     }
+}
+
+/// The place of the first of these values that is not finite.
+fn bad(values: &[f32], places: Range<usize>) -> Option<usize> {
+    places.into_iter().find(|place| values.get(*place).is_some_and(|value| !value.is_finite()))
+}
+
+/// The same in a file's bytes.
+fn bad_of(format: Format, bytes: &[u8]) -> Option<usize> {
+    let mut values = Vec::new();
+    widen::write(&mut values, 0, format, bytes);
+    bad(&values, 0..values.len())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::linear::packing::Cut;
     use proptest::prelude::*;
+
+    fn plain(fill: Fill) -> Vec<f32> {
+        let Elements::Plain(values) = fill.into_elements() else { panic!("fill.rs: packed") };
+        values
+    }
 
     #[test]
     fn halves_widen_exactly() {
@@ -119,10 +173,10 @@ mod tests {
         let bytes: Vec<u8> = [0x3c00u16, 0xc000, 0x0001, 0x7bff, 0x7c00].iter().flat_map(|v| v.to_le_bytes()).collect();
         assert_eq!(fill.write(0, &bytes), (10, 10));
         assert_eq!(fill.first_not_finite(), Some(8), "fill.rs: infinity is the fifth element");
-        assert_eq!(fill.into_values(), [1.0, -2.0, 2f32.powi(-24), 65504.0, f32::INFINITY]);
+        assert_eq!(plain(fill), [1.0, -2.0, 2f32.powi(-24), 65504.0, f32::INFINITY]);
         let mut fill = Fill::new("t", Dtype::BF16, 1).unwrap();
         fill.write(0, &0x4049u16.to_le_bytes());
-        assert_eq!(fill.into_values(), [3.140_625]);
+        assert_eq!(plain(fill), [3.140_625]);
     }
 
     proptest! {
@@ -147,7 +201,36 @@ mod tests {
             }
             prop_assert!(fill.is_full(), "fill.rs lost count of its bytes");
             prop_assert_eq!(fill.first_not_finite(), None);
-            prop_assert_eq!(fill.into_values(), values);
+            prop_assert_eq!(plain(fill), values);
+        }
+    }
+
+    #[test]
+    fn what_is_packed_is_looked_over_too() {
+        let (rows, columns) = (40, 12);
+        let values: Vec<f32> = (0..rows * columns).map(|i| i as f32).collect();
+        for (dtype, size) in [(Dtype::F32, 4), (Dtype::BF16, 2)] {
+            let bytes = |value: &f32| value.to_le_bytes()[4 - size..].to_vec();
+            for bad in [None, Some(0), Some(203), Some(479)] {
+                let cut = Cut { rows: 0..rows, columns: vec![0..columns] };
+                let mut fill =
+                    Fill::packed(Packing::new(columns, [cut], &mut Vec::new()).unwrap(), dtype, values.len());
+                let mut all: Vec<u8> = values.iter().flat_map(bytes).collect();
+                if let Some(bad) = bad {
+                    all[size * bad..size * (bad + 1)].copy_from_slice(&bytes(&f32::NAN));
+                }
+                for (at, piece) in (0..).step_by(52 * size).zip(all.chunks(52 * size)) {
+                    assert_eq!(fill.write(at, piece).0, piece.len(), "fill.rs: at {at}");
+                }
+                assert_eq!(fill.first_not_finite(), bad.map(|bad| (size * bad) as u64), "fill.rs: {dtype:?}");
+                fill.forget();
+                assert!(!fill.is_full() && fill.first_not_finite().is_none(), "fill.rs: forget");
+                let Elements::Packed(packing) = fill.into_elements() else { panic!("fill.rs: not packed") };
+                let panels = packing.into_panels().remove(0);
+                let found = panels.iter().next().unwrap()[17][3];
+                let expected = f32::from_bits(values[17 * columns + 3].to_bits() >> (32 - 8 * size) << (32 - 8 * size));
+                assert_eq!(found, expected, "fill.rs: row 17, column 3");
+            }
         }
     }
 

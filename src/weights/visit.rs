@@ -1,7 +1,8 @@
 //! One visit to a model: its files where they are, and what earlier visits kept of them.
 //!
 //! What is kept is believed only for the version that it was kept of: the same commit and the same SHA-256 where
-//! a hub tells them, else the same ETag and size. Where no server can be reached it is all there is.
+//! a hub tells them, else the same ETag and size. Where no server can be reached it is all there is; of a commit of which
+//! everything is kept, nothing is asked but whether it is still the one.
 
 use std::cell::{Cell, RefCell};
 
@@ -17,6 +18,8 @@ pub struct Visit<F: Files, K: Keep> {
     pub files: F,
     keep: Option<K>,
     version: Version,
+    /// Whether everything of this commit was kept once.
+    unchanged: bool,
     /// What the shelf says of itself, once it is known to be of this version.
     about: RefCell<About>,
     notices: RefCell<Vec<Notice>>,
@@ -27,11 +30,16 @@ pub struct Visit<F: Files, K: Keep> {
 impl<F: Files, K: Keep> Visit<F, K> {
     /// Asks for the version and looks at the shelf.
     pub async fn begin(files: F, keep: Option<K>) -> Visit<F, K> {
-        let version = files.version().await;
+        let kept = match &keep {
+            Some(keep) => keep.about().await,
+            None => None,
+        };
+        let whole = kept.as_ref().filter(|kept| kept.complete).and_then(|kept| kept.commit.clone());
+        let version = files.version(whole.as_deref()).await;
+        let unchanged = whole.is_some() && whole == version.commit;
         let mut about = About::default();
         let mut notices = Vec::new();
         if let Some(keep) = &keep {
-            let kept = keep.about().await;
             let other = |kept: &About| {
                 let commits = version.commit.is_some() && kept.commit.is_some() && version.commit != kept.commit;
                 commits || kept.files.iter().any(|(name, identity)| differs(&version, name, identity))
@@ -49,7 +57,7 @@ impl<F: Files, K: Keep> Visit<F, K> {
             about.commit.clone_from(&version.commit);
         }
         let (about, notices) = (RefCell::new(about), RefCell::new(notices));
-        Visit { files, keep, version, about, notices, keeping: Cell::new(false) }
+        Visit { files, keep, version, unchanged, about, notices, keeping: Cell::new(false) }
     }
 
     /// Remarks that came up, each once.
@@ -57,13 +65,13 @@ impl<F: Files, K: Keep> Visit<F, K> {
         self.notices.take()
     }
 
-    /// A small file, whole. Its server is asked at every visit (the browser's own cache makes that cheap), and the
-    /// shelf where nobody answers.
+    /// A small file, whole: from the shelf where nobody answers, or where everything of this commit was kept; else its
+    /// server is asked (the browser's own cache makes that cheap).
     ///
     /// # Errors
     /// What the last attempt to read it ended in.
     pub async fn small(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        if let Some(keep) = self.keep.as_ref().filter(|_| self.version.offline) {
+        if let Some(keep) = self.keep.as_ref().filter(|_| self.version.offline || self.unchanged) {
             let kept = keep.small(name).await;
             // A model that was whole once has no more files than those that are kept.
             if kept.is_some() || self.about.borrow().complete {
@@ -86,7 +94,7 @@ impl<F: Files, K: Keep> Visit<F, K> {
     /// The marks under which a weights file was kept, if the server still has the same.
     pub async fn still_kept(&self, name: &str) -> Option<Identity> {
         let identity = self.about.borrow().files.get(name).cloned()?;
-        if self.version.file(name).is_some() {
+        if self.unchanged || self.version.file(name).is_some() {
             return Some(identity); // `begin` has compared them
         }
         let kept = Stamp { etag: identity.etag.clone(), size: identity.size };
@@ -109,9 +117,11 @@ impl<F: Files, K: Keep> Visit<F, K> {
         }
     }
 
-    /// SHA-256 of a file, where the hub tells it.
+    /// SHA-256 of a file, where the hub tells it, or told it when the file was kept.
     pub fn sha256(&self, name: &str) -> Option<String> {
-        self.version.file(name).map(|(sha256, _)| sha256.to_string())
+        let kept = || self.about.borrow().files.get(name).and_then(|identity| identity.sha256.clone());
+        let told = self.version.file(name).map(|(sha256, _)| sha256.to_string());
+        told.or_else(|| kept().filter(|_| self.unchanged))
     }
 
     /// The marks of a file that has just been asked for.
@@ -121,7 +131,7 @@ impl<F: Files, K: Keep> Visit<F, K> {
             address: self.files.place(),
             commit: self.version.commit.clone(),
             etag: stamp.etag.clone(),
-            sha256: known.map(|(sha256, _)| sha256.to_string()),
+            sha256: self.sha256(name),
             size: stamp.size.or(known.map(|(_, size)| size)),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::Segment;
-use crate::linear::panels::WIDTH;
+use crate::linear::panels::{WIDTH, turn};
 
 /// Keys and values of every sequence in every block, for the heads that this worker holds.
 #[derive(Debug, Default)]
@@ -75,23 +75,48 @@ impl KeysValues {
     /// Adds tokens: the keys and values of rows `[rows, 3 * heads * width]` (queries, keys, values side by side).
     pub fn append(&mut self, rows: &[f32]) {
         let side = self.heads * self.width;
-        let count = rows.len().checked_div(3 * side).unwrap_or(0);
-        self.make_room(self.tokens + count);
-        for (token, row) in (self.tokens..).zip(rows.chunks_exact((3 * side).max(1))) {
-            let (keys, values) = row[side..].split_at(side);
+        let rows: Vec<&[f32]> = rows.chunks_exact((3 * side).max(1)).map(|row| &row[side..]).collect();
+        self.make_room(self.tokens + rows.len());
+        // Up to the end of a panel of keys at a time: whole panels are turned, which is much faster.
+        let mut rows = rows.as_slice();
+        while !rows.is_empty() {
+            let (now, later) = rows.split_at((WIDTH - self.tokens % WIDTH).min(rows.len()));
             for head in 0..self.heads {
                 let own = head * self.width..(head + 1) * self.width;
-                let panel = (head * self.room + token / WIDTH * WIDTH) * self.width;
-                for (place, key) in keys[own.clone()].iter().enumerate() {
-                    self.keys[panel + place * WIDTH + token % WIDTH] = *key;
-                }
-                for (panel, values) in values[own].chunks(WIDTH).enumerate() {
-                    let at = ((head * self.value_panels() + panel) * self.room + token) * WIDTH;
-                    self.values[at..at + values.len()].copy_from_slice(values);
+                self.append_keys(head, now, own.clone());
+                self.append_values(head, now, side + own.start..side + own.end);
+            }
+            self.tokens += now.len();
+            rows = later;
+        }
+    }
+
+    /// Some columns of rows that lie within one panel of eight tokens.
+    fn append_keys(&mut self, head: usize, rows: &[&[f32]], columns: Range<usize>) {
+        let (panel, place) = (self.tokens / WIDTH, self.tokens % WIDTH);
+        let at = (head * self.room + panel * WIDTH) * self.width;
+        let (panel, _) = self.keys[at..at + WIDTH * self.width].as_chunks_mut::<WIDTH>();
+        if place == 0 {
+            return turn(std::array::from_fn(|i| rows.get(i).map_or(&[][..], |row| &row[columns.clone()])), panel);
+        }
+        for (token, row) in (place..).zip(rows) {
+            panel.iter_mut().zip(&row[columns.clone()]).for_each(|(to, key)| to[token] = *key);
+        }
+    }
+
+    fn append_values(&mut self, head: usize, rows: &[&[f32]], columns: Range<usize>) {
+        for number in 0..self.value_panels() {
+            let (first, from) = (number * WIDTH, columns.start + number * WIDTH);
+            let width = WIDTH.min(self.width - first);
+            let at = ((head * self.value_panels() + number) * self.room + self.tokens) * WIDTH;
+            for (to, row) in self.values[at..].chunks_exact_mut(WIDTH).zip(rows) {
+                match (to.first_chunk_mut::<WIDTH>(), row[from..].first_chunk::<WIDTH>()) {
+                    // Of a known length: two vectors rather than a call, and nearly all are so.
+                    (Some(to), Some(values)) if width == WIDTH => *to = *values,
+                    _ => to[..width].copy_from_slice(&row[from..from + width]),
                 }
             }
         }
-        self.tokens += count;
     }
 
     /// Makes room for so many tokens, and for more to come where there are some already.

@@ -125,12 +125,7 @@ fn tile_and_ahead(rows: &[f32], count: usize, panel: &[[f32; WIDTH]], tile: &mut
     }
 }
 
-fn few<const R: usize, const CHAINS: usize>(
-    rows: &[f32],
-    panel: &[[f32; WIDTH]],
-    tile: &mut Tile<ROWS>,
-    ahead: Ahead,
-) {
+fn few<const R: usize, const CHAINS: usize>(rows: &[f32], panel: &[[f32; WIDTH]], tile: &mut Tile<ROWS>, ahead: Ahead) {
     let mut part: Tile<R> = std::array::from_fn(|row| tile[row]);
     accumulate::<R, CHAINS>(rows.as_chunks().0, panel, &mut part, ahead);
     tile[..R].copy_from_slice(&part);

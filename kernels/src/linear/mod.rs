@@ -5,6 +5,7 @@
 
 mod columns;
 pub mod kernel;
+pub mod packing;
 pub mod panels;
 mod rows;
 #[cfg(test)]

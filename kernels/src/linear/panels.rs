@@ -6,11 +6,11 @@
 use std::collections::TryReserveError;
 use std::ops::Range;
 
+use crate::lanes::F32x4;
+use crate::widen::all_finite;
+
 /// Columns of a panel: two vectors of four.
 pub const WIDTH: usize = 8;
-/// Rows packed at a time: a stretch of them is written to every panel, so that neither side is read or written
-/// in strides alone.
-const ROWS_AT_A_TIME: usize = 8;
 
 /// W `[in, out]`, packed.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,36 +21,30 @@ pub struct Panels {
 }
 
 impl Panels {
-    /// Packs some rows and some columns (in this order) of a row-major matrix with `stride` columns.
+    /// Room for W, all zero.
     ///
     /// # Errors
-    /// Where the allocator has no room; nothing is aborted.
-    // Never inlined: in a caller that is compiled for size it would be compiled for size too.
-    #[inline(never)]
-    pub fn pack(
-        matrix: &[f32],
-        stride: usize,
-        rows: Range<usize>,
-        columns: &[Range<usize>],
-    ) -> Result<Panels, TryReserveError> {
-        let (inputs, outputs) = (rows.len(), columns.iter().map(ExactSizeIterator::len).sum::<usize>());
-        let mut panels = Panels { inputs, outputs, values: Vec::new() };
+    /// Where the allocator has none; nothing is aborted.
+    pub fn zeros(inputs: usize, outputs: usize) -> Result<Panels, TryReserveError> {
+        let mut values = Vec::new();
         let count = outputs.div_ceil(WIDTH) * WIDTH * inputs;
-        panels.values.try_reserve_exact(count)?;
-        panels.values.resize(count, 0.0);
-        let rows: Vec<&[f32]> = matrix.chunks_exact(stride.max(1)).skip(rows.start).take(inputs).collect();
-        for (block, rows) in rows.chunks(ROWS_AT_A_TIME).enumerate() {
-            let mut to = 0;
-            for columns in columns {
-                panels.write(block * ROWS_AT_A_TIME, rows, columns.clone(), to);
-                to += columns.len();
-            }
-        }
-        Ok(panels)
+        values.try_reserve_exact(count)?;
+        values.resize(count, 0.0);
+        Ok(Panels { inputs, outputs, values })
     }
 
-    /// Writes a run of columns of a few rows, from input `first` on, to output `to` and those after it.
-    fn write(&mut self, first: usize, rows: &[&[f32]], columns: Range<usize>, to: usize) {
+    /// Writes a run of columns of a few rows, from input `first` on, to output `to` and those after it. Says whether all
+    /// of them are finite.
+    #[inline(always)]
+    pub(super) fn write<T>(
+        &mut self,
+        first: usize,
+        rows: &[&[T]],
+        columns: Range<usize>,
+        to: usize,
+        widen: impl Fn(&T) -> f32 + Copy,
+    ) -> bool {
+        let mut finite = true;
         let mut column = columns.start;
         while column < columns.end {
             let output = to + column - columns.start;
@@ -58,14 +52,22 @@ impl Panels {
             let mut at = (output / WIDTH * self.inputs + first) * WIDTH + output % WIDTH;
             for row in rows {
                 match (self.values[at..].first_chunk_mut::<WIDTH>(), row[column..].first_chunk::<WIDTH>()) {
-                    // Of a known length: two vectors rather than a call, and nearly all are so.
-                    (Some(to), Some(from)) if count == WIDTH => *to = *from,
-                    _ => self.values[at..at + count].copy_from_slice(&row[column..column + count]),
+                    // Of a known length: two vectors rather than a loop, and nearly all are so.
+                    (Some(to), Some(from)) if count == WIDTH => {
+                        *to = from.each_ref().map(widen);
+                        finite &= all_finite(to);
+                    }
+                    _ => {
+                        let to = &mut self.values[at..at + count];
+                        to.iter_mut().zip(&row[column..]).for_each(|(to, from)| *to = widen(from));
+                        finite &= all_finite(to);
+                    }
                 }
                 at += WIDTH;
             }
             column += count;
         }
+        finite
     }
 
     /// From what [`Panels::values`] gave; `None` where the count is another.
@@ -93,5 +95,27 @@ impl Panels {
     pub fn iter(&self) -> impl Iterator<Item = &[[f32; WIDTH]]> {
         let (rows, _) = self.values.as_chunks::<WIDTH>();
         rows.chunks_exact(self.inputs.max(1))
+    }
+}
+
+/// Up to eight rows, each of a panel's length, as the columns of that panel; missing rows are zeros.
+pub fn turn(rows: [&[f32]; WIDTH], panel: &mut [[f32; WIDTH]]) {
+    let mut done = 0;
+    if rows.iter().all(|row| row.len() == panel.len()) {
+        let fours = rows.map(|row| row.as_chunks::<4>().0);
+        let (of_four, _) = panel.as_chunks_mut::<4>();
+        for (step, to) in of_four.iter_mut().enumerate() {
+            let read = |first: usize| std::array::from_fn(|i| F32x4::from(fours[first + i][step]));
+            let (left, right) = (F32x4::transpose(read(0)), F32x4::transpose(read(4)));
+            for ((to, left), right) in to.iter_mut().zip(left).zip(right) {
+                let (start, end) = to.split_at_mut(4);
+                start.copy_from_slice(&left.to_array());
+                end.copy_from_slice(&right.to_array());
+            }
+        }
+        done = of_four.len() * 4;
+    }
+    for (step, to) in panel.iter_mut().enumerate().skip(done) {
+        *to = rows.map(|row| row.get(step).copied().unwrap_or(0.0));
     }
 }

@@ -3,11 +3,9 @@
 //! For a few rows at a time, dot products read the table as it is. For more, eight of its rows at a time are turned into
 //! a panel as the kernel reads them, which costs little beside the tiles that it is then used for.
 
-use std::ops::Range;
-
 use super::columns::Columns;
 use super::kernel::Rows;
-use super::panels::WIDTH;
+use super::panels::{WIDTH, turn};
 use crate::lanes::F32x4;
 use crate::spare;
 
@@ -28,7 +26,8 @@ pub fn rows_by_rows(x: &[f32], w: &[f32], depth: usize, (out, stride): (&mut [f3
         let is_first = stretch.start == 0;
         let mut next = w.chunks(WIDTH * depth).skip(1);
         for (number, w) in w.chunks(WIDTH * depth).enumerate() {
-            turn(w, depth, stretch.clone(), panel_rows);
+            let mut of_w = w.chunks_exact(depth).map(|row| &row[stretch.clone()]);
+            turn(std::array::from_fn(|_| of_w.next().unwrap_or_default()), &mut panel_rows[stretch.clone()]);
             let start = is_first.then(|| [F32x4::splat(0.0); 2]);
             let mut place = Columns { out, stride, first: number * WIDTH, start, finish: |sum| sum };
             // With several stretches, more is read ahead than is wanted at once: all of it stays in the caches.
@@ -38,31 +37,6 @@ pub fn rows_by_rows(x: &[f32], w: &[f32], depth: usize, (out, stride): (&mut [f3
     }
     spare::give(panel);
     rows.recycle();
-}
-
-/// A stretch of up to eight rows as that stretch of a panel; missing rows are zeros.
-fn turn(w: &[f32], depth: usize, stretch: Range<usize>, panel: &mut [[f32; WIDTH]]) {
-    let mut rows = w.chunks_exact(depth).map(|row| &row[stretch.clone()]);
-    let rows: [&[f32]; WIDTH] = std::array::from_fn(|_| rows.next().unwrap_or_default());
-    let panel = &mut panel[stretch];
-    let mut done = 0;
-    if rows.iter().all(|row| row.len() == panel.len()) {
-        let fours = rows.map(|row| row.as_chunks::<4>().0);
-        let (of_four, _) = panel.as_chunks_mut::<4>();
-        for (step, to) in of_four.iter_mut().enumerate() {
-            let read = |first: usize| std::array::from_fn(|i| F32x4::from(fours[first + i][step]));
-            let (left, right) = (F32x4::transpose(read(0)), F32x4::transpose(read(4)));
-            for ((to, left), right) in to.iter_mut().zip(left).zip(right) {
-                let (start, end) = to.split_at_mut(4);
-                start.copy_from_slice(&left.to_array());
-                end.copy_from_slice(&right.to_array());
-            }
-        }
-        done = of_four.len() * 4;
-    }
-    for (step, to) in panel.iter_mut().enumerate().skip(done) {
-        *to = rows.map(|row| row.get(step).copied().unwrap_or(0.0));
-    }
 }
 
 fn by_dots(x: &[f32], w: &[f32], depth: usize, (out, stride): (&mut [f32], usize)) {

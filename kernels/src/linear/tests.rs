@@ -1,6 +1,8 @@
 //! The packed layer against sums in F64, on shapes with every kind of remainder.
 
+use super::packing::{Cut, Packing};
 use super::*;
+use crate::widen::Format;
 use candle_core::Device;
 use proptest::prelude::*;
 
@@ -24,8 +26,15 @@ fn tensor(values: Vec<f32>, rows: usize) -> Tensor {
     Tensor::from_vec(values, (rows, columns), &Device::Cpu).unwrap()
 }
 
+fn bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
 fn whole(w: &[f32], inputs: usize, outputs: usize) -> Panels {
-    Panels::pack(w, outputs, 0..inputs, std::slice::from_ref(&(0..outputs))).unwrap()
+    let all = Cut { rows: 0..inputs, columns: vec![0..outputs] };
+    let mut packing = Packing::new(outputs, [all], &mut Vec::new()).unwrap();
+    packing.put(0, Format::F32, &bytes(w));
+    packing.into_panels().remove(0)
 }
 
 /// x W in F64.
@@ -91,27 +100,41 @@ proptest! {
     }
 
     #[test]
-    fn some_rows_and_columns_are_those_of_the_whole(
-        inputs in 1usize..30, columns in 1usize..40, cuts in proptest::collection::vec(0usize..40, 4), seed in any::<u64>(),
+    fn parts_of_a_matrix_are_packed_as_it_comes(
+        inputs in 1usize..30, columns in 1usize..40, cuts in proptest::collection::vec(0usize..40, 4),
+        pieces in proptest::collection::vec(0usize..1200, 0..9), turn in any::<prop::sample::Index>(), seed in any::<u64>(),
     ) {
         let w = numbers(inputs * columns, seed);
         let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut % (columns + 1)).collect();
         cuts.sort_unstable();
-        let chosen = [cuts[0]..cuts[1], cuts[2]..cuts[3]];
-        let rows = inputs / 3..inputs;
-        let panels = Panels::pack(&w, columns, rows.clone(), &chosen).unwrap();
-        let order: Vec<usize> = chosen.into_iter().flatten().collect();
-        prop_assert_eq!((panels.inputs(), panels.outputs()), (rows.len(), order.len()));
-        for (panel, columns_of) in panels.iter().zip(order.chunks(WIDTH)) {
-            for (row, values) in rows.clone().zip(panel) {
-                for (place, value) in values.iter().enumerate() {
-                    let expected = columns_of.get(place).map_or(0.0, |column| w[row * columns + column]);
-                    prop_assert_eq!(*value, expected, "panels.rs: row {}, place {}", row, place);
+        let some = Cut { rows: inputs / 3..inputs, columns: vec![cuts[0]..cuts[1], cuts[2]..cuts[3]] };
+        let all = Cut { rows: 0..inputs, columns: vec![0..columns] };
+        // In pieces that end anywhere, in another order.
+        let mut ends: Vec<usize> = pieces.into_iter().map(|end| end % w.len()).chain([0, w.len()]).collect();
+        ends.sort_unstable();
+        let mut pieces: Vec<_> = ends.windows(2).map(|pair| pair[0]..pair[1]).collect();
+        let turn = turn.index(pieces.len());
+        pieces.rotate_left(turn);
+        // Of the sizes of both, or of none; what is in them does not show.
+        let mut spare = vec![whole(&w, inputs, columns), whole(&w[..columns], 1, columns)];
+        let mut packing = Packing::new(columns, [some.clone(), all.clone()], &mut spare).unwrap();
+        for piece in pieces {
+            prop_assert!(packing.put(piece.start, Format::F32, &bytes(&w[piece])), "packing.rs: not finite");
+        }
+        for (cut, panels) in [some, all].into_iter().zip(packing.into_panels()) {
+            let order: Vec<usize> = cut.columns.iter().cloned().flatten().collect();
+            prop_assert_eq!((panels.inputs(), panels.outputs()), (cut.rows.len(), order.len()));
+            for (panel, columns_of) in panels.iter().zip(order.chunks(WIDTH)) {
+                for (row, values) in cut.rows.clone().zip(panel) {
+                    for (place, value) in values.iter().enumerate() {
+                        let expected = columns_of.get(place).map_or(0.0, |column| w[row * columns + column]);
+                        prop_assert_eq!(*value, expected, "packing.rs: row {}, place {}", row, place);
+                    }
                 }
             }
+            let again = Panels::from_values(panels.inputs(), panels.outputs(), panels.values().to_vec());
+            prop_assert_eq!(again, Some(panels));
         }
-        let again = Panels::from_values(panels.inputs(), panels.outputs(), panels.values().to_vec());
-        prop_assert_eq!(again, Some(panels));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::engine::parts::Parts;
 use crate::model::checkpoint::Part;
 use crate::protocol::{NoticeKind, Phase, Progress};
 use crate::weights::arrivals::{Arrivals, Arrived};
-use crate::weights::index::Index;
+use crate::weights::index::{Index, Located};
 use crate::weights::plan::{Planner, RowPlan, Table};
 use crate::weights::store::{Extent, Keep, Pieces};
 use crate::weights::visit::Visit;
@@ -44,9 +44,11 @@ impl<F: Files, K: Keep> Arrival<F, K> {
         parallel: usize,
     ) -> Result<Arrival<F, K>> {
         let index = Rc::new(index);
+        let of_model = parts.clone();
+        let packing = Box::new(move |located: &Located| of_model.packing(&located.name, located.part));
         let state = State {
             planner: Planner::new(index.clone()),
-            arrivals: Arrivals::new(index.clone()),
+            arrivals: Arrivals::new(index.clone(), packing),
             queue: BTreeMap::new(),
             queued: 0,
             sources,
@@ -330,6 +332,7 @@ impl<F: Files, K: Keep> Arrival<F, K> {
     pub fn offer(&self, arrived: Arrived) -> Result<()> {
         match arrived {
             Arrived::Tensor(name, tensor) => self.parts.offer(name, tensor),
+            Arrived::Packed(name, packing) => self.parts.offer_packed(name, packing),
             Arrived::Rows(table, first, values) => {
                 self.parts.offer_rows(table, first, values);
                 Ok(())

@@ -1,6 +1,7 @@
 //! The first worker's side: computes its share, has the others compute theirs, and adds up.
 
 use std::cell::{Cell, RefCell};
+use std::collections::TryReserveError;
 use std::ops::Range;
 
 use candle_core::{Device, Result, Tensor};
@@ -9,13 +10,15 @@ use futures_util::future::LocalBoxFuture;
 
 use super::shares::{Piece, Share, divide};
 use super::wire::Order;
+use crate::Error;
 use crate::model::attention::{Contexts, Segment};
 use crate::model::gpt2::{Block, Unembedding};
+use crate::model::linear::packing::Packing;
+use crate::model::linear::panels::Panels;
 use crate::model::stopwatch::{self, Work};
 use crate::model::team::{Attended, Team, Waiting, Wishes};
 use crate::model::values::{add_values, put_columns, with_values};
 use crate::model::{Config, spare};
-use crate::{Code, Error};
 
 /// A helper's answer: numbers, in memory of [`spare`] to be given back.
 pub type Answer = LocalBoxFuture<'static, crate::Result<Vec<f32>>>;
@@ -23,7 +26,7 @@ pub type Answer = LocalBoxFuture<'static, crate::Result<Vec<f32>>>;
 /// The way to one helper.
 pub trait Line {
     /// Sends a piece of a block's tensor.
-    fn piece(&self, layer: usize, tensor: &str, piece: Piece);
+    fn piece(&self, layer: usize, tensor: &str, piece: &Piece);
 
     /// Sends rows of the unembedding.
     fn rows(&self, values: &[f32]);
@@ -42,6 +45,8 @@ pub struct Crew {
     /// none.
     has_rows: Cell<bool>,
     failure: RefCell<Option<Error>>,
+    /// Panels that were sent, to be packed into again: until the first order, for then the blocks are here.
+    sent: RefCell<Vec<Panels>>,
 }
 
 impl Crew {
@@ -54,33 +59,42 @@ impl Crew {
     pub fn new(config: &Config, lines: Vec<Box<dyn Line>>) -> Crew {
         let shares = divide(config, lines.len() + 1);
         let (contexts, failure) = (RefCell::default(), RefCell::new(None));
-        Crew { contexts, shares, lines, has_rows: Cell::new(false), failure }
+        Crew { contexts, shares, lines, has_rows: Cell::new(false), failure, sent: RefCell::default() }
     }
 
-    /// Gives every worker its part of a block's tensor; returns the first's own.
+    /// How a weight of a block (by its name within it) is packed as it comes: a part for every worker. `None` for other
+    /// tensors.
     ///
     /// # Errors
-    /// `OutOfMemory`.
-    pub fn hand_out(
-        &self,
-        config: &Config,
-        (layer, tensor): (usize, &str),
-        values: &[f32],
-    ) -> crate::Result<Option<Piece>> {
-        let piece = |share: &Share| {
-            let no_room = |_| {
-                let what =
-                    format!("there is no memory left for tensor \"h.{layer}.{tensor}\" ({} bytes).", 4 * values.len());
-                Error::new(Code::OutOfMemory, what)
-            };
-            share.piece(config, tensor, values).map_err(no_room)
-        };
-        for (share, line) in self.shares.iter().skip(1).zip(&self.lines) {
-            if let Some(part) = piece(share)? {
-                line.piece(layer, tensor, part);
+    /// Where the allocator has no room for it.
+    pub fn packing(&self, config: &Config, tensor: &str) -> std::result::Result<Option<Packing>, TryReserveError> {
+        let cuts: Vec<_> = self.shares.iter().filter_map(|share| share.cut(config, tensor)).collect();
+        let Some((stride, _)) = cuts.first() else { return Ok(None) };
+        Packing::new(*stride, cuts.iter().map(|(_, cut)| cut.clone()), &mut self.sent.borrow_mut()).map(Some)
+    }
+
+    /// Gives every worker its part of a block's weight; returns the first's own.
+    pub fn hand_out_weight(&self, (layer, tensor): (usize, &str), packing: Packing) -> Option<Panels> {
+        let mut parts = packing.into_panels().into_iter();
+        let own = parts.next();
+        for (line, part) in self.lines.iter().zip(parts) {
+            let part = Piece::Weight(part);
+            line.piece(layer, tensor, &part);
+            if let Piece::Weight(panels) = part {
+                self.sent.borrow_mut().push(panels);
             }
         }
-        self.shares.first().map_or(Ok(None), piece)
+        own
+    }
+
+    /// Gives every worker its part of the bias of a linear layer; returns the first's own, `None` for other tensors.
+    pub fn hand_out_bias(&self, config: &Config, (layer, tensor): (usize, &str), values: &[f32]) -> Option<Vec<f32>> {
+        for (share, line) in self.shares.iter().skip(1).zip(&self.lines) {
+            if let Some(part) = share.bias(config, tensor, values) {
+                line.piece(layer, tensor, &Piece::Bias(part));
+            }
+        }
+        self.shares.first()?.bias(config, tensor, values)
     }
 
     /// Why a helper failed, if one did: nothing more can be computed then.
@@ -96,6 +110,7 @@ impl Crew {
     /// Sends an order to every helper that has a part in it; the answers come with the helpers' shares.
     fn order(&self, order: &Order, normed: &Tensor, has_part: fn(&Share) -> bool) -> Result<Vec<(Share, Answer)>> {
         let before = stopwatch::now();
+        self.sent.borrow_mut().clear();
         let helpers = self.shares.iter().skip(1).zip(&self.lines).filter(|(share, _)| has_part(share));
         let answers = with_values(normed, |normed| {
             Ok(helpers.map(|(share, line)| (share.clone(), line.order(order, normed))).collect())

@@ -1,10 +1,9 @@
 //! Who holds what of a block, and what that is of each tensor.
 
-use std::collections::TryReserveError;
 use std::ops::Range;
-use std::slice;
 
 use crate::model::Config;
+use crate::model::linear::packing::Cut;
 use crate::model::linear::panels::{Panels, WIDTH};
 
 /// What one worker holds of every block.
@@ -65,34 +64,41 @@ impl Share {
         !self.ids.is_empty()
     }
 
-    /// The part of a block's tensor (by its name within the block) that is held here; `None` for those of the layer
-    /// norms, and for the biases of projections of all but the first.
-    ///
-    /// # Errors
-    /// Where the allocator has no room for it.
-    pub fn piece(&self, config: &Config, tensor: &str, values: &[f32]) -> Result<Option<Piece>, TryReserveError> {
-        let (d, width) = (config.n_embd, config.head_width());
-        let heads = self.heads.start * width..self.heads.end * width;
-        // Queries, keys, values of these heads.
-        let qkv: Vec<Range<usize>> = (0..3).map(|part| part * d + heads.start..part * d + heads.end).collect();
-        let hidden = slice::from_ref(&self.columns);
-        let all = 0..d;
-        let all = slice::from_ref(&all);
-        let pack =
-            |stride, rows, columns: &[Range<usize>]| Panels::pack(values, stride, rows, columns).map(Piece::Weight);
-        let gather = |columns: &[Range<usize>]| {
-            Piece::Bias(columns.iter().flat_map(|columns| values[columns.clone()].iter().copied()).collect())
+    /// The part of a linear layer's weight (by its name within a block) that is held here, and the columns that the whole
+    /// has; `None` for any other tensor.
+    pub fn cut(&self, config: &Config, tensor: &str) -> Option<(usize, Cut)> {
+        let d = config.n_embd;
+        let cut = |rows, columns| Cut { rows, columns };
+        Some(match tensor {
+            "attn.c_attn.weight" => (3 * d, cut(0..d, self.queries_keys_values(config))),
+            "attn.c_proj.weight" => (d, cut(self.width_of_heads(config), vec![0..d])),
+            "mlp.c_fc.weight" => (config.n_inner, cut(0..d, vec![self.columns.clone()])),
+            "mlp.c_proj.weight" => (d, cut(self.columns.clone(), vec![0..d])),
+            _ => return None,
+        })
+    }
+
+    /// The part of a linear layer's bias that is added here; `None` for any other tensor, and for the biases of
+    /// projections of all but the first.
+    pub fn bias(&self, config: &Config, tensor: &str, values: &[f32]) -> Option<Vec<f32>> {
+        let columns = match tensor {
+            "attn.c_attn.bias" => self.queries_keys_values(config),
+            "mlp.c_fc.bias" => vec![self.columns.clone()],
+            "attn.c_proj.bias" | "mlp.c_proj.bias" if self.is_first => vec![0..config.n_embd],
+            _ => return None,
         };
-        Ok(Some(match tensor {
-            "attn.c_attn.weight" => pack(3 * d, 0..d, &qkv)?,
-            "attn.c_attn.bias" => gather(&qkv),
-            "attn.c_proj.weight" => pack(d, heads, all)?,
-            "mlp.c_fc.weight" => pack(config.n_inner, 0..d, hidden)?,
-            "mlp.c_fc.bias" => gather(hidden),
-            "mlp.c_proj.weight" => pack(d, self.columns.clone(), all)?,
-            "attn.c_proj.bias" | "mlp.c_proj.bias" if self.is_first => gather(all),
-            _ => return Ok(None),
-        }))
+        Some(columns.into_iter().flat_map(|columns| &values[columns]).copied().collect())
+    }
+
+    /// Columns of these heads in a matrix with all heads side by side.
+    fn width_of_heads(&self, config: &Config) -> Range<usize> {
+        let width = config.head_width();
+        self.heads.start * width..self.heads.end * width
+    }
+
+    fn queries_keys_values(&self, config: &Config) -> Vec<Range<usize>> {
+        let own = self.width_of_heads(config);
+        (0..3).map(|part| part * config.n_embd).map(|at| at + own.start..at + own.end).collect()
     }
 }
 

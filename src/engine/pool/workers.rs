@@ -77,6 +77,9 @@ struct Waiting {
     last: Cell<u32>,
     /// Buffers that came back, for the next orders.
     buffers: RefCell<Vec<ArrayBuffer>>,
+    /// The same for pieces of weights, while a model is loaded: to have memory for them made anew takes longer than to
+    /// fill it.
+    of_pieces: RefCell<Vec<Float32Array>>,
     /// The answer that was waited for at the last look, and how many looks have found it so.
     looked: Cell<(u32, u32)>,
     dead: RefCell<Option<Error>>,
@@ -103,6 +106,9 @@ impl Waiting {
     }
 
     fn hear(&self, data: &JsValue) {
+        if let Some(values) = data.dyn_ref::<Float32Array>() {
+            return self.of_pieces.borrow_mut().push(values.clone());
+        }
         let Some(buffer) = data.dyn_ref::<ArrayBuffer>() else {
             // Anything else is its last words.
             return self.end(heard(data));
@@ -134,6 +140,18 @@ impl Waiting {
         let mut buffers = self.buffers.borrow_mut();
         let place = buffers.iter().position(|buffer| buffer.byte_length() == bytes);
         place.map_or_else(|| ArrayBuffer::new(bytes), |place| buffers.swap_remove(place))
+    }
+
+    /// These numbers, in memory that changes hands.
+    fn values(&self, values: &[f32]) -> Float32Array {
+        /// A block's weights come one after the other.
+        const MOST: usize = 4;
+        let mut spare = self.of_pieces.borrow_mut();
+        spare.truncate(MOST);
+        let place = spare.iter().position(|spare| spare.length() as usize == values.len());
+        let copy = place.map_or_else(|| Float32Array::new_with_length(values.len() as u32), |at| spare.swap_remove(at));
+        copy.copy_from(values);
+        copy
     }
 
     fn give_back(&self, buffer: ArrayBuffer) {
@@ -200,12 +218,12 @@ impl Drop for Link {
 }
 
 impl Line for Link {
-    fn piece(&self, layer: usize, tensor: &str, piece: Piece) {
-        let (values, shape) = match &piece {
+    fn piece(&self, layer: usize, tensor: &str, piece: &Piece) {
+        let (values, shape) = match piece {
             Piece::Weight(panels) => (panels.values(), [panels.inputs(), panels.outputs()]),
             Piece::Bias(values) => (values.as_slice(), [0, values.len()]),
         };
-        let values = Float32Array::from(values);
+        let values = self.waiting.values(values);
         let [inputs, outputs] = shape.map(|size| JsValue::from_f64(size as f64));
         let message = Array::of5(&JsValue::from_f64(layer as f64), &tensor.into(), &inputs, &outputs, &values);
         if self.worker.post_message_with_transfer(&message, &Array::of1(&values.buffer())).is_err() {
@@ -224,6 +242,7 @@ impl Line for Link {
         if let Some(error) = self.waiting.dead.borrow().clone() {
             return std::future::ready(Err(error)).boxed_local();
         }
+        self.waiting.of_pieces.borrow_mut().clear();
         let number = self.waiting.last.get().wrapping_add(1);
         self.waiting.last.set(number);
         let words = order.to_words(number);
@@ -324,13 +343,20 @@ fn take(helper: &mut Helper, message: &Array) -> std::result::Result<(), String>
     let number = |place| message.get(place).as_f64().unwrap_or(0.0) as usize;
     let (layer, inputs, outputs) = (number(0), number(2), number(3));
     let tensor = message.get(1).as_string().unwrap_or_default();
-    let values = copied(message.get(4).unchecked_ref(), &tensor)?;
+    let values = message.get(4);
+    let numbers = copied(values.unchecked_ref(), &tensor)?;
     let piece = if tensor.ends_with(".bias") {
-        Piece::Bias(values)
+        Piece::Bias(numbers)
     } else {
-        Piece::Weight(Panels::from_values(inputs, outputs, values).ok_or_else(|| format!("{tensor} has another size"))?)
+        Piece::Weight(
+            Panels::from_values(inputs, outputs, numbers).ok_or_else(|| format!("{tensor} has another size"))?,
+        )
     };
-    helper.take(layer, tensor, piece).map_err(|why| why.to_string())
+    helper.take(layer, tensor, piece).map_err(|why| why.to_string())?;
+    let values: &Float32Array = values.unchecked_ref();
+    scope()
+        .post_message_with_transfer(values, &Array::of1(&values.buffer()))
+        .map_err(|_| "its memory cannot go back".into())
 }
 
 fn answer(helper: &Helper, buffer: &ArrayBuffer) -> std::result::Result<(), String> {
