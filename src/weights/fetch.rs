@@ -122,7 +122,7 @@ impl Files for Remote {
         time::memory()
     }
 
-    async fn version(&self, kept: Option<&str>) -> Version {
+    async fn version(&self) -> Version {
         let Some(hub) = self.location.hub_api() else { return Version::default() };
         let mut version = Version::default();
         match self.api(&hub.revision).await {
@@ -136,9 +136,6 @@ impl Files for Remote {
         if version.commit.is_some() {
             // From here on every file is of one commit, whatever is pushed meanwhile.
             self.base.replace(self.location.at_revision(&revision));
-        }
-        if version.commit.is_some() && version.commit.as_deref() == kept {
-            return version;
         }
         if let Ok(Some(tree)) = self.api(&hub.tree(&revision)).await {
             let entry = |entry: &Value| {

@@ -33,9 +33,8 @@ pub trait Files {
         None
     }
 
-    /// What is known of the model's version without reading a file, for one that may be kept. Nothing is asked about the
-    /// files of a commit of which everything is `kept`.
-    fn version(&self, _kept: Option<&str>) -> impl Future<Output = Version> {
+    /// What is known of the model's version without reading a file, for one that may be kept.
+    fn version(&self) -> impl Future<Output = Version> {
         async { Version::default() }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! What is kept is believed only for the version that it was kept of: the same commit and the same SHA-256 where
 //! a hub tells them, else the same ETag and size. Where no server can be reached it is all there is; of a commit of which
-//! everything is kept, nothing is asked but whether it is still the one.
+//! everything is kept, no file is asked for.
 
 use std::cell::{Cell, RefCell};
 
@@ -30,16 +30,12 @@ pub struct Visit<F: Files, K: Keep> {
 impl<F: Files, K: Keep> Visit<F, K> {
     /// Asks for the version and looks at the shelf.
     pub async fn begin(files: F, keep: Option<K>) -> Visit<F, K> {
-        let kept = match &keep {
-            Some(keep) => keep.about().await,
-            None => None,
-        };
-        let whole = kept.as_ref().filter(|kept| kept.complete).and_then(|kept| kept.commit.clone());
-        let version = files.version(whole.as_deref()).await;
-        let unchanged = whole.is_some() && whole == version.commit;
+        let version = files.version().await;
         let mut about = About::default();
         let mut notices = Vec::new();
+        let mut unchanged = false;
         if let Some(keep) = &keep {
+            let kept = keep.about().await;
             let other = |kept: &About| {
                 let commits = version.commit.is_some() && kept.commit.is_some() && version.commit != kept.commit;
                 commits || kept.files.iter().any(|(name, identity)| differs(&version, name, identity))
@@ -49,7 +45,10 @@ impl<F: Files, K: Keep> Visit<F, K> {
                     keep.clear().await;
                     notices.push(changed(&files.place()));
                 }
-                Some(kept) => about = kept,
+                Some(kept) => {
+                    unchanged = kept.complete && kept.commit.is_some() && kept.commit == version.commit;
+                    about = kept;
+                }
                 None => {}
             }
         }
@@ -94,7 +93,7 @@ impl<F: Files, K: Keep> Visit<F, K> {
     /// The marks under which a weights file was kept, if the server still has the same.
     pub async fn still_kept(&self, name: &str) -> Option<Identity> {
         let identity = self.about.borrow().files.get(name).cloned()?;
-        if self.unchanged || self.version.file(name).is_some() {
+        if self.version.file(name).is_some() {
             return Some(identity); // `begin` has compared them
         }
         let kept = Stamp { etag: identity.etag.clone(), size: identity.size };
@@ -117,11 +116,9 @@ impl<F: Files, K: Keep> Visit<F, K> {
         }
     }
 
-    /// SHA-256 of a file, where the hub tells it, or told it when the file was kept.
+    /// SHA-256 of a file, where the hub tells it.
     pub fn sha256(&self, name: &str) -> Option<String> {
-        let kept = || self.about.borrow().files.get(name).and_then(|identity| identity.sha256.clone());
-        let told = self.version.file(name).map(|(sha256, _)| sha256.to_string());
-        told.or_else(|| kept().filter(|_| self.unchanged))
+        self.version.file(name).map(|(sha256, _)| sha256.to_string())
     }
 
     /// The marks of a file that has just been asked for.

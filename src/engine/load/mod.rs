@@ -6,6 +6,8 @@
 
 use std::rc::Rc;
 
+use futures_util::future::join;
+
 mod arrive;
 mod check;
 mod headers;
@@ -75,10 +77,10 @@ pub async fn open<F: Files, K: Keep>(
     let wanted = wanted(&config);
     refuse_too_large(&wanted)?;
     let config_json = String::from_utf8(config_json).map_err(|why| ModelError::BadConfig(why.to_string()))?;
-    let (tokenizer, bytes) = read_tokenizer(&visit).await?;
-    small(Phase::Tokenizer, bytes);
-
-    let files = read_headers(&visit, &wanted).await?;
+    // Both wait for their server twice or more: side by side.
+    let tokenizer = async { read_tokenizer(&visit).await.inspect(|(_, bytes)| small(Phase::Tokenizer, *bytes)) };
+    let (tokenizer, files) = join(tokenizer, read_headers(&visit, &wanted)).await;
+    let ((tokenizer, _), files) = (tokenizer?, files?);
     let headers = files.iter().map(|file| (file.source.name.clone(), file.header.clone())).collect();
     let index = Index::new(&wanted, headers)?;
     for file in &files {
@@ -120,8 +122,9 @@ async fn read_tokenizer<F: Files, K: Keep>(visit: &Visit<F, K>) -> Result<(Optio
     if let Some(json) = visit.small("tokenizer.json").await? {
         return Ok((Some(Tokenizer::from_json(&json)?), json.len()));
     }
-    let Some(vocab) = visit.small("vocab.json").await? else { return Ok((None, 0)) };
-    let Some(merges) = visit.small("merges.txt").await? else {
+    let (vocab, merges) = join(visit.small("vocab.json"), visit.small("merges.txt")).await;
+    let Some(vocab) = vocab? else { return Ok((None, 0)) };
+    let Some(merges) = merges? else {
         let why = "there is a vocab.json, but no merges.txt beside it".into();
         return Err(ModelError::BadTokenizer { file: "merges.txt", why }.into());
     };
