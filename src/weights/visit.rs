@@ -72,8 +72,8 @@ impl<F: Files, K: Keep> Visit<F, K> {
     pub async fn small(&self, name: &str) -> Result<Option<Vec<u8>>> {
         if let Some(keep) = self.keep.as_ref().filter(|_| self.version.offline || self.unchanged) {
             let kept = keep.small(name).await;
-            // A model that was whole once has no more files than those that are kept.
-            if kept.is_some() || self.about.borrow().complete {
+            // A model that was whole once has no more files than those that are kept; but one of these may be damaged.
+            if kept.is_some() || (self.version.offline && self.about.borrow().complete) {
                 return Ok(kept);
             }
         }

@@ -43,16 +43,19 @@ fn accumulate<const R: usize, const CHAINS: usize>(
 ) {
     let mut sums = *tile;
     if CHAINS == 1 {
-        let mut bursts = ahead.bursts.iter();
+        let (mut rows, mut panel, mut bursts) = (rows, panel, ahead.bursts.iter());
         let mut seen = 0;
-        for (rows, panel) in rows.chunks(ahead.every).zip(panel.chunks(ahead.every)) {
+        while !rows.is_empty() {
             // One number of each line: WebAssembly has no other way to have the caches fetch it.
             if let Some(burst) = bursts.next() {
                 seen = burst.iter().step_by(LINE).fold(seen, |seen, number| seen ^ number.to_bits());
             }
-            for (row, panel) in rows.iter().zip(panel) {
+            let (now, later) = rows.split_at(ahead.every.min(rows.len()));
+            let (panel_now, panel_later) = panel.split_at(ahead.every.min(panel.len()));
+            for (row, panel) in now.iter().zip(panel_now) {
                 multiply_add(row, panel, &mut sums);
             }
+            (rows, panel) = (later, panel_later);
         }
         std::hint::black_box(seen);
         *tile = sums;
@@ -194,7 +197,7 @@ impl Rows {
                 for (sums, (row, count)) in tiles.iter_mut().zip(of_rows()) {
                     let from = row * self.depth;
                     let rows = &self.values[from + at * count..from + end * count];
-                    tile_and_ahead(rows, count, &panel[at..end], sums, ahead.during(end - at, count));
+                    tile_and_ahead(rows, count, &panel[at..end], sums, ahead.during(count));
                 }
             }
             for (sums, (row, count)) in tiles.iter().zip(of_rows()) {
@@ -213,10 +216,12 @@ struct Ahead<'a> {
     bursts: &'a [Burst],
     /// Steps along the inner axis from one burst to the next.
     every: usize,
+    /// Bursts in [`DEPTH`] steps of a tile.
+    per_tile: usize,
 }
 
 impl<'a> Ahead<'a> {
-    const NOTHING: Ahead<'static> = Ahead { bursts: &[], every: usize::MAX };
+    const NOTHING: Ahead<'static> = Ahead { bursts: &[], every: usize::MAX, per_tile: 0 };
 
     /// The next panel, there before the tiles of so many rows come to the end of this one.
     fn new(next: &'a [[f32; WIDTH]], rows: usize) -> Ahead<'a> {
@@ -226,16 +231,16 @@ impl<'a> Ahead<'a> {
         }
         let tiles = rows / ROWS + usize::from(rows % ROWS >= FEW);
         // A step of one tile passes half a line of its panel. All parts of a tile's way are of one length.
-        let parts = DEPTH.div_ceil(2 * BURST * tiles);
-        Ahead { bursts: next.as_flattened().as_chunks().0, every: DEPTH.div_ceil(parts) }
+        let per_tile = DEPTH.div_ceil(2 * BURST * tiles);
+        Ahead { bursts: next.as_flattened().as_chunks().0, every: DEPTH.div_ceil(per_tile), per_tile }
     }
 
-    /// Takes out what belongs to so many steps of a tile of `count` rows.
+    /// Takes out what belongs to one tile of `count` rows, and the next [`DEPTH`] steps of it.
     #[inline(always)]
-    fn during(&mut self, steps: usize, count: usize) -> Ahead<'a> {
-        let bursts = if count < FEW { 0 } else { steps.div_ceil(self.every) };
+    fn during(&mut self, count: usize) -> Ahead<'a> {
+        let bursts = if count < FEW { 0 } else { self.per_tile };
         let (bursts, later) = self.bursts.split_at(bursts.min(self.bursts.len()));
         self.bursts = later;
-        Ahead { bursts, every: self.every }
+        Ahead { bursts, ..*self }
     }
 }
