@@ -5,6 +5,7 @@
 
 mod columns;
 pub mod kernel;
+mod one;
 pub mod packing;
 pub mod panels;
 mod rows;
@@ -20,6 +21,7 @@ use super::stopwatch::{self, Work};
 use super::values::contiguous;
 use columns::{Columns, eight};
 use kernel::Rows;
+use one::one_row;
 use panels::{Panels, WIDTH};
 use rows::rows_by_rows;
 
@@ -132,8 +134,12 @@ impl CustomOp2 for Multiply<'_> {
             )
         }
         let mut out = spare::take(t * outputs);
-        let rows = Rows::new(x, inputs, t, inputs);
         let function = self.activation;
+        if t == 1 {
+            one_row(x, self.panels, bias, |sum| function.lanes(sum), &mut out);
+            return Ok((CpuStorage::F32(out), Shape::from((t, outputs))));
+        }
+        let rows = Rows::new(x, inputs, t, inputs);
         for stretch in rows.stretches() {
             let is_last = stretch.end == inputs;
             let ahead = self.panels.iter().skip(1).map(|next| &next[stretch.clone()]).chain([Default::default()]);
