@@ -11,7 +11,7 @@ use super::demand::Demand;
 use super::pool::Crew;
 use super::recall::Recall;
 
-use crate::model::checkpoint::{Part, Tensors, wanted};
+use crate::model::checkpoint::{Part, Tensors, wanted, within_block};
 use crate::model::linear::packing::Packing;
 use crate::model::linear::{Linear, PACKS, Weight};
 use crate::model::spare::recycle;
@@ -69,11 +69,6 @@ struct Waiting {
     weights: HashMap<String, Weight>,
 }
 
-/// A tensor's name within its block.
-fn within_block(name: &str) -> &str {
-    name.splitn(3, '.').nth(2).unwrap_or_default()
-}
-
 impl Tensors for Waiting {
     fn take(&mut self, name: &str) -> Result<Tensor, ModelError> {
         self.tensors.take(name)
@@ -118,15 +113,20 @@ impl Parts {
         }
     }
 
+    /// Layer and name of a tensor of a block, where blocks are packed, or divided among workers.
+    fn handed_out<'a>(&self, name: &'a str, part: Part) -> Option<(usize, &'a str)> {
+        match part {
+            Part::Block(layer) if PACKS || self.team.has_helpers() => Some((layer, within_block(name)?)),
+            _ => None,
+        }
+    }
+
     /// How a tensor is packed as it comes, a part for every worker; `None` for those that stay as they are.
     ///
     /// # Errors
     /// Where the allocator has no room for it.
     pub fn packing(&self, name: &str, part: Part) -> Result<Option<Packing>, TryReserveError> {
-        match part {
-            Part::Block(_) if PACKS || self.team.has_helpers() => self.team.packing(&self.config, within_block(name)),
-            _ => Ok(None),
-        }
+        self.handed_out(name, part).map_or(Ok(None), |(_, tensor)| self.team.packing(&self.config, tensor))
     }
 
     /// Takes a weight that was packed as [`Parts::packing`] says; the other workers get theirs.
@@ -134,11 +134,11 @@ impl Parts {
     /// # Errors
     /// As [`Parts::offer`].
     pub fn offer_packed(&self, name: String, packing: Packing) -> Result<()> {
-        self.take(name, |waiting, name, part| {
-            if let Part::Block(layer) = part
-                && let Some(panels) = self.team.hand_out_weight((layer, within_block(&name)), packing)
+        self.take(name, |arrived, name, part| {
+            if let Some(place) = self.handed_out(&name, part)
+                && let Some(panels) = self.team.hand_out_weight(place, packing)
             {
-                waiting.weights.insert(name, Weight::Packed(panels));
+                arrived.waiting.weights.insert(name, Weight::Packed(panels));
             }
             Ok(())
         })
@@ -149,38 +149,30 @@ impl Parts {
     ///
     /// # Errors
     /// `MissingTensor` if a part's list and its builder disagree, which a test rules out.
-    pub fn offer(&self, name: String, tensor: Tensor) -> Result<()> {
-        if let Some(table) = Table::of(&name) {
-            let mut arrived = self.arrived.borrow_mut();
-            arrived.rows.remove(&table);
-            arrived.tables.entry(table).or_insert_with(|| tensor.clone());
-        }
-        self.take(name, |waiting, name, part| {
-            let bias = match part {
-                Part::Block(layer) if PACKS || self.team.has_helpers() => {
-                    let place = (layer, within_block(&name));
-                    with_values(&tensor, |values| Ok(self.team.hand_out_bias(&self.config, place, values)))?
-                }
-                _ => None,
-            };
-            let tensor = match bias {
-                Some(bias) => {
+    pub fn offer(&self, name: String, mut tensor: Tensor) -> Result<()> {
+        self.take(name, |arrived, name, part| {
+            if let Some(table) = Table::of(&name) {
+                arrived.rows.remove(&table);
+                arrived.tables.insert(table, tensor.clone());
+            }
+            if let Some(place) = self.handed_out(&name, part) {
+                let bias = with_values(&tensor, |values| Ok(self.team.hand_out_bias(&self.config, place, values)))?;
+                if let Some(bias) = bias {
                     let count = bias.len();
-                    Tensor::from_vec(bias, count, &Device::Cpu)?
+                    tensor = Tensor::from_vec(bias, count, &Device::Cpu)?;
                 }
-                None => tensor,
-            };
-            waiting.tensors.insert(name, tensor);
+            }
+            arrived.waiting.tensors.insert(name, tensor);
             Ok(())
         })
     }
 
     /// Has a tensor of this name taken, unless it has arrived before; builds the part that it completes.
-    fn take(&self, name: String, take: impl FnOnce(&mut Waiting, String, Part) -> Result<()>) -> Result<()> {
+    fn take(&self, name: String, take: impl FnOnce(&mut Arrived, String, Part) -> Result<()>) -> Result<()> {
         let mut guard = self.arrived.borrow_mut();
         let arrived = &mut *guard;
         let Some(part) = arrived.part_of.remove(&name) else { return Ok(()) };
-        take(&mut arrived.waiting, name, part)?;
+        take(arrived, name, part)?;
         if let Some(count) = arrived.missing.get_mut(&part) {
             *count -= 1;
         }

@@ -76,6 +76,11 @@ pub fn plain_name(name: &str) -> &str {
     name.strip_prefix("transformer.").unwrap_or(name)
 }
 
+/// A tensor's name within its block; `None` for those of no block.
+pub fn within_block(name: &str) -> Option<&str> {
+    plain_name(name).strip_prefix("h.").and_then(|rest| rest.split_once('.')).map(|(_, within)| within)
+}
+
 /// Refuses tensors inside a block that GPT-2 does not have (adapters, cross-attention, quantisation scales):
 /// leaving them out would compute something else than the checkpoint means.
 ///
@@ -99,8 +104,8 @@ pub fn refuse_unknown(name: &str) -> Result<(), ModelError> {
         "attn.bias",
         "attn.masked_bias",
     ];
-    match plain_name(name).strip_prefix("h.").and_then(|rest| rest.split_once('.')) {
-        Some((_, inner)) if !OF_A_BLOCK.contains(&inner) => {
+    match within_block(name) {
+        Some(inner) if !OF_A_BLOCK.contains(&inner) => {
             Err(ModelError::NotGpt2(format!("the weights have a tensor \"{name}\", which GPT-2 does not have")))
         }
         _ => Ok(()),

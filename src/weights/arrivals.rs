@@ -9,7 +9,7 @@ use std::rc::Rc;
 use candle_core::{Device, Tensor};
 
 use super::WeightsError;
-use super::fill::{Elements, Fill};
+use super::fill::{Elements, Fill, no_room};
 use super::index::{Index, Located, Span};
 use super::plan::Table;
 use crate::Result;
@@ -339,8 +339,7 @@ fn new_fill(located: &Located, packing: &HowPacked) -> Result<Fill> {
         found: info.dtype_name.clone(),
     })?;
     let count = info.shape.iter().product();
-    let no_room = |_| WeightsError::OutOfMemory { what: format!("tensor \"{}\"", info.name), bytes: 4 * count as u64 };
-    match packing(located).map_err(no_room)? {
+    match packing(located).map_err(|_| no_room(&info.name, count))? {
         Some(packing) => Ok(Fill::packed(packing, dtype, count)),
         None => Ok(Fill::new(&info.name, dtype, count)?),
     }

@@ -34,9 +34,7 @@ impl Fill {
     /// `OutOfMemory` where the allocator has no such room; nothing is aborted.
     pub fn new(what: &str, dtype: Dtype, count: usize) -> Result<Fill, WeightsError> {
         let mut values = Vec::new();
-        values
-            .try_reserve_exact(count)
-            .map_err(|_| WeightsError::OutOfMemory { what: format!("tensor \"{what}\""), bytes: 4 * count as u64 })?;
+        values.try_reserve_exact(count).map_err(|_| no_room(what, count))?;
         Ok(Fill::of(Elements::Plain(values), dtype, count))
     }
 
@@ -76,11 +74,8 @@ impl Fill {
                 if all_finite { None } else { bad(values, first..first + taken / size) }
             }
             Elements::Packed(packing) => {
-                if packing.put(first, format, bytes) {
-                    None
-                } else {
-                    bad_of(format, bytes).map(|place| first + place)
-                }
+                let all_finite = packing.put(first, format, bytes);
+                if all_finite { None } else { bad_of(format, bytes).map(|place| first + place) }
             }
         };
         self.found(bad);
@@ -141,6 +136,11 @@ impl Fill {
     pub fn into_elements(self) -> Elements {
         self.elements
     }
+}
+
+/// There is no memory for this tensor's elements.
+pub fn no_room(tensor: &str, count: usize) -> WeightsError {
+    WeightsError::OutOfMemory { what: format!("tensor \"{tensor}\""), bytes: 4 * count as u64 }
 }
 
 /// The place of the first of these values that is not finite.

@@ -1,7 +1,7 @@
 //! From an address to tensors: where a model's files are, what is in them, which bytes to ask for and in which
 //! order, and what is kept for the next visit.
-//! May depend on: `model::checkpoint` (which tensors are wanted), `shelf`, `protocol` (notices), `error`; on wasm32
-//! also on web-sys.
+//! May depend on: `model::checkpoint` (which tensors are wanted), the kernels that bytes go through (`widen`,
+//! `linear::packing`), `shelf`, `protocol` (notices), `error`; on wasm32 also on web-sys.
 //! Must never know: the forward pass, traces, charts, the page.
 //!
 //! [`address`] → [`files`] (a server, picked files, a folder) → [`header`] → [`index`] → [`plan`] → bytes →

@@ -75,45 +75,49 @@ impl KeysValues {
     /// Adds tokens: the keys and values of rows `[rows, 3 * heads * width]` (queries, keys, values side by side).
     pub fn append(&mut self, rows: &[f32]) {
         let side = self.heads * self.width;
-        let rows: Vec<&[f32]> = rows.chunks_exact((3 * side).max(1)).map(|row| &row[side..]).collect();
-        self.make_room(self.tokens + rows.len());
+        let stride = (3 * side).max(1);
+        self.make_room(self.tokens + rows.len() / stride);
         // Up to the end of a panel of keys at a time: whole panels are turned, which is much faster.
-        let mut rows = rows.as_slice();
+        let mut rows = &rows[..rows.len() / stride * stride];
         while !rows.is_empty() {
-            let (now, later) = rows.split_at((WIDTH - self.tokens % WIDTH).min(rows.len()));
+            let count = (WIDTH - self.tokens % WIDTH).min(rows.len() / stride);
+            let (now, later) = rows.split_at(count * stride);
             for head in 0..self.heads {
-                let own = head * self.width..(head + 1) * self.width;
-                self.append_keys(head, now, own.clone());
-                self.append_values(head, now, side + own.start..side + own.end);
+                let width = self.width;
+                let own = |part: usize| {
+                    let first = part * side + head * width;
+                    now.chunks_exact(stride).map(move |row| &row[first..first + width])
+                };
+                self.append_keys(head, own(1));
+                self.append_values(head, own(2));
             }
-            self.tokens += now.len();
+            self.tokens += count;
             rows = later;
         }
     }
 
-    /// Some columns of rows that lie within one panel of eight tokens.
-    fn append_keys(&mut self, head: usize, rows: &[&[f32]], columns: Range<usize>) {
+    /// A head's keys of tokens that lie within one panel.
+    fn append_keys<'a>(&mut self, head: usize, mut keys: impl Iterator<Item = &'a [f32]>) {
         let (panel, place) = (self.tokens / WIDTH, self.tokens % WIDTH);
         let at = (head * self.room + panel * WIDTH) * self.width;
         let (panel, _) = self.keys[at..at + WIDTH * self.width].as_chunks_mut::<WIDTH>();
         if place == 0 {
-            return turn(std::array::from_fn(|i| rows.get(i).map_or(&[][..], |row| &row[columns.clone()])), panel);
+            return turn(std::array::from_fn(|_| keys.next().unwrap_or_default()), panel);
         }
-        for (token, row) in (place..).zip(rows) {
-            panel.iter_mut().zip(&row[columns.clone()]).for_each(|(to, key)| to[token] = *key);
+        for (token, key) in (place..).zip(keys) {
+            panel.iter_mut().zip(key).for_each(|(to, number)| to[token] = *number);
         }
     }
 
-    fn append_values(&mut self, head: usize, rows: &[&[f32]], columns: Range<usize>) {
+    fn append_values<'a>(&mut self, head: usize, values: impl Iterator<Item = &'a [f32]> + Clone) {
         for number in 0..self.value_panels() {
-            let (first, from) = (number * WIDTH, columns.start + number * WIDTH);
-            let width = WIDTH.min(self.width - first);
             let at = ((head * self.value_panels() + number) * self.room + self.tokens) * WIDTH;
-            for (to, row) in self.values[at..].chunks_exact_mut(WIDTH).zip(rows) {
-                match (to.first_chunk_mut::<WIDTH>(), row[from..].first_chunk::<WIDTH>()) {
+            for (to, value) in self.values[at..].chunks_exact_mut(WIDTH).zip(values.clone()) {
+                let value = &value[number * WIDTH..];
+                match (to.first_chunk_mut::<WIDTH>(), value.first_chunk::<WIDTH>()) {
                     // Of a known length: two vectors rather than a call, and nearly all are so.
-                    (Some(to), Some(values)) if width == WIDTH => *to = *values,
-                    _ => to[..width].copy_from_slice(&row[from..from + width]),
+                    (Some(to), Some(value)) => *to = *value,
+                    _ => to[..value.len()].copy_from_slice(value),
                 }
             }
         }

@@ -20,7 +20,7 @@ use super::spare;
 use super::stopwatch::{self, Work};
 use super::values::contiguous;
 use columns::{Columns, eight};
-use kernel::Rows;
+use kernel::{Place, Rows};
 use one::one_row;
 use panels::{Panels, WIDTH};
 use rows::rows_by_rows;
@@ -136,7 +136,14 @@ impl CustomOp2 for Multiply<'_> {
         let mut out = spare::take(t * outputs);
         let function = self.activation;
         if t == 1 {
-            one_row(x, self.panels, bias, |sum| function.lanes(sum), &mut out);
+            one_row(x, self.panels, |number, [left, right]| {
+                let (out, first) = (out.as_mut_slice(), number * WIDTH);
+                let finish = |sum| function.lanes(sum);
+                let mut place = Columns { out, stride: outputs, first, start: Some(eight(bias, first)), finish };
+                let mut tile = place.load(0, 1);
+                tile[0] = [tile[0][0] + left, tile[0][1] + right];
+                place.store(0, 1, &tile);
+            });
             return Ok((CpuStorage::F32(out), Shape::from((t, outputs))));
         }
         let rows = Rows::new(x, inputs, t, inputs);

@@ -7,17 +7,18 @@ use crate::lanes::F32x4;
 /// Panels at a time: as many as the match below names.
 const STREAMS: usize = 4;
 
-/// x `[in]` times W, and what each column begins with, through `finish`, to `out` `[out]`.
-pub fn one_row(x: &[f32], w: &Panels, start: &[f32], finish: impl Fn(F32x4) -> F32x4, out: &mut [f32]) {
+/// x `[in]` times W: `store` takes each panel's number and its eight sums.
+pub fn one_row(x: &[f32], w: &Panels, mut store: impl FnMut(usize, [F32x4; 2])) {
     let mut panels = w.iter();
-    let columns = out.chunks_mut(STREAMS * WIDTH).zip(start.chunks(STREAMS * WIDTH));
-    for (out, start) in columns {
+    for first in (0..w.outputs().div_ceil(WIDTH)).step_by(STREAMS) {
         match std::array::from_fn(|_| panels.next()) {
-            [Some(a), Some(b), Some(c), Some(d)] => put(&side_by_side(x, [a, b, c, d]), start, &finish, out),
+            [Some(a), Some(b), Some(c), Some(d)] => {
+                (first..).zip(side_by_side(x, [a, b, c, d])).for_each(|(number, sums)| store(number, sums));
+            }
             fewer => {
-                let places = out.chunks_mut(WIDTH).zip(start.chunks(WIDTH));
-                for (panel, (out, start)) in fewer.into_iter().flatten().zip(places) {
-                    put(&side_by_side(x, [panel]), start, &finish, out);
+                for (number, panel) in (first..).zip(fewer.into_iter().flatten()) {
+                    let [sums] = side_by_side(x, [panel]);
+                    store(number, sums);
                 }
             }
         }
@@ -37,14 +38,4 @@ fn side_by_side<const P: usize>(x: &[f32], panels: [&[[f32; WIDTH]]; P]) -> [[F3
         }
     }
     sums
-}
-
-fn put(sums: &[[F32x4; 2]], start: &[f32], finish: impl Fn(F32x4) -> F32x4, out: &mut [f32]) {
-    let (fours, starts) = (out.chunks_mut(4), start.chunks(4));
-    for ((out, start), sum) in fours.zip(starts).zip(sums.as_flattened()) {
-        let mut first = [0.0; 4];
-        first[..start.len()].copy_from_slice(start);
-        let sum = finish(*sum + F32x4::from(first)).to_array();
-        out.copy_from_slice(&sum[..out.len()]);
-    }
 }

@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use super::shares::Piece;
 use super::wire::Order;
 use crate::model::attention::Contexts;
-use crate::model::checkpoint::Tensors;
+use crate::model::checkpoint::{Tensors, within_block};
 use crate::model::gpt2::SubLayers;
 use crate::model::linear::{Linear, Weight, times_transposed};
 use crate::model::spare::{self, recycle};
@@ -132,7 +132,7 @@ impl Tensors for Pieces {
 
     fn linear(&mut self, name: &str) -> std::result::Result<Linear, ModelError> {
         let missing = || ModelError::MissingTensor { name: name.into() };
-        let within = name.splitn(3, '.').nth(2).ok_or_else(missing)?;
+        let within = within_block(name).ok_or_else(missing)?;
         let Some(Piece::Weight(panels)) = self.have.remove(&format!("{within}.weight")) else { return Err(missing()) };
         let bias = match self.have.remove(&format!("{within}.bias")) {
             Some(Piece::Bias(bias)) => Tensor::from_vec(bias, panels.outputs(), &Device::Cpu)?,
