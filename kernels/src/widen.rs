@@ -23,30 +23,10 @@ const STRETCH: usize = 8192;
 #[inline(never)]
 pub fn write(values: &mut Vec<f32>, first: usize, format: Format, bytes: &[u8]) -> bool {
     match format {
-        Format::F32 => match as_they_are(bytes) {
-            Some(numbers) => copy(values, first, numbers),
-            None => put(values, first, bytes.as_chunks::<4>().0, |bytes| f32::from_le_bytes(*bytes)),
-        },
+        Format::F32 => put(values, first, bytes.as_chunks::<4>().0, |bytes| f32::from_le_bytes(*bytes)),
         Format::F16 => put(values, first, bytes.as_chunks::<2>().0, |bytes| f16::from_le_bytes(*bytes).to_f32()),
         Format::BF16 => put(values, first, bytes.as_chunks::<2>().0, |bytes| bf16::from_le_bytes(*bytes).to_f32()),
     }
-}
-
-/// A file's F32 numbers where they are, if they lie as this machine's do: then they are copied by the machine's own
-/// instruction, which is several times faster, above all while the browser has not compiled a loop of ours for speed yet.
-pub(crate) fn as_they_are(bytes: &[u8]) -> Option<&[f32]> {
-    let whole = &bytes[..bytes.len() / 4 * 4];
-    if cfg!(target_endian = "little") { bytemuck::try_cast_slice(whole).ok() } else { None }
-}
-
-fn copy(values: &mut Vec<f32>, first: usize, numbers: &[f32]) -> bool {
-    if values.len() < first {
-        values.resize(first, 0.0);
-    }
-    let (over, beyond) = numbers.split_at(numbers.len().min(values.len() - first));
-    values[first..first + over.len()].copy_from_slice(over);
-    values.extend_from_slice(beyond);
-    all_finite(numbers)
 }
 
 fn put<const N: usize>(

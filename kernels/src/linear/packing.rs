@@ -6,7 +6,7 @@ use std::ops::Range;
 use half::{bf16, f16};
 
 use super::panels::Panels;
-use crate::widen::{Format, as_they_are};
+use crate::widen::Format;
 
 /// A part of a matrix: some rows, and some columns in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,10 +49,7 @@ impl Packing {
     #[inline(never)]
     pub fn put(&mut self, first: usize, format: Format, bytes: &[u8]) -> bool {
         match format {
-            Format::F32 => match as_they_are(bytes) {
-                Some(numbers) => self.put_numbers(first, numbers, |number| *number),
-                None => self.put_numbers(first, bytes.as_chunks::<4>().0, |bytes| f32::from_le_bytes(*bytes)),
-            },
+            Format::F32 => self.put_numbers(first, bytes.as_chunks::<4>().0, |bytes| f32::from_le_bytes(*bytes)),
             Format::F16 => {
                 self.put_numbers(first, bytes.as_chunks::<2>().0, |bytes| f16::from_le_bytes(*bytes).to_f32())
             }
