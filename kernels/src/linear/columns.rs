@@ -4,33 +4,42 @@ use super::kernel::{Place, ROWS, Tile};
 use super::panels::WIDTH;
 use crate::lanes::F32x4;
 
-/// A panel's columns, from `first` on, in a matrix with `stride` columns.
+/// A matrix with `stride` columns, eight of them to a panel.
 pub struct Columns<'a, F> {
     /// The matrix.
     pub out: &'a mut [f32],
     /// Its columns.
     pub stride: usize,
-    /// The first of the eight.
-    pub first: usize,
-    /// What the sums begin with; none to go on from what is in the matrix.
-    pub start: Option<[F32x4; 2]>,
+    /// What each column's sums begin with, zero beyond the last; none to go on from what is in the matrix.
+    pub start: Option<&'a [f32]>,
     /// What becomes of the sums.
     pub finish: F,
 }
 
 impl<F: Fn(F32x4) -> F32x4> Place for Columns<'_, F> {
     #[inline(always)]
-    fn load(&self, row: usize, count: usize) -> Tile<ROWS> {
-        let own = |row: usize| eight(&self.out[row * self.stride..][..self.stride], self.first);
-        self.start.map_or_else(|| std::array::from_fn(|i| own(row + i.min(count - 1))), |start| [start; ROWS])
+    fn load(&self, panel: usize, row: usize, count: usize, tile: &mut Tile<ROWS>) {
+        let first = panel * WIDTH;
+        match self.start {
+            Some(start) => {
+                let start = eight(start, first);
+                tile[..count].iter_mut().for_each(|sums| *sums = start);
+            }
+            None => {
+                for (row, sums) in (row..).zip(&mut tile[..count]) {
+                    *sums = eight(&self.out[row * self.stride..][..self.stride], first);
+                }
+            }
+        }
     }
 
     #[inline(always)]
-    fn store(&mut self, row: usize, count: usize, tile: &Tile<ROWS>) {
-        let width = WIDTH.min(self.stride - self.first);
+    fn store(&mut self, panel: usize, row: usize, count: usize, tile: &Tile<ROWS>) {
+        let first = panel * WIDTH;
+        let width = WIDTH.min(self.stride - first);
         for (row, sums) in (row..).zip(&tile[..count]) {
             let [left, right] = sums.map(|sum| (self.finish)(sum).to_array());
-            let to = &mut self.out[row * self.stride + self.first..][..width];
+            let to = &mut self.out[row * self.stride + first..][..width];
             if width == WIDTH {
                 to[..4].copy_from_slice(&left);
                 to[4..].copy_from_slice(&right);

@@ -129,18 +129,18 @@ fn tile_and_ahead(rows: &[f32], count: usize, panel: &[[f32; WIDTH]], tile: &mut
 }
 
 fn few<const R: usize, const CHAINS: usize>(rows: &[f32], panel: &[[f32; WIDTH]], tile: &mut Tile<ROWS>, ahead: Ahead) {
-    let mut part: Tile<R> = std::array::from_fn(|row| tile[row]);
-    accumulate::<R, CHAINS>(rows.as_chunks().0, panel, &mut part, ahead);
-    tile[..R].copy_from_slice(&part);
+    if let Some(tile) = tile.first_chunk_mut() {
+        accumulate::<R, CHAINS>(rows.as_chunks().0, panel, tile, ahead);
+    }
 }
 
-/// Where a panel's tiles come from and go to; each is named by its first row and the number of its rows.
+/// Where tiles come from and go to; each is named by its panel's number, its first row and the number of its rows.
 pub trait Place {
-    /// What the sums begin with.
-    fn load(&self, row: usize, count: usize) -> Tile<ROWS>;
+    /// Writes what the sums begin with.
+    fn load(&self, panel: usize, row: usize, count: usize, tile: &mut Tile<ROWS>);
 
     /// Takes the sums.
-    fn store(&mut self, row: usize, count: usize, tile: &Tile<ROWS>);
+    fn store(&mut self, panel: usize, row: usize, count: usize, tile: &Tile<ROWS>);
 }
 
 /// A matrix of T rows, interleaved by tiles of [`ROWS`]; its memory comes from the spare buffers.
@@ -166,6 +166,18 @@ impl Rows {
         spare::give(self.values);
     }
 
+    /// Each tile's first row, and how many it has.
+    pub fn tiles(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        tiles_of(0..self.count)
+    }
+
+    /// Some steps of a tile.
+    #[inline(always)]
+    pub fn part(&self, row: usize, count: usize, steps: Range<usize>) -> &[f32] {
+        let from = row * self.depth;
+        &self.values[from + steps.start * count..from + steps.end * count]
+    }
+
     /// The inner axis in stretches: of so many steps that all rows of one stay in the second-level cache while every
     /// panel passes by.
     pub fn stretches(&self) -> impl Iterator<Item = Range<usize>> {
@@ -181,30 +193,40 @@ impl Rows {
     /// A panel is used once per pass and comes from memory, which a core cannot ask for without waiting as long as it
     /// computes at full speed; so the next one is fetched in small portions while the tiles of this one are computed.
     #[inline(always)]
-    pub fn times(&self, panel: &[[f32; WIDTH]], stretch: Range<usize>, next: &[[f32; WIDTH]], place: &mut impl Place) {
+    pub fn times(
+        &self,
+        stretch: Range<usize>,
+        number: usize,
+        panel: &[[f32; WIDTH]],
+        next: &[[f32; WIDTH]],
+        place: &mut impl Place,
+    ) {
         // Tiles wait in here between two parts of the stretch.
         const TILES: usize = 32;
         let mut ahead = Ahead::new(next, self.count);
         let mut tiles = [[[F32x4::splat(0.0); 2]; ROWS]; TILES];
         for first in (0..self.count).step_by(ROWS * TILES) {
             let beyond = self.count.min(first + ROWS * TILES);
-            let of_rows = || (first..beyond).step_by(ROWS).map(|row| (row, ROWS.min(beyond - row)));
+            let of_rows = || tiles_of(first..beyond);
             for (sums, (row, count)) in tiles.iter_mut().zip(of_rows()) {
-                *sums = place.load(row, count);
+                place.load(number, row, count, sums);
             }
             for at in stretch.clone().step_by(DEPTH) {
                 let end = stretch.end.min(at + DEPTH);
                 for (sums, (row, count)) in tiles.iter_mut().zip(of_rows()) {
-                    let from = row * self.depth;
-                    let rows = &self.values[from + at * count..from + end * count];
+                    let rows = self.part(row, count, at..end);
                     tile_and_ahead(rows, count, &panel[at..end], sums, ahead.during(count));
                 }
             }
             for (sums, (row, count)) in tiles.iter().zip(of_rows()) {
-                place.store(row, count, sums);
+                place.store(number, row, count, sums);
             }
         }
     }
+}
+
+fn tiles_of(rows: Range<usize>) -> impl Iterator<Item = (usize, usize)> {
+    rows.clone().step_by(ROWS).map(move |row| (row, ROWS.min(rows.end - row)))
 }
 
 /// Lines that are read together.

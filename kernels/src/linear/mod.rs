@@ -4,6 +4,7 @@
 //! feature `candle-matmul` asks for it, they stay as they are and candle multiplies.
 
 mod columns;
+mod few;
 pub mod kernel;
 mod one;
 pub mod packing;
@@ -19,10 +20,11 @@ use super::lanes::F32x4;
 use super::spare;
 use super::stopwatch::{self, Work};
 use super::values::contiguous;
-use columns::{Columns, eight};
-use kernel::{Place, Rows};
+use columns::Columns;
+use few::few_rows;
+use kernel::{Place, ROWS, Rows};
 use one::one_row;
-use panels::{Panels, WIDTH};
+use panels::Panels;
 use rows::rows_by_rows;
 
 /// Whether this build packs the weights of its linear layers.
@@ -136,36 +138,46 @@ impl CustomOp2 for Multiply<'_> {
         let mut out = spare::take(t * outputs);
         let function = self.activation;
         if t == 1 {
+            let mut place =
+                Columns { out: &mut out, stride: outputs, start: Some(bias), finish: |sum| function.lanes(sum) };
             one_row(x, self.panels, |number, [left, right]| {
-                let (out, first) = (out.as_mut_slice(), number * WIDTH);
-                let finish = |sum| function.lanes(sum);
-                let mut place = Columns { out, stride: outputs, first, start: Some(eight(bias, first)), finish };
-                let mut tile = place.load(0, 1);
+                let mut tile = [[F32x4::splat(0.0); 2]; ROWS];
+                place.load(number, 0, 1, &mut tile);
                 tile[0] = [tile[0][0] + left, tile[0][1] + right];
-                place.store(0, 1, &tile);
+                place.store(number, 0, 1, &tile);
             });
-            return Ok((CpuStorage::F32(out), Shape::from((t, outputs))));
+        } else {
+            let rows = Rows::new(x, inputs, t, inputs);
+            if t <= few::MOST {
+                let start = Some(bias);
+                let mut place = Columns { out: &mut out, stride: outputs, start, finish: |sum| function.lanes(sum) };
+                few_rows(&rows, self.panels, &mut place);
+            } else {
+                self.many_rows(&rows, bias, &mut out);
+            }
+            rows.recycle();
         }
-        let rows = Rows::new(x, inputs, t, inputs);
+        Ok((CpuStorage::F32(out), Shape::from((t, outputs))))
+    }
+}
+
+impl Multiply<'_> {
+    fn many_rows(&self, rows: &Rows, bias: &[f32], out: &mut [f32]) {
+        let (inputs, stride) = (self.panels.inputs(), self.panels.outputs());
         for stretch in rows.stretches() {
-            let is_last = stretch.end == inputs;
+            let start = (stretch.start == 0).then_some(bias);
             let ahead = self.panels.iter().skip(1).map(|next| &next[stretch.clone()]).chain([Default::default()]);
             for (number, (panel, ahead)) in self.panels.iter().zip(ahead).enumerate() {
-                let (out, first) = (out.as_mut_slice(), number * WIDTH);
-                let start = (stretch.start == 0).then(|| eight(bias, first));
                 // Asked once per panel, so that the loops know which it is.
-                if is_last {
-                    let finish = |sum| function.lanes(sum);
-                    let mut place = Columns { out, stride: outputs, first, start, finish };
-                    rows.times(panel, stretch.clone(), ahead, &mut place);
+                if stretch.end == inputs {
+                    let mut place = Columns { out, stride, start, finish: |sum| self.activation.lanes(sum) };
+                    rows.times(stretch.clone(), number, panel, ahead, &mut place);
                 } else {
-                    let mut place = Columns { out, stride: outputs, first, start, finish: |sum| sum };
-                    rows.times(panel, stretch.clone(), ahead, &mut place);
+                    let mut place = Columns { out, stride, start, finish: |sum| sum };
+                    rows.times(stretch.clone(), number, panel, ahead, &mut place);
                 }
             }
         }
-        rows.recycle();
-        Ok((CpuStorage::F32(out), Shape::from((t, outputs))))
     }
 }
 
@@ -193,9 +205,8 @@ impl CustomOp1 for MultiplyByGroup<'_> {
             let rows = Rows::new(&x[group * depth..], inputs, t, depth);
             for (number, panel) in self.panels.iter().enumerate() {
                 let panel = &panel[group * depth..(group + 1) * depth];
-                let start = Some([F32x4::splat(0.0); 2]);
-                let mut place = Columns { out, stride: outputs, first: number * WIDTH, start, finish: |sum| sum };
-                rows.times(panel, 0..depth, &[], &mut place);
+                let mut place = Columns { out, stride: outputs, start: Some(&[]), finish: |sum| sum };
+                rows.times(0..depth, number, panel, &[], &mut place);
             }
             rows.recycle();
         }

@@ -5,6 +5,7 @@
 
 use std::collections::TryReserveError;
 use std::ops::Range;
+use std::slice::ChunksExact;
 
 use crate::lanes::F32x4;
 use crate::widen::all_finite;
@@ -93,8 +94,14 @@ impl Panels {
 
     /// The panels, each as its rows.
     pub fn iter(&self) -> impl Iterator<Item = &[[f32; WIDTH]]> {
+        self.groups(1).flatten()
+    }
+
+    /// So many neighbouring panels at a time.
+    pub fn groups(&self, count: usize) -> impl Iterator<Item = ChunksExact<'_, [f32; WIDTH]>> {
         let (rows, _) = self.values.as_chunks::<WIDTH>();
-        rows.chunks_exact(self.inputs.max(1))
+        let inputs = self.inputs.max(1);
+        rows.chunks(count * inputs).map(move |rows| rows.chunks_exact(inputs))
     }
 }
 

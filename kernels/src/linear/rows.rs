@@ -28,11 +28,10 @@ pub fn rows_by_rows(x: &[f32], w: &[f32], depth: usize, (out, stride): (&mut [f3
         for (number, w) in w.chunks(WIDTH * depth).enumerate() {
             let mut of_w = w.chunks_exact(depth).map(|row| &row[stretch.clone()]);
             turn(std::array::from_fn(|_| of_w.next().unwrap_or_default()), &mut panel_rows[stretch.clone()]);
-            let start = is_first.then(|| [F32x4::splat(0.0); 2]);
-            let mut place = Columns { out, stride, first: number * WIDTH, start, finish: |sum| sum };
+            let mut place = Columns { out, stride, start: is_first.then_some(&[]), finish: |sum| sum };
             // With several stretches, more is read ahead than is wanted at once: all of it stays in the caches.
             let ahead = next.next().unwrap_or_default().as_chunks().0;
-            rows.times(panel_rows, stretch.clone(), ahead, &mut place);
+            rows.times(stretch.clone(), number, panel_rows, ahead, &mut place);
         }
     }
     spare::give(panel);

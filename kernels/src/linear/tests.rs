@@ -1,6 +1,7 @@
 //! The packed layer against sums in F64, on shapes with every kind of remainder.
 
 use super::packing::{Cut, Packing};
+use super::panels::WIDTH;
 use super::*;
 use crate::widen::Format;
 use candle_core::Device;
