@@ -169,14 +169,23 @@ impl Head<'_> {
     }
 }
 
+#[inline(always)]
 fn product(rows: &[f32], count: usize, panel: &[[f32; WIDTH]]) -> [[F32x4; 2]; ROWS] {
-    let mut sums = [[F32x4::splat(0.0); 2]; ROWS];
+    // Not a constant: filling memory with one becomes a call, which takes longer than twelve stores.
+    let mut sums = [[std::hint::black_box(F32x4::splat(0.0)); 2]; ROWS];
     tile(rows, count, panel, &mut sums);
     sums
 }
 
 /// Eight sums, or as many as there is room for.
+#[inline(always)]
 fn put(sums: &[F32x4; 2], to: &mut [f32]) {
     let [left, right] = sums.map(F32x4::to_array);
-    to.iter_mut().zip(left.iter().chain(&right)).for_each(|(to, sum)| *to = *sum);
+    match to.first_chunk_mut::<WIDTH>() {
+        Some(to) => {
+            to[..4].copy_from_slice(&left);
+            to[4..].copy_from_slice(&right);
+        }
+        None => to.iter_mut().zip(left.iter().chain(&right)).for_each(|(to, sum)| *to = *sum),
+    }
 }
