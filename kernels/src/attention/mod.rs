@@ -16,6 +16,7 @@ pub use context::{Contexts, KeysValues};
 use softmax::softmax;
 
 use super::lanes::F32x4;
+use super::linear::columns::put;
 use super::linear::kernel::{ROWS, interleave, tile};
 use super::linear::panels::WIDTH;
 use super::spare;
@@ -143,7 +144,7 @@ impl Head<'_> {
             for (number, panel) in self.context.keys(self.number, seen).enumerate() {
                 let sums = product(&queries[..count * self.width], count, panel);
                 for (row, sums) in sums[..count].iter().enumerate() {
-                    put(sums, &mut scores[row * longest + number * WIDTH..]);
+                    put(*sums, &mut scores[row * longest + number * WIDTH..]);
                 }
             }
             for row in 0..count {
@@ -161,7 +162,7 @@ impl Head<'_> {
                 let width = WIDTH.min(self.width - number * WIDTH);
                 for (row, sums) in sums[..count].iter().enumerate() {
                     let at = (first + row) * z_stride + own + number * WIDTH;
-                    put(sums, &mut z[at..at + width]);
+                    put(*sums, &mut z[at..at + width]);
                 }
             }
         }
@@ -175,17 +176,4 @@ fn product(rows: &[f32], count: usize, panel: &[[f32; WIDTH]]) -> [[F32x4; 2]; R
     let mut sums = [[std::hint::black_box(F32x4::splat(0.0)); 2]; ROWS];
     tile(rows, count, panel, &mut sums);
     sums
-}
-
-/// Eight sums, or as many as there is room for.
-#[inline(always)]
-fn put(sums: &[F32x4; 2], to: &mut [f32]) {
-    let [left, right] = sums.map(F32x4::to_array);
-    match to.first_chunk_mut::<WIDTH>() {
-        Some(to) => {
-            to[..4].copy_from_slice(&left);
-            to[4..].copy_from_slice(&right);
-        }
-        None => to.iter_mut().zip(left.iter().chain(&right)).for_each(|(to, sum)| *to = *sum),
-    }
 }

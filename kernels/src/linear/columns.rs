@@ -38,15 +38,22 @@ impl<F: Fn(F32x4) -> F32x4> Place for Columns<'_, F> {
         let first = panel * WIDTH;
         let width = WIDTH.min(self.stride - first);
         for (row, sums) in (row..).zip(&tile[..count]) {
-            let [left, right] = sums.map(|sum| (self.finish)(sum).to_array());
-            let to = &mut self.out[row * self.stride + first..][..width];
-            if width == WIDTH {
-                to[..4].copy_from_slice(&left);
-                to[4..].copy_from_slice(&right);
-            } else {
-                to.iter_mut().zip(left.iter().chain(&right)).for_each(|(to, sum)| *to = *sum);
-            }
+            put(sums.map(&self.finish), &mut self.out[row * self.stride + first..][..width]);
         }
+    }
+}
+
+/// Eight numbers, or as many as there is room for.
+#[inline(always)]
+pub fn put(sums: [F32x4; 2], to: &mut [f32]) {
+    let [left, right] = sums.map(F32x4::to_array);
+    match to.first_chunk_mut::<WIDTH>() {
+        // Of a known length: two vectors rather than a loop, and nearly all are so.
+        Some(to) => {
+            to[..4].copy_from_slice(&left);
+            to[4..].copy_from_slice(&right);
+        }
+        None => to.iter_mut().zip(left.iter().chain(&right)).for_each(|(to, sum)| *to = *sum),
     }
 }
 

@@ -3,7 +3,7 @@
 //! In the browser, weights are packed ([`panels`]) and multiplied by our own [`kernel`]; natively, and where the
 //! feature `candle-matmul` asks for it, they stay as they are and candle multiplies.
 
-mod columns;
+pub mod columns;
 mod few;
 pub mod kernel;
 mod one;
