@@ -89,6 +89,8 @@ pub(super) struct Arriving {
     pub wish: Wish,
     /// There once its settings are read; blocks go on arriving.
     pub model: Option<Model>,
+    /// The text runs as soon as there is a model: not where the reader has opened a saved run meanwhile.
+    pub runs: bool,
     /// A whole trace was made on it, before the last byte.
     pub traced: bool,
     pub abort: AbortController,

@@ -27,7 +27,7 @@ impl App {
         };
         let number = self.state.borrow_mut().next_number();
         let signal = abort.signal();
-        let arriving = Arriving { number, wish: wish.clone(), model: None, traced: false, abort };
+        let arriving = Arriving { number, wish: wish.clone(), model: None, runs: true, traced: false, abort };
         {
             let mut state = self.state.borrow_mut();
             state.arriving = Some(arriving);
@@ -78,10 +78,12 @@ impl App {
         if !self.models.is_at_hand(wish) && model.weights_bytes() > PERSIST_ABOVE_BYTES {
             api::ask_to_persist();
         }
+        let mut runs = false;
         if let Some(arriving) = self.state.borrow_mut().arriving.as_mut().filter(|arriving| arriving.number == number) {
             arriving.model = Some(model.clone());
+            runs = arriving.runs;
         }
-        if self.is_arriving(number) {
+        if runs {
             // The charts fill block by block while the rest is on its way.
             self.run();
         }

@@ -42,6 +42,7 @@ impl App {
         };
         let Some(model) = model else {
             if arriving {
+                self.set_arrival_runs(true);
                 return self.text.set_status("Waiting for the model…");
             }
             let lost = self.state.borrow_mut().lost.take_if(|wish| self.models.is_at_hand(wish));
@@ -195,6 +196,13 @@ impl App {
             state.shown = Some(whole.clone());
             drop(state);
             self.report(self.findings.show(&whole, self.skip_first.checked()));
+        }
+    }
+
+    /// Whether the model that is on its way, if one is, runs the text when it can.
+    pub fn set_arrival_runs(&self, runs: bool) {
+        if let Some(arriving) = self.state.borrow_mut().arriving.as_mut() {
+            arriving.runs = runs;
         }
     }
 

@@ -57,6 +57,7 @@ impl App {
 
     fn show_saved(self: &Rc<Self>, trace: Trace, name: &str) {
         self.drop_run();
+        self.set_arrival_runs(false);
         self.drop_patched();
         let text =
             trace.sequences.iter().map(|sequence| sequence.text.clone().unwrap_or_else(|| sequence.tokens.concat()));

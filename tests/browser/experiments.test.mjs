@@ -168,12 +168,8 @@ test("a saved run opens again without any model, from either kind of file; other
       await other.goto(`${site.origin}${SITE_PATH}index.html`);
       await other.waitForSelector("#open-trace", { state: "attached" });
       await until("the page to listen", () => other.evaluate(() => document.querySelector("#run-status .late, #run-status noscript") === null));
-      // The page may not listen yet, or begin its own first run just then: picked again until it is shown.
-      await until(`the ${kind} to be shown`, async () => {
-        await other.setInputFiles("#open-trace", file);
-        await new Promise((next) => setTimeout(next, 300));
-        return /Saved run of demo/.test(await other.locator("#run-status").textContent());
-      });
+      await other.setInputFiles("#open-trace", file);
+      await until(`the ${kind} to be shown`, async () => /Saved run of demo/.test(await other.locator("#run-status").textContent()));
       assert.equal(await other.inputValue("#text-input"), "The whale & the <b>sea</b>.\nAnother one.");
       assert.match(new URL(other.url()).hash, /text=The\+whale/, "back would not undo the opening");
       assert.match(await other.locator("#evolution .finding").textContent(), /layer/);
