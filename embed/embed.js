@@ -166,7 +166,7 @@
         make("p", { class: "notes" }),
         make("div", { class: "plot" },
           make("canvas", { role: "img", tabindex: "0", "aria-label": "Nothing is traced yet." }),
-          make("div", { class: "readout", ...hidden }),
+          make("div", { class: "readout", translate: "no", ...hidden }),
           make("div", { class: "table-box", role: "region", tabindex: "0", "aria-labelledby": "title", ...hidden }),
           make("p", { class: "visually-hidden", role: "status" })),
         make("p", { class: "finding" }),

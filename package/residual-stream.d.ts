@@ -39,15 +39,19 @@ export function draw(canvas: Canvas, trace: Trace, chart: ChartName, options?: C
  *  texts are taken to be as wide as they are on average. */
 export function svg(trace: Trace, chart: ChartName, options?: ChartOptions & Themed & Sized): string;
 
-/** A trace as a file, as the site saves it: UTF-8 JSON (the default), or safetensors. */
+/** A trace as a file, as the site saves it: UTF-8 JSON (the default), or safetensors. The JSON may stand inside a script
+ *  element as it is: no text in it can end the element. */
 export function writeTrace(trace: Trace, options?: { format?: "json" | "safetensors" }): Uint8Array;
 
-/** A trace from such a file, of either kind: its text, or its bytes. Throws a `ModelError` with code "bad-argument". */
+/** A trace from such a file, of either kind: its text, or its bytes (UTF-8, or UTF-16 with a byte order mark). Throws a
+ *  `ModelError` with code "bad-argument" for what is no trace, or one whose sizes or arrays do not fit each other, and
+ *  "out-of-memory" for a file of more than 1 GiB. */
 export function readTrace(file: string | Uint8Array): Trace;
 
 /** HTMLCanvasElement, where programs are compiled with the DOM's types; nothing elsewhere. */
 export type Canvas = typeof globalThis extends { HTMLCanvasElement: { prototype: infer Element } } ? Element : never;
 
+/** Options that are not known are refused, with the name that may have been meant; undefined ones are as not given. */
 export interface Themed {
   /** "auto", the default, is what the system prefers; light where nothing says. */
   theme?: "light" | "dark" | "auto";

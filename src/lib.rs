@@ -39,6 +39,7 @@ pub mod error;
 pub mod protocol;
 pub mod shelf;
 pub mod trace;
+pub mod wording;
 
 #[cfg(feature = "engine")]
 pub mod engine;

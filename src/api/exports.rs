@@ -2,23 +2,33 @@
 
 use std::rc::Rc;
 
-use js_sys::{Array, Float32Array, Function, JSON, Object, Promise, Reflect, Uint8Array, Uint32Array};
+use js_sys::{Array, Float32Array, Function, JSON, JsString, Object, Promise, Reflect, Uint8Array, Uint32Array};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use wasm_bindgen::prelude::*;
-use web_sys::{AbortSignal, HtmlCanvasElement};
+use web_sys::HtmlCanvasElement;
 
 use super::client::{Input, LoadOptions, Model, Told};
 use super::errors::to_js;
 use super::launch::{EngineFiles, Locations, configure};
+use super::options::{
+    bad, callback, check_names, describe, get, optional, required_text, settings, signal, text, whole,
+};
 use super::shelves;
 use super::source::Source;
 use crate::charts::svg::document;
-use crate::charts::{ChartOptions, Figure, Size, Theme, canvas};
+use crate::charts::{ChartName, ChartOptions, Figure, Size, Theme, canvas};
 use crate::protocol::{Notice, PatchOptions, Progress, RunOptions, SampleOptions, Task};
-use crate::trace::js::from_js;
+use crate::trace::js::{bytes, from_js};
 use crate::trace::{file, summary};
 use crate::{Code, Error, Result};
+
+/// Options by the names that JavaScript has for them, beside those that [`settings`] reads.
+const LOADING: [&str; 7] = ["onProgress", "onNotice", "signal", "hub", "cache", "parallel", "workers"];
+const TRACING: [&str; 4] = ["lens", "signal", "onPartial", "onProgress"];
+const RECORDED: [&str; 8] = ["heads", "predictions", "profile", "leads", "next", "patterns", "attribution", "ablate"];
+const SAMPLING: [&str; 5] = ["count", "temperature", "topK", "topP", "seed"];
+const PATCHING: [&str; 2] = ["answer", "against"];
+const BINS: [&str; 2] = ["bins", "skipFirst"];
 
 /// CSS pixels of a chart as an SVG file, where none are asked for.
 const SVG_SIZE: (f64, f64) = (720.0, 440.0);
@@ -44,11 +54,15 @@ pub fn configure_js(locations: &JsValue) {
 pub async fn load_model(source: JsValue, options: JsValue) -> Result<ModelJs, JsValue> {
     let load = async {
         let source = Source::from_js(&source)?;
-        let number = |name: &str, most: u32, of: &str| match get(&options, name) {
-            value if value.is_undefined() || value.is_null() => Ok(None),
-            value => match whole(&value).filter(|n| (1..=most).contains(n)) {
+        check_names("loadModel", &options, &[&LOADING])?;
+        let number = |name: &str, most: u32, of: &str| match optional(&options, name) {
+            None => Ok(None),
+            Some(value) => match whole(&value).filter(|n| (1..=most).contains(n)) {
                 Some(n) => Ok(Some(n as usize)),
-                None => Err(bad(&format!("{name}: expected a whole number from 1 to {most}, {of}"))),
+                None => {
+                    let found = describe(&value);
+                    Err(bad(&format!("{name}: expected a whole number from 1 to {most}, {of}, found {found}")))
+                }
             },
         };
         let parallel = number("parallel", 16, "requests at a time")?;
@@ -57,7 +71,7 @@ pub async fn load_model(source: JsValue, options: JsValue) -> Result<ModelJs, Js
             on_progress: callback(&options, "onProgress")?.map(listener::<Progress>),
             on_notice: callback(&options, "onNotice")?.map(listener::<Notice>),
             signal: signal(&options)?,
-            hub: get(&options, "hub").as_string(),
+            hub: text(&options, "hub")?,
             cache: !get(&options, "cache").is_falsy() || get(&options, "cache").is_undefined(),
             parallel: parallel.unwrap_or(LoadOptions::default().parallel),
             workers,
@@ -78,7 +92,7 @@ pub async fn cached_models() -> JsValue {
 #[wasm_bindgen(js_name = removeCachedModel)]
 pub async fn remove_cached_model(key: JsValue) -> Result<(), JsValue> {
     let remove = async {
-        let key = key.as_string().ok_or_else(|| bad("removeCachedModel: expected a key, as cachedModels lists it"))?;
+        let key = required_text(&key, "removeCachedModel", "a key, as cachedModels lists it")?;
         shelves::remove_cached_model(&key).await
     };
     remove.await.map_err(|error| to_js(&error))
@@ -124,21 +138,21 @@ impl ModelJs {
 
     /// Traces texts, one sequence each.
     pub fn trace(&self, texts: &JsValue, options: &JsValue) -> Promise {
-        settled(self.request_trace(read_texts(texts).map(Input::Texts), options))
+        settled(self.request_trace("trace", read_texts(texts).map(Input::Texts), options))
     }
 
     /// Traces token ids, one sequence per list; needs no tokenizer.
     #[wasm_bindgen(js_name = traceTokens)]
     pub fn trace_tokens(&self, ids: &JsValue, options: &JsValue) -> Promise {
-        settled(self.request_trace(read_ids(ids).map(Input::Ids), options))
+        settled(self.request_trace("traceTokens", read_lists(ids).map(Input::Ids), options))
     }
 
     /// Goes on with a text, or with ids.
     pub fn sample(&self, text: &JsValue, options: &JsValue) -> Promise {
         let ask = || {
-            let task =
-                Task::Sample(settings::<SampleOptions>(options, &["count", "temperature", "topK", "topP", "seed"])?);
-            self.0.request(read_input(&Array::of1(text))?, task, signal(options)?, Told::default())
+            check_names("sample", options, &[&SAMPLING, &["signal"]])?;
+            let task = Task::Sample(settings::<SampleOptions>(options, &SAMPLING)?);
+            self.0.request(read_input(&[("text", text)])?, task, signal(options)?, Told::default())
         };
         settled(ask())
     }
@@ -146,9 +160,11 @@ impl ModelJs {
     /// Activation patching from one text to another.
     pub fn patch(&self, clean: &JsValue, corrupted: &JsValue, options: &JsValue) -> Promise {
         let ask = || {
-            let task = Task::Patch(settings::<PatchOptions>(options, &["answer", "against"])?);
+            check_names("patch", options, &[&PATCHING, &["signal", "onPartial"]])?;
+            let task = Task::Patch(settings::<PatchOptions>(options, &PATCHING)?);
             let told = Told { partial: callback(options, "onPartial")?.map(partial_listener), share: None };
-            self.0.request(read_input(&Array::of2(clean, corrupted))?, task, signal(options)?, told)
+            let texts = [("clean", clean), ("corrupted", corrupted)];
+            self.0.request(read_input(&texts)?, task, signal(options)?, told)
         };
         settled(ask())
     }
@@ -160,15 +176,14 @@ impl ModelJs {
 }
 
 impl ModelJs {
-    fn request_trace(&self, input: Result<Input>, options: &JsValue) -> Result<Promise> {
-        let lens = match get(options, "lens") {
-            value if value.is_undefined() || value.is_null() => 0,
-            value => {
-                whole(&value).ok_or_else(|| bad("lens: expected a whole number, how many predictions per cell"))?
-            }
+    fn request_trace(&self, call: &str, input: Result<Input>, options: &JsValue) -> Result<Promise> {
+        check_names(call, options, &[&RECORDED, &TRACING])?;
+        let number = |value: JsValue| {
+            let what = "a whole number, how many predictions per cell";
+            whole(&value).ok_or_else(|| bad(&format!("lens: expected {what}, found {}", describe(&value))))
         };
-        let of_their_own = ["heads", "predictions", "profile", "leads", "next", "patterns", "attribution", "ablate"];
-        let run = RunOptions { lens: lens as usize, ..settings::<RunOptions>(options, &of_their_own)? };
+        let lens = optional(options, "lens").map(number).transpose()?.unwrap_or(0);
+        let run = RunOptions { lens: lens as usize, ..settings::<RunOptions>(options, &RECORDED)? };
         let told = Told {
             partial: callback(options, "onPartial")?.map(partial_listener),
             share: callback(options, "onProgress")?.map(listener::<f64>),
@@ -184,41 +199,21 @@ fn partial_listener(call: Function) -> Rc<dyn Fn(JsValue)> {
     })
 }
 
-/// Some of an object's settings, each checked by itself so that an error names it; the others as they are by default.
-fn settings<T: DeserializeOwned + Default>(options: &JsValue, names: &[&str]) -> Result<T> {
-    let given = Object::new();
-    for name in names {
-        let value = get(options, name);
-        if value.is_undefined() || value.is_null() {
-            continue;
-        }
-        let alone = Object::new();
-        let set =
-            |object: &Object| Reflect::set(object, &(*name).into(), &value).map_err(|why| super::errors::from_js(&why));
-        set(&alone)?;
-        set(&given)?;
-        serde_wasm_bindgen::from_value::<T>(alone.into()).map_err(|why| {
-            // The library's own words begin with "Error: ".
-            bad(&format!("{name}: {}", why.to_string().trim_start_matches("Error: ")))
-        })?;
+/// Texts, or lists of token ids, by the names of the arguments.
+fn read_input(given: &[(&str, &JsValue)]) -> Result<Input> {
+    if given.iter().all(|(_, item)| item.is_string()) {
+        return Ok(Input::Texts(given.iter().filter_map(|(_, item)| item.as_string()).collect()));
     }
-    serde_wasm_bindgen::from_value(given.into()).map_err(|why| bad(&format!("options: {why}")))
-}
-
-/// Texts, or lists of token ids.
-fn read_input(list: &Array) -> Result<Input> {
-    if list.iter().all(|item| item.is_string()) {
-        read_texts(list).map(Input::Texts)
-    } else {
-        read_ids(list).map(Input::Ids)
-    }
+    let ids = |&(name, item): &(&str, &JsValue)| read_ids(name, item, "a text, or a list of token ids");
+    given.iter().map(ids).collect::<Result<_>>().map(Input::Ids)
 }
 
 /// Counts of contribution norms in shared bins: `{ edges, attn, mlp, rule }`.
 #[wasm_bindgen]
 pub fn histogram(trace: &JsValue, options: &JsValue) -> Result<JsValue, JsValue> {
     let draw = || {
-        let histogram = summary::histogram(&from_js(trace)?, &settings(options, &["bins", "skipFirst"])?);
+        check_names("histogram", options, &[&BINS])?;
+        let histogram = summary::histogram(&from_js(trace)?, &settings(options, &BINS)?);
         let object = Object::new();
         let set = |name: &str, value: &JsValue| Reflect::set(&object, &name.into(), value);
         let filled = set("edges", &Float32Array::from(histogram.edges.as_slice()))
@@ -233,19 +228,24 @@ pub fn histogram(trace: &JsValue, options: &JsValue) -> Result<JsValue, JsValue>
 /// Mean and spread of contribution norms per layer: `{ embed, attn, mlp, resid }`.
 #[wasm_bindgen]
 pub fn evolution(trace: &JsValue, options: &JsValue) -> Result<JsValue, JsValue> {
-    let summarise = || Ok(plain(&summary::evolution(&from_js(trace)?, &settings(options, &["skipFirst"])?)));
+    let summarise = || {
+        check_names("evolution", options, &[&BINS])?;
+        Ok(plain(&summary::evolution(&from_js(trace)?, &settings(options, &["skipFirst"])?)))
+    };
     summarise().map_err(|error| to_js(&error))
 }
 
 /// Draws a chart on a canvas at its size on the page and the screen's resolution. Besides the chart's own options,
 /// `theme` may be "light", "dark" or "auto" (the default: what the system prefers).
 #[wasm_bindgen]
-pub fn draw(canvas: &JsValue, trace: &JsValue, chart: &str, options: &JsValue) -> Result<(), JsValue> {
+pub fn draw(canvas: &JsValue, trace: &JsValue, chart: &JsValue, options: &JsValue) -> Result<(), JsValue> {
     let draw = || {
-        let canvas: &HtmlCanvasElement = canvas.dyn_ref().ok_or_else(|| bad("canvas: expected a canvas element"))?;
+        let no_canvas = || bad(&format!("canvas: expected a canvas element, found {}", describe(canvas)));
+        let canvas: &HtmlCanvasElement = canvas.dyn_ref().ok_or_else(no_canvas)?;
+        check_names("draw", options, &[&ChartOptions::NAMES, &["theme"]])?;
         let theme = theme(options)?;
         let options: ChartOptions = settings(options, &ChartOptions::NAMES)?;
-        let figure = Figure::new(chart.parse()?, &from_js(trace)?, &options);
+        let figure = Figure::new(chart_name(chart)?, &from_js(trace)?, &options);
         canvas::draw(canvas, &figure, &theme, None).map(|_| ())
     };
     draw().map_err(|error| to_js(&error))
@@ -254,19 +254,20 @@ pub fn draw(canvas: &JsValue, trace: &JsValue, chart: &str, options: &JsValue) -
 /// The chart as an SVG file of its own: ground, title, legend, text as text. `width` and `height` are in CSS pixels.
 /// Needs no browser; texts are as wide as they are on average.
 #[wasm_bindgen]
-pub fn svg(trace: &JsValue, chart: &str, options: &JsValue) -> Result<String, JsValue> {
+pub fn svg(trace: &JsValue, chart: &JsValue, options: &JsValue) -> Result<String, JsValue> {
     let draw = || {
-        let side = |name: &str, otherwise: f64| match get(options, name) {
-            value if value.is_undefined() || value.is_null() => Ok(otherwise),
-            value => value
-                .as_f64()
-                .filter(|pixels| (SVG_LEAST..=SVG_MOST).contains(pixels))
-                .ok_or_else(|| bad(&format!("{name}: expected a number of pixels from {SVG_LEAST} to {SVG_MOST}"))),
+        check_names("svg", options, &[&ChartOptions::NAMES, &["theme", "width", "height"]])?;
+        let side = |name: &str, otherwise: f64| match optional(options, name) {
+            None => Ok(otherwise),
+            Some(value) => value.as_f64().filter(|pixels| (SVG_LEAST..=SVG_MOST).contains(pixels)).ok_or_else(|| {
+                let found = describe(&value);
+                bad(&format!("{name}: expected a number of pixels from {SVG_LEAST} to {SVG_MOST}, found {found}"))
+            }),
         };
         let size = Size::new(side("width", SVG_SIZE.0)?, side("height", SVG_SIZE.1)?);
         let theme = theme(options)?;
         let options: ChartOptions = settings(options, &ChartOptions::NAMES)?;
-        let figure = Figure::new(chart.parse()?, &from_js(trace)?, &options);
+        let figure = Figure::new(chart_name(chart)?, &from_js(trace)?, &options);
         Ok(document(&figure, size, &theme))
     };
     draw().map_err(|error| to_js(&error))
@@ -276,8 +277,9 @@ pub fn svg(trace: &JsValue, chart: &str, options: &JsValue) -> Result<String, Js
 #[wasm_bindgen(js_name = writeTrace)]
 pub fn write_trace(trace: &JsValue, options: &JsValue) -> Result<Uint8Array, JsValue> {
     let write = || {
+        check_names("writeTrace", options, &[&["format"]])?;
         let trace = from_js(trace)?;
-        match get(options, "format").as_string().as_deref() {
+        match text(options, "format")?.as_deref() {
             None | Some("json") => file::to_json(&trace).map(String::into_bytes),
             Some("safetensors") => file::to_safetensors(&trace),
             Some(other) => Err(bad(&format!("format: \"{other}\" is neither json nor safetensors"))),
@@ -288,22 +290,32 @@ pub fn write_trace(trace: &JsValue, options: &JsValue) -> Result<Uint8Array, JsV
 
 /// What [`write_trace`] wrote, or the page saved, as a trace with typed arrays again.
 #[wasm_bindgen(js_name = readTrace)]
-pub fn read_trace(bytes: &JsValue) -> Result<JsValue, JsValue> {
+pub fn read_trace(file: &JsValue) -> Result<JsValue, JsValue> {
     let read = || {
-        let bytes = match (bytes.as_string(), bytes.dyn_ref::<Uint8Array>()) {
-            (Some(text), _) => text.into_bytes(),
-            (None, Some(bytes)) => bytes.to_vec(),
-            (None, None) => return Err(bad("readTrace: expected a file's text, or its bytes as a Uint8Array")),
+        let file = match (file.dyn_ref::<JsString>(), file.dyn_ref::<Uint8Array>()) {
+            (Some(text), _) => {
+                file::check_size(text.length() as usize)?;
+                String::from(text).into_bytes()
+            }
+            (None, Some(array)) => bytes(array)?,
+            (None, None) => {
+                let found = describe(file);
+                return Err(bad(&format!(
+                    "readTrace: expected a file's text, or its bytes as a Uint8Array, found {found}"
+                )));
+            }
         };
-        let json = file::read(&bytes)?.to_string();
-        let value = JSON::parse(&json).map_err(|why| super::errors::from_js(&why))?;
-        Ok(crate::trace::js::to_js(&from_js(&value)?))
+        Ok(crate::trace::js::to_js(&file::read(&file)?))
     };
     read().map_err(|error| to_js(&error))
 }
 
+fn chart_name(chart: &JsValue) -> Result<ChartName> {
+    required_text(chart, "chart", "a chart's name, such as \"evolution\"")?.parse()
+}
+
 fn theme(options: &JsValue) -> Result<Theme> {
-    match get(options, "theme").as_string().as_deref() {
+    match text(options, "theme")?.as_deref() {
         None | Some("auto") if prefers_dark() => Ok(Theme::dark()),
         None | Some("auto" | "light") => Ok(Theme::light()),
         Some("dark") => Ok(Theme::dark()),
@@ -322,58 +334,38 @@ fn settled(request: Result<Promise>) -> Promise {
 }
 
 fn read_texts(value: &JsValue) -> Result<Vec<String>> {
-    let list = value.dyn_ref::<Array>().ok_or_else(|| bad("trace: expected a list of texts"))?;
-    let text = |item: JsValue| item.as_string().ok_or_else(|| bad("trace: the list holds something else than texts"));
-    list.iter().map(text).collect()
+    let list = value.dyn_ref::<Array>();
+    let list = list.ok_or_else(|| bad(&format!("texts: expected a list of texts, found {}", describe(value))))?;
+    let text = |(index, item): (usize, JsValue)| required_text(&item, &format!("texts[{index}]"), "a text");
+    list.iter().enumerate().map(text).collect()
 }
 
-fn read_ids(value: &JsValue) -> Result<Vec<Vec<u32>>> {
-    let list = value.dyn_ref::<Array>().ok_or_else(|| bad("traceTokens: expected a list of lists of token ids"))?;
-    let sequence = |item: JsValue| {
-        if !item.is_object() {
-            return Err(bad("traceTokens: expected a list of lists of token ids"));
-        }
-        // Plain and typed arrays alike.
-        let ids = Array::from(&item);
-        let id = |(index, id): (usize, JsValue)| {
-            let message = || format!("token {index} of the sequence is {id:?}, which is no token id.");
-            whole(&id).ok_or_else(|| Error::new(Code::TokenOutOfRange, message()))
+fn read_lists(value: &JsValue) -> Result<Vec<Vec<u32>>> {
+    let what = "a list of lists of token ids";
+    let list =
+        value.dyn_ref::<Array>().ok_or_else(|| bad(&format!("ids: expected {what}, found {}", describe(value))))?;
+    list.iter()
+        .enumerate()
+        .map(|(index, item)| read_ids(&format!("ids[{index}]"), &item, "a list of token ids"))
+        .collect()
+}
+
+/// Token ids out of a plain or a typed array.
+fn read_ids(name: &str, list: &JsValue, what: &str) -> Result<Vec<u32>> {
+    if !list.is_object() || list.is_function() {
+        return Err(bad(&format!("{name}: expected {what}, found {}", describe(list))));
+    }
+    let id = |(index, id): (usize, JsValue)| {
+        let message = || {
+            let last = u32::MAX;
+            format!("{name}[{index}] is {}: a token id is a whole number from 0 to {last}.", describe(&id))
         };
-        ids.iter().enumerate().map(id).collect()
+        whole(&id).ok_or_else(|| Error::new(Code::TokenOutOfRange, message()))
     };
-    list.iter().map(sequence).collect()
-}
-
-fn whole(value: &JsValue) -> Option<u32> {
-    value
-        .as_f64()
-        .filter(|number| number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(number))
-        .map(|n| n as u32)
+    Array::from(list).iter().enumerate().map(id).collect()
 }
 
 /// As plain data; what is missing is null, as in JSON.
 fn plain(value: &impl Serialize) -> JsValue {
     value.serialize(&serde_wasm_bindgen::Serializer::json_compatible()).unwrap_or(JsValue::NULL)
-}
-
-fn callback(options: &JsValue, name: &str) -> Result<Option<Function>> {
-    match get(options, name) {
-        value if value.is_undefined() || value.is_null() => Ok(None),
-        value => value.dyn_into().map(Some).map_err(|_| bad(&format!("{name}: expected a function"))),
-    }
-}
-
-fn signal(options: &JsValue) -> Result<Option<AbortSignal>> {
-    match get(options, "signal") {
-        value if value.is_undefined() || value.is_null() => Ok(None),
-        value => value.dyn_into().map(Some).map_err(|_| bad("signal: expected an AbortSignal")),
-    }
-}
-
-fn get(value: &JsValue, name: &str) -> JsValue {
-    if value.is_object() { Reflect::get(value, &name.into()).unwrap_or(JsValue::UNDEFINED) } else { JsValue::UNDEFINED }
-}
-
-fn bad(message: &str) -> Error {
-    Error::new(Code::BadArgument, message)
 }

@@ -9,6 +9,7 @@ mod client;
 mod deferred;
 pub mod exports;
 mod launch;
+mod options;
 mod shelves;
 mod source;
 

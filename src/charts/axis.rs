@@ -173,6 +173,8 @@ fn x_ticks(scale: &Scale, ticks: Ticks, width: f64, measure: &dyn MeasureText) -
         Ticks::Whole => (1..=most).rev().map(|count| scale.integer_ticks(count)).collect(),
         Ticks::UpTo(last) => layer_steps(last)
             .into_iter()
+            // Where the gaps alone would fill the axis, nothing needs to be measured.
+            .filter(|step| (last / step) as f64 * LABEL_GAP <= width || *step >= last)
             .map(|step| {
                 let layers = (0..=last).step_by(step).map(|layer| layer as f64);
                 (layers.filter(|layer| *layer >= scale.domain().0).collect(), 1.0)

@@ -4,7 +4,7 @@
 
 use super::axis;
 use super::format;
-use super::legend::fit;
+use super::legend::{fit, width_up_to};
 use super::mark::{Align, Label, Mark, Point, Rect, Size, Stroke};
 use super::scene::{Columns, Hit, HitRow, Scene};
 use super::surface::{Font, MeasureText};
@@ -114,14 +114,14 @@ impl Grid<'_> {
     fn names(&self, width: f64, measure: &dyn MeasureText) -> f64 {
         let columns = Columns::new(self.window, self.columns.len());
         let shown = self.columns.get(columns.from..columns.to).unwrap_or_default();
-        let widest = shown.iter().map(|label| measure.width(label, Font::SMALL)).fold(0.0, f64::max);
+        let widest = shown.iter().map(|label| width_up_to(width, label, measure)).fold(0.0, f64::max);
         let cell = self.room(width, measure).1 / shown.len().max(1) as f64;
         label_height(widest, cell) + TITLE + 4.0
     }
 
     /// Where the plot begins from the left, and how wide it is.
     fn room(&self, width: f64, measure: &dyn MeasureText) -> (f64, f64) {
-        let label = |row| measure.width(&(self.row_label)(row), Font::SMALL);
+        let label = |row| width_up_to(TALLEST_LABEL, &(self.row_label)(row), measure);
         let widest_row = (0..self.rows).map(label).fold(0.0, f64::max).min(TALLEST_LABEL);
         let left = (EDGE + widest_row + 8.0).ceil();
         (left, width - left - 8.0)
@@ -156,7 +156,7 @@ impl Grid<'_> {
         let together = (self.columns.len() as f64 * NARROWEST / room.max(1.0)).ceil().max(1.0) as usize;
         let shown = self.columns.len().div_ceil(together);
         let cell = room / shown as f64;
-        let widest = self.columns.iter().map(|label| width(label)).fold(0.0, f64::max);
+        let widest = self.columns.iter().map(|label| width_up_to(size.width, label, measure)).fold(0.0, f64::max);
         let upright = is_upright(widest, cell);
         let below = if named { label_height(widest, cell) + TITLE + 4.0 } else { 4.0 };
         let plot = Rect { x: left, y: top + HEADER, width: room, height: size.height - top - HEADER - below };

@@ -81,17 +81,28 @@ pub(super) fn layout(
 
 /// The text, cut with an ellipsis where it would be wider than `width`.
 pub(super) fn fit(text: &str, width: f64, measure: &dyn MeasureText) -> String {
-    if measure.width(text, Font::SMALL) <= width {
+    let start = start_of(text, width);
+    if start.len() == text.len() && measure.width(text, Font::SMALL) <= width {
         return text.to_owned();
     }
-    let mut cut: String = text.to_owned();
-    while cut.pop().is_some() {
-        let shown = format!("{}…", cut.trim_end());
-        if measure.width(&shown, Font::SMALL) <= width {
-            return shown;
-        }
-    }
-    String::new()
+    let cut = |end: usize| format!("{}…", start.get(..end).unwrap_or_default().trim_end());
+    // Where the last letter may end: the more letters, the wider.
+    let ends: Vec<usize> = start.char_indices().map(|(at, _)| at).collect();
+    let fitting = ends.partition_point(|&end| measure.width(&cut(end), Font::SMALL) <= width);
+    fitting.checked_sub(1).and_then(|last| ends.get(last)).map(|&end| cut(end)).unwrap_or_default()
+}
+
+/// How wide a text is, up to what is surely wider than `most`: a token may be as long as a book.
+pub(super) fn width_up_to(most: f64, text: &str, measure: &dyn MeasureText) -> f64 {
+    measure.width(start_of(text, most), Font::SMALL)
+}
+
+/// The beginning of a text: whatever is longer does not fit into `width`.
+fn start_of(text: &str, width: f64) -> &str {
+    /// Letters are at least a pixel wide. Of those without any width, as many are drawn as would have to fit.
+    const LEAST: usize = 64;
+    let letters = LEAST + width.clamp(0.0, 1e5) as usize;
+    text.char_indices().nth(letters).map_or(text, |(end, _)| text.get(..end).unwrap_or(text))
 }
 
 fn swatch_marks(item: &LegendItem, rect: Rect, theme: &Theme) -> Vec<Mark> {
@@ -128,5 +139,54 @@ fn swatch_marks(item: &LegendItem, rect: Rect, theme: &Theme) -> Vec<Mark> {
         Swatch::Diamond => {
             vec![Mark::Symbol { at: middle, shape: Shape::Diamond, radius: 4.0, fill: color, outline: None }]
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::charts::surface::ApproximateText;
+    use proptest::prelude::*;
+
+    /// Counts the letters that were measured.
+    struct Counting(Cell<usize>);
+
+    impl MeasureText for Counting {
+        fn width(&self, text: &str, font: Font) -> f64 {
+            self.0.set(self.0.get() + text.len());
+            ApproximateText.width(text, font)
+        }
+    }
+
+    /// The text cut letter by letter.
+    fn fit_slowly(text: &str, width: f64) -> String {
+        let fits = |text: &str| ApproximateText.width(text, Font::SMALL) <= width;
+        let mut cut = text.to_owned();
+        let mut shown = text.to_owned();
+        while !fits(&shown) {
+            if cut.pop().is_none() {
+                return String::new();
+            }
+            shown = format!("{}…", cut.trim_end());
+        }
+        shown
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_is_cut_where_it_stops_fitting(text in "[ a-zA-Zé中]{0,40}", width in 0.0f64..160.0) {
+            prop_assert_eq!(fit(&text, width, &ApproximateText), fit_slowly(&text, width));
+        }
+    }
+
+    #[test]
+    fn a_long_text_is_measured_in_part() {
+        let measure = Counting(Cell::new(0));
+        let shown = fit(&"word ".repeat(40_000), 90.0, &measure);
+        assert!(shown.ends_with('…') && shown.len() < 40, "legend.rs: {shown}");
+        assert!(measure.0.get() < 4000, "legend.rs: {} letters of 200,000 were measured", measure.0.get());
+        assert!(width_up_to(90.0, &"word ".repeat(40_000), &measure) > 90.0);
     }
 }

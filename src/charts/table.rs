@@ -37,7 +37,7 @@ impl Cell {
     /// As programs read it: full precision, nothing for nothing.
     fn csv(&self) -> String {
         match self {
-            Cell::Text(text) => text.clone(),
+            Cell::Text(text) => no_formula(text),
             Cell::Number(value) => value.to_string(),
             Cell::Missing => String::new(),
         }
@@ -70,9 +70,11 @@ impl Table {
         format!("{{\"caption\":{},\"columns\":{},\"rows\":{}}}", quoted(&self.caption), list(columns), list(rows))
     }
 
-    /// RFC 4180: CRLF line ends, fields with commas, quotes or line ends in quotes, the header first.
+    /// RFC 4180: CRLF line ends, fields with commas, quotes or line ends in quotes, the header first. With a byte order mark,
+    /// since Excel takes a file without one for another encoding than UTF-8; and no text is a formula.
     pub fn to_csv(&self) -> String {
-        let mut out = line(self.columns.iter().cloned());
+        let mut out = String::from("\u{feff}");
+        out += &line(self.columns.iter().map(|column| no_formula(column)));
         for row in &self.rows {
             out += &line(row.iter().map(Cell::csv));
         }
@@ -87,11 +89,23 @@ fn quoted(text: &str) -> String {
         match c {
             '"' | '\\' => out.extend(['\\', c]),
             '\n' => out += "\\n",
-            c if c < ' ' => out += &format!("\\u{:04x}", u32::from(c)),
+            // In a script element of a page, `<` may end it.
+            c if c < ' ' || matches!(c, '<' | '\u{2028}' | '\u{2029}') => out += &format!("\\u{:04x}", u32::from(c)),
             c => out.push(c),
         }
     }
     out + "\""
+}
+
+/// The text so that spreadsheets take it for one: they compute what begins with one of these signs, and a token may be
+/// `=HYPERLINK(...)`. An apostrophe before it keeps them from that; texts that begin with apostrophes and such a sign get
+/// one as well, so that taking one away gives the text as it was.
+fn no_formula(text: &str) -> String {
+    let computes = |c| matches!(c, '=' | '+' | '-' | '@' | '\t' | '\r' | '\n' | '＝' | '＋' | '－' | '＠');
+    match text.trim_start_matches('\'').starts_with(computes) {
+        true => format!("'{text}"),
+        false => text.to_owned(),
+    }
 }
 
 fn line(fields: impl Iterator<Item = String>) -> String {
@@ -119,10 +133,45 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&table.to_json()).unwrap();
         assert_eq!(json["rows"], serde_json::json!([["say \"hi\"\n", 0.1], ["plain", null]]), "table.rs: to_json");
         assert_eq!(json["columns"][1], "norm, mean");
-        assert_eq!(table.to_csv(), "token,\"norm, mean\"\r\n\"say \"\"hi\"\"\n\",0.1\r\nplain,\r\n");
+        assert_eq!(table.to_csv(), "\u{feff}token,\"norm, mean\"\r\n\"say \"\"hi\"\"\n\",0.1\r\nplain,\r\n");
         assert_eq!(
             [Cell::Number(3001.0), Cell::Number(0.12345), Cell::number(f64::NAN)].map(|cell| cell.text()),
             ["3,001", "0.123", "–"]
         );
+    }
+
+    #[test]
+    fn no_token_is_a_formula_and_each_can_be_had_back() {
+        for (token, written) in [
+            ("=1+1", "'=1+1"),
+            ("@SUM(A1)", "'@SUM(A1)"),
+            ("-", "'-"),
+            ("+", "'+"),
+            ("'=1", "''=1"),
+            ("''@", "'''@"),
+            (" =1", " =1"),
+            ("'s", "'s"),
+            ("a-b", "a-b"),
+            ("\t", "'\t"),
+            ("é中", "é中"),
+        ] {
+            let rows = vec![vec![Cell::Text(token.into()), Cell::Number(-0.5)]];
+            let csv = Table { caption: String::new(), columns: vec!["token".into(), "x".into()], rows }.to_csv();
+            assert_eq!(csv, format!("\u{feff}token,x\r\n{written},-0.5\r\n"), "table.rs: {token:?}");
+            let guarded =
+                written.starts_with('\'') && written.trim_start_matches('\'').starts_with(['=', '+', '-', '@', '\t']);
+            assert_eq!(if guarded { &written[1..] } else { written }, token, "table.rs: as docs/charts.md says");
+        }
+    }
+
+    #[test]
+    fn json_may_stand_in_a_script_element() {
+        let text = "</script><!--<script>\u{2028}";
+        let table =
+            Table { caption: text.into(), columns: vec![text.into()], rows: vec![vec![Cell::Text(text.into())]] };
+        let json = table.to_json();
+        assert!(!json.contains(['<', '\u{2028}']), "table.rs: {json}");
+        let read: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(read, serde_json::json!({ "caption": text, "columns": [text], "rows": [[text]] }));
     }
 }

@@ -369,7 +369,7 @@ fn read_out_and_table_tell_the_same_numbers() {
     let evolution = figure(ChartName::Evolution, &trace).table();
     assert_eq!(evolution.rows.len(), 13);
     assert!(evolution.rows.iter().all(|row| row.len() == evolution.columns.len()));
-    assert!(evolution.to_csv().starts_with("layer,attention mean,attention std,MLP mean"));
+    assert!(evolution.to_csv().starts_with("\u{feff}layer,attention mean,attention std,MLP mean"));
 }
 
 #[test]

@@ -13,13 +13,13 @@ use super::pass::Pass;
 use super::predict::{compare, predict};
 use super::recall::Start;
 use super::work;
-use crate::Result;
 use crate::model::gpt2::check_ids;
 use crate::model::team::Team;
 use crate::model::{ModelError, Tokenizer};
 pub use crate::protocol::RunOptions;
 use crate::trace::Sequence;
 use crate::trace::watch::{Watched, replacements};
+use crate::{Error, Result};
 
 /// A text as the start of a sequence: ids, tokens and spans, nothing run yet.
 ///
@@ -59,8 +59,15 @@ pub async fn run(
     if sequences.is_empty() {
         return Err(ModelError::EmptyInput.into());
     }
-    for sequence in &sequences {
-        check_ids(&parts.config, &sequence.ids)?;
+    for (index, sequence) in sequences.iter().enumerate() {
+        check_ids(&parts.config, &sequence.ids).map_err(|why| {
+            let why = Error::from(why);
+            // Of several, it says which.
+            match sequences.len() {
+                1 => why,
+                n => Error::new(why.code, format!("text {} of {n}: {}", index + 1, why.message)),
+            }
+        })?;
     }
     let asked = Resolved::new(parts, tokenizer, &sequences, options)?;
     if options.unembeds() {

@@ -388,6 +388,7 @@ impl ChartPanel {
         let table: Element = dom::create("table", "")?;
         dom::append(&table, dom::create_with_text("caption", "", &caption)?.as_ref());
         let head: Element = dom::create("thead", "")?;
+        dom::keep_untranslated(&head);
         let row: Element = dom::create("tr", "")?;
         for column in data.columns.iter().take(columns) {
             let cell = dom::create_with_text("th", "", column)?;
@@ -397,6 +398,7 @@ impl ChartPanel {
         dom::append(&head, &row);
         dom::append(&table, &head);
         let body: Element = dom::create("tbody", "")?;
+        dom::keep_untranslated(&body);
         for cells in data.rows.iter().take(rows) {
             let row: Element = dom::create("tr", "")?;
             for (index, cell) in cells.iter().take(columns).enumerate() {

@@ -73,6 +73,11 @@ pub fn set_attribute(element: &Element, name: &str, value: &str) {
     }
 }
 
+/// Tells translators of pages to leave this as it is: a token in another language is another token.
+pub fn keep_untranslated(element: &Element) {
+    set_attribute(element, "translate", "no");
+}
+
 /// Adds or takes away a class.
 pub fn set_class(element: &Element, class: &str, on: bool) {
     let _ = element.class_list().toggle_with_force(class, on);

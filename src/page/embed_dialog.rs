@@ -15,6 +15,7 @@ use super::app::App;
 use super::asked::Asked;
 use super::dom::{self, Listener, listen};
 use super::snippet::{Numbers, Snippet};
+use super::text_lines;
 use super::wish::Origin;
 use crate::charts::{ChartName, ChartOptions, Figure, Size, Theme, canvas};
 use crate::error::{Code, Error, Result};
@@ -207,7 +208,7 @@ impl Dialog {
                 Some(model) => {
                     let texts = subject.trace.sequences.iter();
                     let texts = texts.map(|sequence| sequence.text.clone().unwrap_or_else(|| sequence.tokens.concat()));
-                    let text = texts.collect::<Vec<_>>().join("\n");
+                    let text = text_lines::encode_attribute(texts);
                     Numbers::Live { text, model: Some(model).filter(|model| model != "demo") }
                 }
                 None => Numbers::Saved(RUN.to_owned()),

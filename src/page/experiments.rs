@@ -127,21 +127,11 @@ impl App {
             app.text.set_status("");
             match outcome {
                 Ok(sampled) => {
-                    // A sentence is a line of the box.
-                    let (text, ends) = match sampled.text.split_once('\n') {
-                        Some((text, _)) => (text, true),
-                        None => (sampled.text.as_str(), false),
-                    };
                     app.view.controls.next_seed();
-                    if ends {
-                        app.view.controls.set_error("The model ended the line there.");
-                    }
-                    if !text.is_empty() {
-                        let mut sentences = sentences;
-                        sentences[number] = format!("{sentence}{text}");
-                        app.text.set_text(Some(&sentences.join("\n")));
-                        app.run();
-                    }
+                    let mut sentences = sentences;
+                    sentences[number] = format!("{sentence}{}", sampled.text);
+                    app.text.set_sentences(&sentences);
+                    app.run();
                 }
                 Err(error) => app.view.controls.set_error(&explain(&error, Step::Run)),
             }

@@ -13,6 +13,7 @@ pub mod progress;
 pub mod repo;
 pub mod samples;
 pub mod snippet;
+pub mod text_lines;
 pub mod token_groups;
 
 #[cfg(all(feature = "page", target_arch = "wasm32"))]

@@ -89,14 +89,10 @@ pub fn sample(key: &str) -> Option<&'static Sample> {
     SAMPLES.iter().find(|sample| sample.key == key)
 }
 
-/// What to trace: a sentence per line, empty lines ignored, spaces at a line's end dropped.
-pub fn sentences(text: &str) -> Vec<String> {
-    text.lines().map(str::trim_end).filter(|line| !line.trim().is_empty()).map(str::to_owned).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::page::text_lines;
 
     #[test]
     fn every_button_of_the_page_has_a_set_of_several_sentences() {
@@ -105,13 +101,7 @@ mod tests {
             page.split("data-sample=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
         assert_eq!(buttons, SAMPLES.map(|sample| sample.key), "index.html and samples.rs differ");
         for set in SAMPLES {
-            assert!(sentences(set.text).len() >= 3, "samples.rs: {} has too few sentences", set.key);
+            assert!(text_lines::decode(set.text).len() >= 3, "samples.rs: {} has too few sentences", set.key);
         }
-    }
-
-    #[test]
-    fn empty_lines_are_ignored() {
-        assert_eq!(sentences("  a \r\n\n \t\nb"), ["  a", "b"]);
-        assert!(sentences(" \n ").is_empty());
     }
 }

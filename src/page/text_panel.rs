@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use wasm_bindgen::JsCast;
+use js_sys::{Function, Reflect};
+use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{Element, HtmlButtonElement, HtmlElement, HtmlTextAreaElement, KeyboardEvent};
 
 use super::dom::{self, Listener, listen};
-use super::samples;
+use super::{samples, text_lines};
 use crate::error::Result;
 
 /// What a reader asked for.
@@ -75,14 +76,36 @@ impl TextPanel {
                 panel.mark_sample();
             }
         }));
+        let panel = Rc::downgrade(self);
         listeners.push(listen(&self.input, "keydown", move |event| {
-            let runs =
-                |key: &KeyboardEvent| key.key() == "Enter" && (key.ctrl_key() || key.meta_key()) && !key.repeat();
-            if event.dyn_ref::<KeyboardEvent>().is_some_and(runs) {
+            // While an input method composes, Enter is its own.
+            let enter = |key: &&KeyboardEvent| key.key() == "Enter" && !key.is_composing();
+            let Some(key) = event.dyn_ref::<KeyboardEvent>().filter(enter) else { return };
+            if key.ctrl_key() || key.meta_key() {
                 event.prevent_default();
-                handler(TextEvent::Run);
+                if !key.repeat() {
+                    handler(TextEvent::Run);
+                }
+            } else if let Some(panel) = panel.upgrade().filter(|_| key.shift_key()) {
+                event.prevent_default();
+                panel.insert(text_lines::LINE_END.encode_utf8(&mut [0; 4]));
             }
         }));
+    }
+
+    /// Writes a sign where the cursor is, as if it had been typed.
+    fn insert(&self, sign: &str) {
+        // The one way that leaves the browser's undo as it is.
+        let document = dom::document().map(JsValue::from).unwrap_or(JsValue::UNDEFINED);
+        let command = Reflect::get(&document, &"execCommand".into()).and_then(JsCast::dyn_into::<Function>);
+        let typed = command.and_then(|command| {
+            command.call3(&document, &"insertText".into(), &JsValue::FALSE, &JsValue::from_str(sign))
+        });
+        if typed.is_ok_and(|typed| typed.is_truthy()) {
+            return;
+        }
+        let _ = self.input.set_range_text(sign);
+        self.mark_sample();
     }
 
     /// Shows which sample is in the box, if one is.
@@ -106,9 +129,14 @@ impl TextPanel {
         self.mark_sample();
     }
 
-    /// The sentences in the box.
+    /// The texts in the box.
     pub fn sentences(&self) -> Vec<String> {
-        samples::sentences(&self.input.value())
+        text_lines::decode(&self.input.value())
+    }
+
+    /// Puts texts into the box, a line each.
+    pub fn set_sentences<T: AsRef<str>>(&self, texts: impl IntoIterator<Item = T>) {
+        self.set_text(Some(&text_lines::encode(texts)));
     }
 
     /// Shows whether a run is under way. A second Run replaces the first, so Run stays usable.

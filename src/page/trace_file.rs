@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{Element, HtmlElement, HtmlInputElement};
 
@@ -10,9 +9,6 @@ use super::app::App;
 use super::dom::{self, Listener, listen};
 use crate::error::{Code, Error, Result};
 use crate::trace::{Trace, file, js};
-
-/// Largest file that is opened: a trace of GPT-2 xl over thousand tokens is a tenth of it.
-const LARGEST: f64 = 400e6;
 
 impl App {
     /// Wires the buttons below the findings.
@@ -59,14 +55,17 @@ impl App {
         self.drop_run();
         self.set_arrival_runs(false);
         self.drop_patched();
-        let text =
+        let texts =
             trace.sequences.iter().map(|sequence| sequence.text.clone().unwrap_or_else(|| sequence.tokens.concat()));
-        let text = text.map(|text| text.replace('\n', " ")).collect::<Vec<_>>().join("\n");
         self.set_ablated(trace.ablate.clone());
-        self.text.set_text(Some(&text));
+        self.text.set_sentences(texts);
         self.text.set_error("");
         self.set_stale("");
-        let status = format!("Saved run of {} from {name}. Run computes it anew.", trace.model.source);
+        let again = match trace.sequences.iter().all(|sequence| sequence.text.is_some()) {
+            true => "Run computes it anew.",
+            false => "It was made from token ids, and its texts here may have others.",
+        };
+        let status = format!("Saved run of {} from {name}. {again}", trace.model.source);
         self.text.set_status(&status);
         let trace = Rc::new(trace);
         self.report(self.show(&trace));
@@ -81,14 +80,10 @@ impl App {
 }
 
 async fn read(file: &web_sys::File) -> Result<Trace> {
-    let bad = |why: &str| Error::new(Code::BadArgument, why.to_owned());
-    if file.size() > LARGEST {
-        return Err(bad("This file is too large to be a saved run."));
-    }
-    let buffer = JsFuture::from(file.array_buffer()).await.map_err(|_| bad("The browser could not read this file."))?;
-    let json = file::read(&js_sys::Uint8Array::new(&buffer).to_vec())?.to_string();
-    let value: JsValue = js_sys::JSON::parse(&json).map_err(|_| bad("This file is damaged."))?;
-    js::from_js(&value)
+    file::check_size(file.size() as usize)?;
+    let unreadable = |_| Error::new(Code::BadArgument, "The browser could not read this file.");
+    let buffer = JsFuture::from(file.array_buffer()).await.map_err(unreadable)?;
+    file::read(&js::bytes(&js_sys::Uint8Array::new(&buffer))?)
 }
 
 fn say(outcome: Result<()>) {

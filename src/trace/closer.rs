@@ -42,6 +42,7 @@ pub struct Writes {
 
 /// The prediction after the last token of a text, and since when the logit lens makes it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Leads {
     /// The predicted token.
     pub id: u32,

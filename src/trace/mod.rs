@@ -2,6 +2,7 @@
 //! May depend on: nothing of this crate but `error` (the recording probe, behind `engine`, also on `model`).
 //! Must never know: browsers, canvases, workers, where weights come from.
 
+mod check;
 pub mod closer;
 pub mod file;
 mod join;

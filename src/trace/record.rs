@@ -8,6 +8,7 @@ use super::closer::{Ablated, Attribution, Leads, Patching, Pattern};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Trace {
     /// The model that was run.
+    #[serde(default)]
     pub model: ModelInfo,
     /// One entry per text, in the order given. Sequences are computed one by one, so no padding
     /// token ever enters a number.
@@ -22,6 +23,7 @@ pub struct Trace {
 
 /// What a reader of a trace needs to know of the model behind it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ModelInfo {
     /// Repo id, address or "demo": what the model was loaded from.
     pub source: String,
@@ -47,6 +49,7 @@ pub struct Sequence {
     /// T token ids.
     pub ids: Vec<u32>,
     /// T tokens as text. A token that holds a part of a character shows U+FFFD; `spans` has the whole.
+    #[serde(default)]
     pub tokens: Vec<String>,
     /// 2T offsets `[start, end)` into `text`, in UTF-16 code units as JavaScript counts. Tokens that
     /// share a character (an emoji split over three) share its span.

@@ -57,6 +57,31 @@ test("plain HTML", async () => {
   assert.equal(await shows(large, { ask: true }), "Download GPT-2, 548 MB");
 });
 
+/** Texts that would be markup in a page. */
+const ATTACKS = ["a</script><script>window.hit=1</script><img src=x onerror=window.hit=2>", "<!--<script> a", "</residual-stream><!-- b"];
+
+test("a run in the page is data, whatever its texts are: as it is saved, and an older one by the notebook's line", async () => {
+  const written = await lab.run(async (rs, texts) => {
+    const model = await rs.loadModel("demo");
+    const trace = await model.trace(texts);
+    model.close();
+    return new TextDecoder().decode(rs.writeTrace(trace));
+  }, ATTACKS);
+  const older = JSON.stringify(JSON.parse(written));
+  assert.match(older, /<\/script>/, "an older file has its texts plain");
+  const [, , inside] = of("html", "Plain HTML").map(({ text }) => text);
+  const [{ text: cell }] = of("python");
+  // The line of Python, done here: what is replaced, and by what.
+  const [, from, to] = cell.match(/\.replace\("(.+?)", "(.+?)"\)/);
+  assert.deepEqual([from, to], ["<", "\\\\u003c"]);
+  const [, markup] = cell.match(/f'''([\s\S]*)'''/);
+  const policy = strict(lab.site.origin).replace("script-src", "script-src 'unsafe-inline'");
+  for (const page of [inside.replace(/\{ "format".*\}/, () => written), markup.replace("{run}", () => older.replaceAll(from, "\\u003c"))]) {
+    const guarded = `${page}<p id="after"></p><script>if (window.hit || !document.getElementById("after")) document.querySelector("residual-stream").remove();</script>`;
+    assert.ok((await shows(guarded, { policy })).title);
+  }
+});
+
 test("Hugo's shortcode", async () => {
   const [{ text }] = of("go-html-template");
   const filled = text.replace('{{ .Get "src" }}', "run.json").replace('{{ .Get "chart" | default "evolution" }}', "heatmap");
@@ -78,7 +103,7 @@ document.querySelector("main").append(await chart({ trace, chart: "growth", heig
 test("Jupyter: what the cell writes", async () => {
   const [{ text }] = of("python");
   const [, markup] = text.match(/f'''([\s\S]*)'''/);
-  assert.equal((await shows(markup.replace("{run}", run.replaceAll("</", "<\\/")))).chart, "heatmap");
+  assert.equal((await shows(markup.replace("{run}", run.replaceAll("<", "\\u003c")))).chart, "heatmap");
 });
 
 test("the iframe, with the lines that give it its height", async () => {

@@ -1,48 +1,52 @@
 //! A saved run: from its address to a trace as JavaScript has it.
 //! Must never know: how it is shown.
 
-use js_sys::{JSON, Reflect};
+use js_sys::{JSON, Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Response, Url};
 
 use crate::error::{Code, Error, Result};
 use crate::page::dom;
-use crate::trace::file::{FORMAT, VERSION};
+use crate::trace::file::{check_head, text};
+use crate::trace::js::bytes;
+
+const NOT_JSON: &str = "it is not JSON (save it as JSON, not as safetensors)";
 
 /// Reads a saved run: `#id` of an element of the page that holds its JSON, or an address.
 ///
 /// # Errors
 /// `NotFound` and `Network`; `BadArgument` for what is no saved run.
 pub async fn read(src: &str) -> Result<JsValue> {
-    let text = match src.strip_prefix('#') {
-        Some(id) => dom::document()?
-            .get_element_by_id(id)
-            .and_then(|element| element.text_content())
-            .ok_or_else(|| Error::new(Code::NotFound, format!("This page has no element with the id \"{id}\".")))?,
-        None => fetch(src).await?,
-    };
-    parse(&text).map_err(|why| Error::new(Code::BadArgument, format!("{src} is no saved run: {why}.")))
+    let bad = |why| Error::new(Code::BadArgument, format!("{src} is no saved run: {why}."));
+    match src.strip_prefix('#') {
+        Some(id) => {
+            let element = dom::document()?.get_element_by_id(id);
+            let missing = || Error::new(Code::NotFound, format!("This page has no element with the id \"{id}\"."));
+            let json = element.and_then(|element| element.text_content()).ok_or_else(missing)?;
+            parse(&json).map_err(bad)
+        }
+        None => {
+            let file = fetch(src).await?;
+            text(&file).map_err(|why| format!("{NOT_JSON}; {why}")).and_then(|json| parse(&json)).map_err(bad)
+        }
+    }
 }
 
 /// The object in a file; says what is wrong with anything else.
 fn parse(text: &str) -> Result<JsValue, String> {
-    let value = JSON::parse(text).map_err(|_| match text.trim_start().starts_with('{') {
+    // An element's text may begin with a byte order mark, if a file was put into the page.
+    let text = text.trim_start_matches(|c: char| c == '\u{feff}' || c.is_whitespace());
+    let value = JSON::parse(text).map_err(|_| match text.starts_with('{') {
         true => "its JSON breaks off or is damaged".to_owned(),
-        false => "it is not JSON (save it as JSON, not as safetensors)".to_owned(),
+        false => NOT_JSON.to_owned(),
     })?;
     let field = |name: &str| Reflect::get(&value, &name.into()).unwrap_or(JsValue::UNDEFINED);
-    if !value.is_object() || field("format").as_string().as_deref() != Some(FORMAT) {
-        return Err(format!("it does not say \"format\": \"{FORMAT}\""));
-    }
-    match field("version").as_f64() {
-        Some(version) if version <= VERSION as f64 => Ok(value),
-        Some(version) => Err(format!("it is of version {version}, and this embed.js reads up to {VERSION}")),
-        None => Err("it says no version".to_owned()),
-    }
+    check_head(field("format").as_string().as_deref(), field("version").as_f64())?;
+    Ok(value)
 }
 
-async fn fetch(src: &str) -> Result<String> {
+async fn fetch(src: &str) -> Result<Vec<u8>> {
     let base = dom::document()?.base_uri().ok().flatten().unwrap_or_default();
     let bad = || Error::new(Code::BadArgument, format!("\"{src}\" is no address."));
     let address = Url::new_with_base(src, &base).map_err(|_| bad())?.href();
@@ -60,6 +64,6 @@ async fn fetch(src: &str) -> Result<String> {
         }
         _ => {}
     }
-    let text = answer.text().map_err(|_| unreachable())?;
-    Ok(JsFuture::from(text).await.map_err(|_| unreachable())?.as_string().unwrap_or_default())
+    let buffer = answer.array_buffer().map_err(|_| unreachable())?;
+    bytes(&Uint8Array::new(&JsFuture::from(buffer).await.map_err(|_| unreachable())?))
 }

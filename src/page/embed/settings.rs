@@ -6,6 +6,7 @@ use crate::charts::ChartName;
 use crate::error::{Code, Error, Result};
 use crate::page::asked::Asked;
 use crate::page::part_names::{read_ablated, read_pair};
+use crate::page::text_lines::decode_attribute;
 use crate::protocol::RunOptions;
 use crate::trace::closer::{Ablated, Head};
 
@@ -155,9 +156,7 @@ impl Settings {
         if let Some(src) = get("src").map(|src| src.trim().to_owned()).filter(|src| !src.is_empty()) {
             return Ok(Source::Recorded(src));
         }
-        let lines = get("text").unwrap_or_default();
-        let texts: Vec<String> =
-            lines.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
+        let texts = decode_attribute(&get("text").unwrap_or_default());
         // With controls, the reader writes one.
         if texts.is_empty() && !controls {
             let message = "There is nothing to show: give this element a text, or a saved run's address as src.";
@@ -206,7 +205,7 @@ mod tests {
     fn a_text_alone_runs_the_demo_model_and_shows_the_evolution() {
         let settings = read(&[("text", " One line. \n\n Two. ")]).unwrap();
         let Source::Live(live) = &settings.from else { panic!("settings.rs: {:?} is not live", settings.from) };
-        assert_eq!((live.model.as_str(), live.texts.as_slice()), ("demo", &["One line.".into(), "Two.".into()][..]));
+        assert_eq!((live.model.as_str(), live.texts.as_slice()), ("demo", &["One line. ".into(), "Two. ".into()][..]));
         assert_eq!(settings.asked.view, ChartName::Evolution);
         assert_eq!((settings.skip_first, settings.controls, settings.height), (true, false, None));
     }

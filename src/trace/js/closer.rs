@@ -21,11 +21,8 @@ pub(super) fn pattern_to_js(pattern: &Pattern) -> JsValue {
     object.into()
 }
 
-pub(super) fn pattern_from_js(value: &JsValue, tokens: usize) -> Result<Pattern, String> {
+pub(super) fn pattern_from_js(value: &JsValue) -> Result<Pattern, String> {
     let weights = floats(value, "weights")?;
-    if weights.len() != tokens * tokens {
-        return Err(format!("a pattern's weights are {}, not {tokens} x {tokens}", weights.len()));
-    }
     let writes = get(value, "writes");
     let writes = if writes.is_object() {
         Some(Writes {
@@ -82,7 +79,7 @@ pub(super) fn attribution_to_js(found: &Attribution) -> JsValue {
 
 pub(super) fn attribution_from_js(value: &JsValue) -> Result<Attribution, String> {
     let against = get(value, "against").as_f64().map(|id| id as u32);
-    let found = Attribution {
+    Ok(Attribution {
         position: whole(value, "position"),
         target: whole(value, "target") as u32,
         target_text: get(value, "target_text").as_string().unwrap_or_default(),
@@ -96,8 +93,7 @@ pub(super) fn attribution_from_js(value: &JsValue) -> Result<Attribution, String
         heads: floats(value, "heads")?,
         attn_bias: floats(value, "attn_bias")?,
         bias: float(value, "bias"),
-    };
-    if found.attn.len() == found.mlp.len() { Ok(found) } else { Err("attribution has layers without a pair".into()) }
+    })
 }
 
 pub(super) fn ablate_to_js(ablate: &[Ablated]) -> JsValue {
@@ -169,12 +165,8 @@ pub fn patching_from_js(value: &JsValue) -> Result<Patching, String> {
         corrupted_difference: float(value, "corrupted_difference"),
         recovered: floats(value, "recovered")?,
     };
-    let tokens = found.corrupted_tokens.len();
-    if found.clean_tokens.len() == tokens && found.recovered.len().is_multiple_of(tokens.max(1)) {
-        Ok(found)
-    } else {
-        Err(format!("recovered has {} values for {tokens} tokens", found.recovered.len()))
-    }
+    found.check()?;
+    Ok(found)
 }
 
 /// Sampled tokens, as a plain object.

@@ -3,14 +3,14 @@
 //! Reading is generous, since a trace may have been through JSON: plain arrays are taken for typed ones, and so
 //! are the objects with numbered keys that `JSON.stringify` makes of typed arrays.
 
-use js_sys::{Array, Float32Array, JsString, Object, Reflect, Uint32Array};
+use js_sys::{Array, Float32Array, JsString, Object, Reflect, Uint8Array, Uint32Array};
 use wasm_bindgen::{JsCast, JsValue};
 
 mod closer;
 
 pub use closer::{patching_from_js, patching_to_js, sampled_from_js, sampled_to_js};
 
-use super::{Lens, ModelInfo, Next, Sequence, Trace, Vocab};
+use super::{Lens, ModelInfo, Next, Sequence, Trace, Vocab, file};
 use crate::{Code, Error, Result};
 
 /// A trace as a plain object.
@@ -129,13 +129,28 @@ fn set(object: &Object, name: &str, value: &JsValue) {
     let _ = Reflect::set(object, &name.into(), value);
 }
 
+/// A file's bytes.
+///
+/// # Errors
+/// `OutOfMemory` where there is no room for them.
+pub fn bytes(array: &Uint8Array) -> Result<Vec<u8>> {
+    let length = array.length() as usize;
+    file::check_size(length)?;
+    let mut bytes = Vec::new();
+    let full = |_| Error::new(Code::OutOfMemory, format!("There is no memory for a file of {length} bytes."));
+    bytes.try_reserve_exact(length).map_err(full)?;
+    bytes.resize(length, 0);
+    array.copy_to(&mut bytes);
+    Ok(bytes)
+}
+
 /// A trace from a plain object.
 ///
 /// # Errors
-/// `BadArgument` names the field that is missing or of the wrong length.
+/// `BadArgument` names the field that is missing, or that [`Trace::check`] objects to.
 pub fn from_js(value: &JsValue) -> Result<Trace> {
     if !value.is_object() {
-        return Err(bad("expected a trace, as trace() gives it"));
+        return Err(bad("trace: expected an object, as trace() and readTrace() give it"));
     }
     let model = get(value, "model");
     let size = |name| get(&model, name).as_f64().filter(|size| *size >= 0.0).map_or(0, |size| size as usize);
@@ -148,29 +163,21 @@ pub fn from_js(value: &JsValue) -> Result<Trace> {
         vocab_size: size("vocab_size"),
     };
     let sequences =
-        get(value, "sequences").dyn_into::<Array>().map_err(|_| bad("the trace has no list of sequences"))?;
+        get(value, "sequences").dyn_into::<Array>().map_err(|_| bad("trace: it has no list of sequences"))?;
     let sequences = sequences.iter().enumerate().map(|(index, sequence)| {
-        sequence_from_js(&sequence).map_err(|why| bad(&format!("sequence {index} of the trace: {why}")))
+        sequence_from_js(&sequence).map_err(|why| bad(&format!("trace: sequences[{index}]: {why}")))
     });
     let ablate = closer::ablate_from_js(&get(value, "ablate")).map_err(|why| bad(&why))?;
     let patching = Some(get(value, "patching")).filter(JsValue::is_object);
     let patching = patching.map(|found| patching_from_js(&found)).transpose();
     let patching = patching.map_err(|why| bad(&format!("patching: {why}")))?;
-    Ok(Trace { model, sequences: sequences.collect::<Result<_>>()?, ablate, patching })
+    let trace = Trace { model, sequences: sequences.collect::<Result<_>>()?, ablate, patching };
+    trace.check().map_err(|why| bad(&format!("trace: {why}")))?;
+    Ok(trace)
 }
 
 fn sequence_from_js(value: &JsValue) -> Result<Sequence, String> {
     let ids = numbers(value, "ids")?.into_iter().map(|id| id as u32).collect::<Vec<_>>();
-    let layers = floats(value, "attn_norm")?.len().checked_div(ids.len()).unwrap_or(0);
-    let layer_wise = |name| {
-        let values = floats(value, name)?;
-        let expected = layers * ids.len();
-        if values.len() == expected {
-            Ok(values)
-        } else {
-            Err(format!("{name} has {} values, not {expected}", values.len()))
-        }
-    };
     let optional = |name| if get(value, name).is_object() { floats(value, name).map(Some) } else { Ok(None) };
     let ids_and_probs = |name| -> Result<_, String> {
         let object = get(value, name);
@@ -180,12 +187,8 @@ fn sequence_from_js(value: &JsValue) -> Result<Sequence, String> {
         let ids = numbers(&object, "ids")?.into_iter().map(|id| id as u32).collect::<Vec<_>>();
         Ok(Some((ids, floats(&object, "probs")?, texts(&get(&object, "tokens")))))
     };
-    let embed_norm = floats(value, "embed_norm")?;
-    if embed_norm.len() != ids.len() {
-        return Err(format!("embed_norm has {} values, not {}", embed_norm.len(), ids.len()));
-    }
     let patterns = match get(value, "patterns").dyn_into::<Array>() {
-        Ok(list) => Some(list.iter().map(|item| closer::pattern_from_js(&item, ids.len())).collect::<Result<_, _>>()?),
+        Ok(list) => Some(list.iter().map(|item| closer::pattern_from_js(&item)).collect::<Result<_, _>>()?),
         Err(_) => None,
     };
     let nested = |name| Some(get(value, name)).filter(JsValue::is_object);
@@ -198,14 +201,14 @@ fn sequence_from_js(value: &JsValue) -> Result<Sequence, String> {
         text: get(value, "text").as_string(),
         tokens: texts(&get(value, "tokens")),
         spans: optional("spans")?.map(|spans| spans.into_iter().map(|unit| unit as u32).collect()),
-        embed_norm,
-        attn_norm: layer_wise("attn_norm")?,
-        mlp_norm: layer_wise("mlp_norm")?,
-        resid_pre_norm: layer_wise("resid_pre_norm")?,
-        resid_mid_norm: layer_wise("resid_mid_norm")?,
-        resid_post_norm: layer_wise("resid_post_norm")?,
-        attn_cos: layer_wise("attn_cos")?,
-        mlp_cos: layer_wise("mlp_cos")?,
+        embed_norm: floats(value, "embed_norm")?,
+        attn_norm: floats(value, "attn_norm")?,
+        mlp_norm: floats(value, "mlp_norm")?,
+        resid_pre_norm: floats(value, "resid_pre_norm")?,
+        resid_mid_norm: floats(value, "resid_mid_norm")?,
+        resid_post_norm: floats(value, "resid_post_norm")?,
+        attn_cos: floats(value, "attn_cos")?,
+        mlp_cos: floats(value, "mlp_cos")?,
         head_norm: optional("head_norm")?,
         attn_bias_norm: optional("attn_bias_norm")?,
         lens: ids_and_probs("lens")?.map(|(ids, probs, _)| lens(&get(value, "lens"), ids, probs)),
