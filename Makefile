@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build offline package test test-once test-native test-node test-browser test-site check format lint docs types bench bench-baseline setup setup-test clean
+.PHONY: help run build offline package test test-once test-native test-node test-browser test-site fuzz check format lint docs types bench bench-baseline setup setup-test clean
 
 # PROFILE=quick leaves link-time optimisation and wasm-opt out: minutes become seconds.
 PROFILE ?= release
@@ -58,6 +58,11 @@ test-node: test-site ## the package and its command in Node
 
 test-browser: test-site ## the tests in browsers (TESTS=tests/browser/loading.test.mjs for one file)
 	SITE=$${SITE:-$(TEST_DIST)} PACKAGE=$${PACKAGE:-$(TEST_PKG)} node --test --test-concurrency=1 --test-timeout=1200000 $(TESTS)
+
+# With SECONDS=0 it checks one case: the way to see a failure again.
+fuzz: setup ## random inputs against oracles (SECONDS=60 for each room, all side by side, SEED=1, ROOM=checkpoints for one)
+	$(WITH) env FUZZ_SECONDS=$(or $(SECONDS),60) FUZZ_SEED=$(or $(SEED),1) \
+		cargo test --all-features --locked --test fuzz -- --nocapture --test-threads=8 $(ROOM)
 
 check: format lint docs types test-once ## everything a change must pass; CI runs this
 

@@ -164,7 +164,10 @@ impl ChangeChart {
     fn names(&self) -> (String, String) {
         match self.between {
             Between::Ablation => ("without ablation".to_owned(), "with ablation".to_owned()),
-            Between::Texts => (format!("sentence {}", self.numbers.0 + 1), format!("sentence {}", self.numbers.1 + 1)),
+            Between::Texts => {
+                let name = |number: usize| format!("sentence {}", number.saturating_add(1));
+                (name(self.numbers.0), name(self.numbers.1))
+            }
         }
     }
 }

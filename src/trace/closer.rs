@@ -214,7 +214,7 @@ impl Head {
 impl Ablated {
     /// In words: "layer 3's MLP", "head 4 of layer 9 (its mean instead)".
     pub fn text(&self) -> String {
-        let layer = self.layer + 1;
+        let layer = self.layer.saturating_add(1);
         let what = match (self.part, self.head) {
             (Switched::Attn, _) => format!("layer {layer}'s attention"),
             (Switched::Mlp, _) => format!("layer {layer}'s MLP"),
