@@ -156,4 +156,22 @@ mod tests {
             assert!(Activation::from_name(name.trim()).is_some(), "activation.rs: NAMES lists unknown {name}");
         }
     }
+
+    /// What transformers' F32 gives: GELU and its like are 0 far below 0 and x itself far above, however large x is.
+    #[test]
+    fn ends_of_the_range_equal_the_definitions() {
+        let low = [-110.0f32, -200.0, -1e13, -1e20, -1e36, -1e38, f32::MIN];
+        let (low, high) =
+            (Tensor::new(&low, &Device::Cpu).unwrap(), Tensor::new(&low.map(|x| -x), &Device::Cpu).unwrap());
+        for name in ["gelu", "gelu_new", "quick_gelu", "silu", "mish"] {
+            let of = |x: &Tensor| Activation::from_name(name).unwrap().forward(x).unwrap().to_vec1::<f32>().unwrap();
+            assert!(of(&low).iter().all(|found| *found == 0.0), "activation.rs: {name} far below 0: {:?}", of(&low));
+            assert_eq!(of(&high), high.to_vec1::<f32>().unwrap(), "activation.rs: {name} far above 0");
+        }
+        let nan = Tensor::new(&[f32::NAN; 5], &Device::Cpu).unwrap();
+        for name in Activation::NAMES.split(',') {
+            let found = Activation::from_name(name.trim()).unwrap().forward(&nan).unwrap().to_vec1::<f32>().unwrap();
+            assert!(found.iter().all(|found| found.is_nan()), "activation.rs: {name} makes {found:?} of NaN");
+        }
+    }
 }

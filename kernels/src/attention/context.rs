@@ -36,8 +36,10 @@ impl Contexts {
 
     /// Forgets sequences in some blocks.
     pub fn forget(&mut self, layers: Range<usize>, slots: &[u32]) {
-        if !slots.is_empty() {
-            self.of.retain(|(layer, slot), _| !layers.contains(layer) || !slots.contains(slot));
+        for layer in layers {
+            for slot in slots {
+                self.of.remove(&(layer, *slot));
+            }
         }
     }
 

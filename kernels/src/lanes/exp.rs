@@ -6,6 +6,8 @@ use super::F32x4;
 const LEAST: f32 = -87.336_54;
 /// Above this, e^x is more than F32 holds, and comes out as its value here.
 const MOST: f32 = 88.376_26;
+/// From here on 1 + e^x comes out as infinite, and the sigmoid of -x as 0.
+const INFINITE: f32 = 89.0;
 /// ln 2 in two parts: whole multiples of the first are exact.
 const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
 /// Of (e^r - 1 - r) / r² on [-ln 2 / 2, ln 2 / 2], highest power first: the minimax polynomial of the Cephes
@@ -13,11 +15,17 @@ const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
 const POLYNOMIAL: [f32; 6] = [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
 
 impl F32x4 {
-    /// e to the power of each, to within 2 units in the last place.
+    /// e to the power of each, to within 2 units in the last place; `NaN` of `NaN`.
     #[inline(always)]
     pub fn exp(self) -> F32x4 {
+        self.exp_up_to(MOST)
+    }
+
+    /// The same, of powers of at most `most`.
+    #[inline(always)]
+    fn exp_up_to(self, most: f32) -> F32x4 {
         // e^x = 2^n e^r, with n whole and |r| at most half of ln 2.
-        let x = self.max(F32x4::splat(LEAST)).min(F32x4::splat(MOST));
+        let x = self.max(F32x4::splat(LEAST)).min(F32x4::splat(most));
         let n = (x * F32x4::splat(std::f32::consts::LOG2_E)).nearest();
         let r = n.mul_add(F32x4::splat(-LN_2[0]), x);
         let r = n.mul_add(F32x4::splat(-LN_2[1]), r);
@@ -29,11 +37,11 @@ impl F32x4 {
         e_r * n.power_of_two()
     }
 
-    /// 1 / (1 + e^-x) of each.
+    /// 1 / (1 + e^-x) of each: 0, and not nearly 0, far below 0, since what is multiplied by it may be huge.
     #[inline(always)]
     pub fn sigmoid(self) -> F32x4 {
         let one = F32x4::splat(1.0);
-        one / (one + (F32x4::splat(0.0) - self).exp())
+        one / (one + (F32x4::splat(0.0) - self).exp_up_to(INFINITE))
     }
 }
 
@@ -59,5 +67,8 @@ mod tests {
         let ends = F32x4::from([f32::NEG_INFINITY, -1e9, 1e9, 0.0]).exp().to_array();
         assert!(ends[0] < 1.2e-38 && ends[1] < 1.2e-38, "lanes/exp.rs: {ends:?}");
         assert!(ends[2].is_finite() && ends[3] == 1.0, "lanes/exp.rs: {ends:?}");
+        assert!(F32x4::splat(f32::NAN).exp().to_array()[0].is_nan(), "lanes/exp.rs: NaN has a power");
+        let ends = F32x4::from([f32::NEG_INFINITY, -100.0, 100.0, f32::INFINITY]).sigmoid().to_array();
+        assert_eq!(ends, [0.0, 0.0, 1.0, 1.0], "lanes/exp.rs: ends of the sigmoid");
     }
 }

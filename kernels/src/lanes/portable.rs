@@ -25,16 +25,16 @@ impl F32x4 {
         self * by + plus
     }
 
-    /// The larger of each pair.
+    /// The larger of each pair; as wasm's `pmax`, `self` where either is `NaN`.
     #[inline(always)]
     pub fn max(self, other: F32x4) -> F32x4 {
-        self.zip(other, f32::max)
+        self.zip(other, |a, b| if a < b { b } else { a })
     }
 
-    /// The smaller of each pair.
+    /// The smaller of each pair; as wasm's `pmin`, `self` where either is `NaN`.
     #[inline(always)]
     pub fn min(self, other: F32x4) -> F32x4 {
-        self.zip(other, f32::min)
+        self.zip(other, |a, b| if b < a { b } else { a })
     }
 
     /// Four rows of four as four columns of four.
@@ -49,7 +49,7 @@ impl F32x4 {
         F32x4(self.0.map(f32::round_ties_even))
     }
 
-    /// 2 to the power of whole numbers from -126 to 127.
+    /// 2 to the power of whole numbers from -126 to 127; of 128 it is infinite.
     #[inline(always)]
     pub(super) fn power_of_two(self) -> F32x4 {
         F32x4(self.0.map(|n| f32::from_bits(((n as i32 + 127) as u32) << 23)))

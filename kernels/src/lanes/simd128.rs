@@ -32,13 +32,13 @@ impl F32x4 {
         return F32x4(f32x4_add(f32x4_mul(self.0, by.0), plus.0));
     }
 
-    /// The larger of each pair.
+    /// The larger of each pair; `self` where either is `NaN`.
     #[inline(always)]
     pub fn max(self, other: F32x4) -> F32x4 {
         F32x4(f32x4_pmax(self.0, other.0))
     }
 
-    /// The smaller of each pair.
+    /// The smaller of each pair; `self` where either is `NaN`.
     #[inline(always)]
     pub fn min(self, other: F32x4) -> F32x4 {
         F32x4(f32x4_pmin(self.0, other.0))
@@ -63,7 +63,7 @@ impl F32x4 {
         F32x4(f32x4_nearest(self.0))
     }
 
-    /// 2 to the power of whole numbers from -126 to 127.
+    /// 2 to the power of whole numbers from -126 to 127; of 128 it is infinite.
     #[inline(always)]
     pub(super) fn power_of_two(self) -> F32x4 {
         F32x4(i32x4_shl(i32x4_add(i32x4_trunc_sat_f32x4(self.0), i32x4_splat(127)), 23))
