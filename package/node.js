@@ -33,7 +33,7 @@ page.configure({
     return thread;
   },
 });
-holding(page.Model.prototype, ["trace", "traceTokens", "sample", "patch"], ["ready"]);
+holding(page.Model.prototype, ["tokenize", "trace", "traceTokens", "sample", "patch"], ["ready"]);
 
 export function loadModel(source, options) {
   // There is no storage to keep a model in: files on disk are kept already.

@@ -41,6 +41,8 @@ pub enum Code {
     RateLimited,
     /// The bytes that arrived are not the bytes that were sent.
     CorruptDownload,
+    /// The model's numbers overflow F32, so that it predicts nothing.
+    NotFinite,
     /// The tab has no memory left for this.
     OutOfMemory,
     /// The caller stopped it, or a newer request replaced it.
@@ -78,6 +80,7 @@ impl Code {
             Code::NotFound => "not-found",
             Code::RateLimited => "rate-limited",
             Code::CorruptDownload => "corrupt-download",
+            Code::NotFinite => "not-finite",
             Code::OutOfMemory => "out-of-memory",
             Code::Aborted => "aborted",
             Code::UnsupportedBrowser => "unsupported-browser",
@@ -113,7 +116,7 @@ mod tests {
 
     #[test]
     fn serde_and_as_str_agree_on_every_name() {
-        for code in [Code::BadConfig, Code::NotGpt2, Code::UnsupportedDtype, Code::EngineCrashed, Code::TooLong] {
+        for code in [Code::BadConfig, Code::NotGpt2, Code::UnsupportedDtype, Code::EngineCrashed, Code::NotFinite] {
             let json = serde_json::to_string(&code).unwrap();
             assert_eq!(json, format!("\"{}\"", code.as_str()), "error.rs: the two spellings of a code differ");
         }

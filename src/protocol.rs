@@ -185,6 +185,8 @@ pub enum NoticeKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Task {
+    /// The tokens of all texts, nothing computed.
+    Tokenize,
     /// A trace of all texts.
     Trace(RunOptions),
     /// More tokens to the first text.
@@ -194,7 +196,7 @@ pub enum Task {
 }
 
 /// How to choose tokens. The order is that of the fields: logits are divided by the temperature, the `top_k` most probable
-/// are kept, of those the most probable that together reach `top_p`.
+/// are kept, of those the most probable that together reach `top_p` of what all those have.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SampleOptions {

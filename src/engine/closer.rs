@@ -148,27 +148,20 @@ pub(super) async fn see_patterns(
             let t = sequence.ids.len();
             let mut weights = Vec::with_capacity(t * t);
             let mut head_out = Vec::new();
-            for batch in pass.batches() {
+            for (batch, piece, rows) in pass.new_pieces(number) {
                 let watch = &batch.recorder.watch;
-                let mut first = 0;
-                for (place, piece) in batch.pieces.iter().enumerate() {
-                    let rows = piece.tokens.len();
-                    if piece.sequence == number {
-                        if let Some(pattern) = watch.patterns.get(&head).and_then(|patterns| patterns.get(place)) {
-                            let width = pattern.dim(1)?;
-                            with_values(pattern, |values| {
-                                for row in values.chunks_exact(width) {
-                                    weights.extend_from_slice(row);
-                                    weights.resize(weights.len() + t - width, 0.0);
-                                }
-                                Ok(())
-                            })?;
+                if let Some(pattern) = watch.patterns.get(&head).and_then(|patterns| patterns.get(piece)) {
+                    let width = pattern.dim(1)?;
+                    with_values(pattern, |values| {
+                        for row in values.chunks_exact(width) {
+                            weights.extend_from_slice(row);
+                            weights.resize(weights.len() + t - width, 0.0);
                         }
-                        if let Some(out) = watch.head_out.get(&head) {
-                            head_out.push(out.narrow(0, first, rows)?);
-                        }
-                    }
-                    first += rows;
+                        Ok(())
+                    })?;
+                }
+                if let Some(out) = watch.head_out.get(&head) {
+                    head_out.push(out.narrow(0, rows.start, rows.len())?);
                 }
             }
             let mut found = Pattern { layer: head.layer, head: head.head, weights, writes: None };
@@ -199,6 +192,7 @@ pub(super) async fn find_leads(
     asked: &Resolved,
     sequences: &mut [Sequence],
     text: impl Fn(u32) -> String,
+    breath: &impl Breath,
 ) -> Result<()> {
     if !asked.leads {
         return Ok(());
@@ -214,6 +208,7 @@ pub(super) async fn find_leads(
             recycle(logits)?;
             found.text = text(found.id);
             sequences[number].leads = Some(found);
+            breath.breathe().await?;
         }
     }
     Ok(())
@@ -226,6 +221,7 @@ pub(super) async fn explain(
     asked: &Resolved,
     sequences: &mut [Sequence],
     text: impl Fn(u32) -> String,
+    breath: &impl Breath,
 ) -> Result<()> {
     let Some((target, against, position)) = &asked.attribution else { return Ok(()) };
     let unembedding = parts.unembedding().await?;
@@ -255,6 +251,7 @@ pub(super) async fn explain(
             found.against_text = found.against.map(&text);
             sequence.attribution = Some(found);
             row += 1;
+            breath.breathe().await?;
         }
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! What is new of some sequences, on its way through the blocks, in batches of rows.
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use candle_core::{Device, Tensor};
@@ -28,6 +29,8 @@ pub struct Pass<'a> {
     sequences: Vec<Sequence>,
     starts: Vec<Start>,
     batches: Vec<Batch>,
+    /// Of every sequence, where its new tokens are, in order.
+    places: Vec<Vec<Place>>,
     /// The block that all batches have begun.
     block: Option<Rc<Block>>,
     /// Norms of the biases of attention's output projections, of the blocks that were gone through.
@@ -44,6 +47,15 @@ pub(super) struct Batch {
     mlp: Option<Waiting<Tensor>>,
 }
 
+/// Where some tokens of a sequence are.
+struct Place {
+    batch: usize,
+    /// Which of the batch's pieces they are.
+    piece: usize,
+    /// Which of its rows.
+    rows: Range<usize>,
+}
+
 impl<'a> Pass<'a> {
     /// Waits for the rows of the tables that the new tokens need, and embeds them.
     pub async fn begin(
@@ -51,6 +63,7 @@ impl<'a> Pass<'a> {
         sequences: Vec<Sequence>,
         starts: Vec<Start>,
         (options, watched): (&'a RunOptions, Rc<Watched>),
+        breath: &impl Breath,
     ) -> Result<Pass<'a>> {
         for (sequence, start) in sequences.iter().zip(&starts) {
             parts.demand.rows(&sequence.ids[start.keep..], sequence.ids.len());
@@ -58,10 +71,12 @@ impl<'a> Pass<'a> {
         let mut tables = Vec::new();
         for (sequence, start) in sequences.iter().zip(&starts) {
             tables.push(parts.rows(&sequence.ids[start.keep..], start.keep).await?);
+            breath.breathe().await?;
         }
         let wanted: Vec<_> =
             sequences.iter().zip(&starts).map(|(sequence, start)| start.keep..sequence.ids.len()).collect();
         let mut batches = Vec::new();
+        let mut places: Vec<Vec<Place>> = sequences.iter().map(|_| Vec::new()).collect();
         for pieces in cut(&wanted, parts.team.size() > 1) {
             let rows = |table: fn(&(Tensor, Tensor)) -> &Tensor| {
                 let rows = pieces.iter().map(|Piece { sequence, tokens }| {
@@ -80,9 +95,16 @@ impl<'a> Pass<'a> {
             let mut recorder = Recorder::new((options.heads, options.lens > 0), watch);
             let x = embed(&rows(|table| &table.0)?, &rows(|table| &table.1)?, &mut recorder)?;
             let segments = pieces.iter().map(segment).collect();
+            let mut first = 0;
+            for (piece, Piece { sequence, tokens }) in pieces.iter().enumerate() {
+                let rows = first..first + tokens.len();
+                first = rows.end;
+                places[*sequence].push(Place { batch: batches.len(), piece, rows });
+            }
             batches.push(Batch { pieces, segments, x, recorder, attention: None, mlp: None });
+            breath.breathe().await?;
         }
-        Ok(Pass { parts, options, sequences, starts, batches, block: None, bias_norms: Vec::new() })
+        Ok(Pass { parts, options, sequences, starts, batches, places, block: None, bias_norms: Vec::new() })
     }
 
     /// Takes every batch through a block. What other workers compute of the block's MLP is not waited for: the next
@@ -153,15 +175,14 @@ impl<'a> Pass<'a> {
     }
 
     /// The batches that hold new tokens of a sequence, each with the rows that do.
-    pub(super) fn new_rows(&self, number: usize) -> impl Iterator<Item = (&Batch, std::ops::Range<usize>)> {
-        self.batches.iter().flat_map(move |batch| {
-            let mut first = 0;
-            batch.pieces.iter().filter_map(move |piece| {
-                let rows = first..first + piece.tokens.len();
-                first = rows.end;
-                (piece.sequence == number).then_some((batch, rows))
-            })
-        })
+    pub(super) fn new_rows(&self, number: usize) -> impl Iterator<Item = (&Batch, Range<usize>)> {
+        self.new_pieces(number).map(|(batch, _, rows)| (batch, rows))
+    }
+
+    /// The same, with which of the batch's pieces they are.
+    pub(super) fn new_pieces(&self, number: usize) -> impl Iterator<Item = (&Batch, usize, Range<usize>)> {
+        let places = self.places.get(number).into_iter().flatten();
+        places.filter_map(|place| Some((self.batches.get(place.batch)?, place.piece, place.rows.clone())))
     }
 
     /// The stream of every sequence after the last block, `[T, D]` each.
@@ -216,7 +237,7 @@ impl<'a> Pass<'a> {
 }
 
 impl Batch {
-    fn record(&self, rows: std::ops::Range<usize>) -> Rows<'_> {
+    fn record(&self, rows: Range<usize>) -> Rows<'_> {
         let of = self.pieces.iter().map(|piece| piece.tokens.len()).sum();
         Rows { record: &self.recorder.sequence, of, rows }
     }

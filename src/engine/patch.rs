@@ -13,7 +13,7 @@ use super::breath::Breath;
 use super::closer::token_id;
 use super::parts::Parts;
 use super::pass::Pass;
-use super::run::token_text;
+use super::run::{check_logits, token_text};
 use crate::model::attention::Segment;
 use crate::model::gpt2::check_ids;
 use crate::model::lanes::sums;
@@ -26,13 +26,15 @@ use crate::protocol::{PatchOptions, RunOptions};
 use crate::trace::Sequence;
 use crate::trace::attribution::Meant;
 use crate::trace::closer::Patching;
+use crate::trace::summary::{Overflow, overflow};
 use crate::trace::watch::Watched;
 use crate::{Code, Error, Result};
 
 /// Patches every layer and token. `on_layer` sees what is done after each layer.
 ///
 /// # Errors
-/// `BadArgument` for texts of different lengths, or of which the two answers are one; as [`super::run::run`].
+/// `BadArgument` for texts of different lengths, or of which the two answers are one; `NotFinite` where the model's
+/// numbers overflow; as [`super::run::run`].
 pub async fn patch(
     parts: &Parts,
     tokenizer: Option<&Tokenizer>,
@@ -78,11 +80,16 @@ async fn patch_all(
         corrupted_tokens: corrupted.tokens.clone(),
         ..Patching::default()
     };
-    let streams = streams(parts, vec![clean, corrupted], breath).await?;
+    let (streams, overflows) = streams(parts, vec![clean, corrupted], breath).await?;
     let unembedding = parts.unembedding().await?;
     let last = |text: &[Tensor]| text.last().ok_or(ModelError::EmptyInput)?.narrow(0, t - 1, 1).map_err(Error::from);
     let (clean_last, corrupted_last) = (last(&streams[0])?, last(&streams[1])?);
-    (found.answer, found.against) = answers(&unembedding, (&clean_last, &corrupted_last), chosen)?;
+    let logits = |row: &Tensor| unembedding.logits(&unembedding.norm(row)?);
+    let (clean_logits, corrupted_logits) = (logits(&clean_last)?, logits(&corrupted_last)?);
+    for logits in [&clean_logits, &corrupted_logits] {
+        check_logits(&logits.squeeze(0)?, overflows)?;
+    }
+    (found.answer, found.against) = answers((&clean_logits, &corrupted_logits), chosen)?;
     (found.answer_text, found.against_text) =
         (token_text(tokenizer, found.answer), token_text(tokenizer, found.against));
     if found.answer == found.against {
@@ -104,7 +111,7 @@ async fn patch_all(
     for layer in 0..blocks.len() {
         let (from, into) = (&streams[0][layer], &streams[1][layer]);
         let changed = changed_rows(from, into)?;
-        let mut recovered = vec![0.0; t];
+        let mut recovered = vec![part_of(0.0, whole); t];
         for tokens in changed.chunks((MOST_ROWS / t).max(1)) {
             let x = patched(from, into, tokens)?;
             run_on(parts, &blocks[layer..], &x, (tokens.len(), t), breath).await?;
@@ -112,7 +119,7 @@ async fn patch_all(
             let ends = Tensor::cat(&ends.collect::<candle_core::Result<Vec<_>>>()?, 0)?;
             for (&token, found_difference) in tokens.iter().zip(difference(&ends)?) {
                 let back = f64::from(found_difference) - f64::from(found.corrupted_difference);
-                recovered[token] = (back / whole) as f32;
+                recovered[token] = part_of(back, whole);
             }
         }
         found.recovered.extend(recovered);
@@ -122,36 +129,40 @@ async fn patch_all(
     Ok(found)
 }
 
-/// The two tokens that are watched: those chosen, or else the predictions of the two texts; where those are one, the two
-/// tokens whose logits the change of text moves furthest apart.
-fn answers(
-    unembedding: &Unembedding,
-    (clean, corrupted): (&Tensor, &Tensor),
-    chosen: (Option<Meant>, Option<Meant>),
-) -> Result<(u32, u32)> {
-    let logits = |row: &Tensor| unembedding.logits(&unembedding.norm(row)?);
-    let (clean, corrupted) = (logits(clean)?, logits(corrupted)?);
+/// The two tokens that are watched, by the logits `[1, V]` after either text: those chosen, or else the predictions of the
+/// two texts; where those are one, the two tokens whose logits the change of text moves furthest apart.
+fn answers((clean, corrupted): (&Tensor, &Tensor), chosen: (Option<Meant>, Option<Meant>)) -> Result<(u32, u32)> {
     let token = |logits: &Tensor, chosen: Option<Meant>| {
         with_values(logits, |logits| {
             let chosen = chosen.map(|chosen| chosen.among(logits));
             Ok(chosen.or_else(|| most_of(logits, 1).first().copied()).unwrap_or_default())
         })
     };
-    let (answer, against) = (token(&clean, chosen.0)?, token(&corrupted, chosen.1)?);
+    let (answer, against) = (token(clean, chosen.0)?, token(corrupted, chosen.1)?);
     if chosen.0.or(chosen.1).is_some() || answer != against {
         return Ok((answer, against));
     }
     let furthest = |moved: Vec<f32>| most_of(&moved, 1).first().copied().unwrap_or_default();
-    Ok((furthest(differences(&clean, &corrupted)?), furthest(differences(&corrupted, &clean)?)))
+    Ok((furthest(differences(clean, corrupted)?), furthest(differences(corrupted, clean)?)))
 }
 
-/// The streams of both texts before each block and after the last, `[T, D]` each.
-async fn streams(parts: &Parts, sequences: Vec<Sequence>, breath: &impl Breath) -> Result<Vec<Vec<Tensor>>> {
+/// Which part of the whole way something is. Where the two texts' differences are one there is no way, and so no part:
+/// `NaN`.
+fn part_of(back: f64, whole: f64) -> f32 {
+    if whole == 0.0 { f32::NAN } else { (back / whole) as f32 }
+}
+
+/// The streams of both texts before each block and after the last, `[T, D]` each; and where they overflow, if they do.
+async fn streams(
+    parts: &Parts,
+    sequences: Vec<Sequence>,
+    breath: &impl Breath,
+) -> Result<(Vec<Vec<Tensor>>, Option<Overflow>)> {
     let starts = parts.recall.borrow_mut().begin_apart(sequences.len());
     let count = sequences.len();
     // The lens is what keeps streams.
     let options = RunOptions::new(false, 1, false);
-    let mut pass = Pass::begin(parts, sequences, starts, (&options, Rc::new(Watched::default()))).await?;
+    let mut pass = Pass::begin(parts, sequences, starts, (&options, Rc::new(Watched::default())), breath).await?;
     let mark = parts.demand.begin();
     for layer in 0..parts.config.n_layer {
         pass.go_through(parts.block(layer).await?, breath).await?;
@@ -166,7 +177,8 @@ async fn streams(parts: &Parts, sequences: Vec<Sequence>, breath: &impl Breath) 
         Tensor::cat(&pieces.collect::<candle_core::Result<Vec<_>>>()?, 0)?.copy()
     };
     let of = |number: usize| (0..=parts.config.n_layer).map(move |layer| at(number, layer)).collect();
-    Ok((0..count).map(of).collect::<candle_core::Result<_>>()?)
+    let streams = (0..count).map(of).collect::<candle_core::Result<_>>()?;
+    Ok((streams, overflow(&pass.recorded(parts.config.n_layer))))
 }
 
 /// The tokens at which two streams differ: a patch at any other changes nothing.

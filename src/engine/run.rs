@@ -18,8 +18,10 @@ use crate::model::team::Team;
 use crate::model::{ModelError, Tokenizer};
 pub use crate::protocol::RunOptions;
 use crate::trace::Sequence;
+use crate::trace::lens::is_prediction;
+use crate::trace::summary::{Overflow, overflow};
 use crate::trace::watch::{Watched, replacements};
-use crate::{Error, Result};
+use crate::{Code, Error, Result};
 
 /// A text as the start of a sequence: ids, tokens and spans, nothing run yet.
 ///
@@ -59,16 +61,7 @@ pub async fn run(
     if sequences.is_empty() {
         return Err(ModelError::EmptyInput.into());
     }
-    for (index, sequence) in sequences.iter().enumerate() {
-        check_ids(&parts.config, &sequence.ids).map_err(|why| {
-            let why = Error::from(why);
-            // Of several, it says which.
-            match sequences.len() {
-                1 => why,
-                n => Error::new(why.code, format!("text {} of {n}: {}", index + 1, why.message)),
-            }
-        })?;
-    }
+    check_texts(parts, &sequences)?;
     let asked = Resolved::new(parts, tokenizer, &sequences, options)?;
     if options.unembeds() {
         parts.demand.everything();
@@ -85,16 +78,54 @@ pub async fn run(
     done.map_err(|error| parts.team.failure().unwrap_or(error))
 }
 
-/// The logits after a sequence's last token, `[V]`.
+/// Whether the model can read all of some texts. Of several, the error says which one it cannot.
+///
+/// # Errors
+/// `EmptyInput`, `TooLong`, `TokenOutOfRange`.
+pub fn check_texts(parts: &Parts, sequences: &[Sequence]) -> Result<()> {
+    sequences.iter().enumerate().try_for_each(|(number, sequence)| {
+        check_ids(&parts.config, &sequence.ids).map_err(|why| of_text(why.into(), number, sequences.len()))
+    })
+}
+
+/// Says of an error which of several texts it is about.
+pub fn of_text(error: Error, number: usize, count: usize) -> Error {
+    match count {
+        1 => error,
+        _ => Error { message: format!("text {} of {count}: {}", number + 1, error.message), ..error },
+    }
+}
+
+/// What the model makes of the end of a sequence: the logits after its last token, `[V]`.
+///
+/// # Errors
+/// `NotFinite` where they say nothing; as [`run`].
 pub(super) async fn next_logits(parts: &Parts, sequence: Sequence, breath: &impl Breath) -> Result<Tensor> {
     check_ids(&parts.config, &sequence.ids)?;
     let options = &RunOptions::new(false, 0, false);
     let asked = Resolved::new(parts, None, &[], options)?;
     let last = sequence.ids.len() - 1;
-    let (_, streams) =
+    let (done, streams) =
         Request { parts, tokenizer: None, options, asked }.compute(vec![sequence], breath, |_| {}).await?;
     let stream = streams.first().ok_or(ModelError::EmptyInput)?.narrow(0, last, 1)?;
-    Ok(parts.logits(&stream).await?.squeeze(0)?)
+    let logits = parts.logits(&stream).await?.squeeze(0)?;
+    check_logits(&logits, overflow(&done))?;
+    Ok(logits)
+}
+
+/// Whether logits `[V]` are a prediction; the error names where the numbers before them overflowed.
+///
+/// # Errors
+/// `NotFinite`.
+pub(super) fn check_logits(logits: &Tensor, before: Option<Overflow>) -> Result<()> {
+    if is_prediction(logits)? {
+        return Ok(());
+    }
+    let place = before.map_or_else(|| "in the logits".to_owned(), |overflow| overflow.place());
+    let message = format!(
+        "this model's numbers overflow F32 on this text, first {place}: what it predicts is not a number, so no token can be chosen. Its weights are too large, or damaged."
+    );
+    Err(Error::new(Code::NotFinite, message))
 }
 
 /// What is wanted of which model.
@@ -129,7 +160,7 @@ impl<'a> Request<'a> {
         }
         self.parts.all_checked().await?;
         for ((start, sequence), stream) in starts.iter().zip(&done).zip(&streams) {
-            self.parts.recall.borrow_mut().finish(start, sequence.clone(), stream.clone());
+            self.parts.recall.borrow_mut().finish(start, sequence, stream);
         }
         Ok((done, streams))
     }
@@ -176,7 +207,7 @@ impl<'a> Request<'a> {
     ) -> Result<Pass<'a>> {
         let (parts, layers) = (self.parts, self.parts.config.n_layer);
         let mark = parts.demand.begin();
-        let mut pass = Pass::begin(parts, sequences, starts, (self.options, watched)).await?;
+        let mut pass = Pass::begin(parts, sequences, starts, (self.options, watched), breath).await?;
         for layer in 0..layers {
             let arriving = parts.blocks_ready() < layers || (self.options.unembeds() && !parts.has_unembedding());
             let block = parts.block(layer).await?;
@@ -202,8 +233,8 @@ impl<'a> Request<'a> {
         }
         let text = |id| token_text(self.tokenizer, id);
         see_patterns(self.parts, (pass, streams), self.options, &mut done, text, breath).await?;
-        find_leads(self.parts, pass, &self.asked, &mut done, text).await?;
-        explain(self.parts, (pass, streams), &self.asked, &mut done, text).await?;
+        find_leads(self.parts, pass, &self.asked, &mut done, text, breath).await?;
+        explain(self.parts, (pass, streams), &self.asked, &mut done, text, breath).await?;
         Ok(done)
     }
 

@@ -16,7 +16,7 @@ const LOGITS_AT_A_TIME: usize = 1 << 22;
 /// Probabilities over the vocabulary at one position, not yet normalised.
 struct Position<'a> {
     logits: &'a [f32],
-    /// ln of the sum of e^logit.
+    /// ln of the sum of e^logit; `NaN` where a logit is `NaN` or +∞: then nothing has a probability or a rank.
     log_total: f64,
 }
 
@@ -36,19 +36,25 @@ impl<'a> Position<'a> {
         most_of(self.logits, k).into_iter().map(|id| (id, self.log_prob(id).exp()))
     }
 
-    /// How many ids are at least as probable as this one, itself among them: 1 for the most probable.
+    /// How many ids are at least as probable as this one, itself among them: 1 for the most probable; 0 where nothing has a
+    /// probability.
     fn rank(&self, id: u32) -> u32 {
+        if self.log_total.is_nan() {
+            return 0;
+        }
         let own = self.logits.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY);
         1 + scores::count_above(self.logits, own) as u32
     }
 
-    /// Kullback-Leibler divergence of another prediction from this one, in nats: the sum of p ln(p / q).
+    /// Kullback-Leibler divergence of another prediction from this one, in nats: the sum of p ln(p / q). Never below 0, as
+    /// rounding could make it.
     fn divergence(&self, other: &Position) -> f64 {
         let term = |(&a, &b): (&f32, &f32)| {
             let (p, q) = (f64::from(a) - self.log_total, f64::from(b) - other.log_total);
-            p.exp() * (p - q)
+            if p == f64::NEG_INFINITY { 0.0 } else { p.exp() * (p - q) }
         };
-        self.logits.iter().zip(other.logits).map(term).sum()
+        let sum: f64 = self.logits.iter().zip(other.logits).map(term).sum();
+        if sum < 0.0 { 0.0 } else { sum }
     }
 }
 
@@ -106,6 +112,11 @@ pub fn probability(logits: &Tensor, id: u32) -> Result<f32> {
     with_values(logits, |logits| Ok(Position::new(logits).log_prob(id).exp()))
 }
 
+/// Whether logits `[V]` are a prediction: `NaN` and +∞ make none.
+pub fn is_prediction(logits: &Tensor) -> Result<bool> {
+    with_values(logits, |logits| Ok(!Position::new(logits).log_total.is_nan()))
+}
+
 /// What the model predicts at a row.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Prediction {
@@ -160,5 +171,36 @@ mod tests {
         assert!((position.log_prob(0) - 0.125f32.ln()).abs() < 1e-6);
         let shifted = logits.map(|logit| logit + 3000.0);
         assert!((Position::new(&shifted).log_prob(0) - 0.125f32.ln()).abs() < 1e-3, "lens.rs: large logits overflow");
+    }
+
+    #[test]
+    fn logits_that_are_no_numbers_have_no_probability_and_no_rank() {
+        let (inf, nan) = (f32::INFINITY, f32::NAN);
+        for logits in [[nan; 4], [0.0, nan, 1.0, 2.0], [0.0, inf, 1.0, 2.0], [inf, nan, -inf, inf], [-inf; 4]] {
+            let position = Position::new(&logits);
+            let what = format!("lens.rs: of {logits:?}");
+            assert_eq!((0..4).map(|id| position.rank(id)).collect::<Vec<_>>(), [0; 4], "{what}: ranks");
+            assert!((0..4).all(|id| position.log_prob(id).is_nan()), "{what}: log-probabilities");
+            assert!(position.top(2).all(|(_, prob)| prob.is_nan()), "{what}: the two most probable");
+            let other = Position::new(&[0.0, 1.0, 2.0, 3.0]);
+            assert!(position.divergence(&other).is_nan() && other.divergence(&position).is_nan(), "{what}: divergence");
+        }
+        // A token that cannot follow takes nothing from the others.
+        let without = [0.0, -inf, 0.0, f32::MIN];
+        let position = Position::new(&without);
+        assert_eq!((position.rank(0), position.rank(3), position.rank(1)), (1, 3, 4));
+        assert!((position.log_prob(2) - 0.5f32.ln()).abs() < 1e-6 && position.log_prob(1) == -inf);
+        assert!(position.divergence(&position) == 0.0, "lens.rs: of a prediction from itself");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_divergence_is_never_below_0(
+            logits in proptest::collection::vec(-30f32..30.0, 1..40), step in -1e-6f32..1e-6,
+        ) {
+            let moved: Vec<f32> = logits.iter().enumerate().map(|(place, logit)| logit + step * place as f32).collect();
+            let divergence = Position::new(&logits).divergence(&Position::new(&moved));
+            proptest::prop_assert!((0.0..1e-3).contains(&divergence), "lens.rs: {} from a step of {}", divergence, step);
+        }
     }
 }

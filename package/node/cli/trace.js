@@ -25,6 +25,8 @@ export async function trace(values, signal) {
       if (phase === "weights" && total > 0) progress.show("loading", loaded / total, `${mib(loaded)} of ${mib(total)} MiB`);
     };
     model = await loadModel(source, { onProgress, signal, workers, hub: values.hub });
+    // What cannot be read is found before anything is computed.
+    await checked(model, lines, signal, values.text);
     const group = needsAll(wished) ? lines.length : GROUP;
     let all;
     for (let from = 0; from < lines.length; from += group) {
@@ -33,7 +35,7 @@ export async function trace(values, signal) {
         const done = from + share * some.length;
         progress.show("tracing", done / lines.length, `${Math.floor(done)} of ${lines.length} texts`);
       };
-      const part = await traced(model, some, { ...wished, signal, onProgress: show }, values.text);
+      const part = await model.trace(some.map(({ text }) => text), { ...wished, signal, onProgress: show });
       if (all) all.sequences.push(...part.sequences);
       else all = part;
       show(1);
@@ -47,14 +49,14 @@ export async function trace(values, signal) {
   }
 }
 
-/** Traces texts together; where one of them is refused, the error says which line it is. */
-async function traced(model, lines, options, name) {
+/** Whether the model can read all texts: the error says which line it cannot. */
+async function checked(model, lines, signal, name) {
   try {
-    return await model.trace(lines.map(({ text }) => text), options);
+    await model.tokenize(lines.map(({ text }) => text), { signal });
   } catch (error) {
     if (!OF_THE_TEXT.includes(error.code)) throw error;
     for (const { text, number } of lines) {
-      await model.trace([text], { predictions: false, signal: options.signal }).catch((alone) => {
+      await model.tokenize([text], { signal }).catch((alone) => {
         alone.message = `${nameOf(name)}, line ${number}: ${alone.message}`;
         throw alone;
       });

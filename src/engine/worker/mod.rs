@@ -26,7 +26,7 @@ use super::breath::Breath;
 use super::parts::Parts;
 use super::patch::patch;
 use super::pool::workers;
-use super::run::{from_ids, run, tokenize};
+use super::run::{check_texts, from_ids, of_text, run, tokenize};
 use super::sample::sample;
 use crate::model::{Tokenizer, stopwatch};
 use crate::protocol::{FromEngine, RunOptions, Task, ToEngine};
@@ -155,11 +155,18 @@ impl Engine {
                 let tokenizer = tokenizer.ok_or_else(|| {
                     Error::new(Code::NoTokenizer, "this model came without tokenizer.json (or vocab.json and merges.txt), so text cannot be split into tokens; give token ids instead.")
                 })?;
-                texts.iter().map(|text| tokenize(tokenizer, text)).collect::<Result<Vec<_>>>()?
+                let mut sequences = Vec::with_capacity(texts.len());
+                for (number, text) in texts.iter().enumerate() {
+                    let sequence = tokenize(tokenizer, text).map_err(|why| of_text(why, number, texts.len()))?;
+                    sequences.push(sequence);
+                    pause.breathe().await?;
+                }
+                sequences
             }
             (None, ids) => ids.unwrap_or_default().into_iter().map(|ids| from_ids(tokenizer, ids)).collect(),
         };
         let answer = match task {
+            Task::Tokenize => check_texts(&session.parts, &sequences).map(|()| js::tokens_to_js(&sequences)),
             Task::Trace(options) => trace(&session, sequences, &options, pause, on_partial).await,
             Task::Sample(options) => {
                 let [start] = <[Sequence; 1]>::try_from(sequences).map_err(|_| wants("sample", "one text"))?;

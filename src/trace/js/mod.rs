@@ -42,9 +42,13 @@ fn sizes(model: &ModelInfo) -> [(&'static str, usize); 5] {
     ]
 }
 
-fn sequence_to_js(sequence: &Sequence) -> JsValue {
+/// What texts are made of, nothing computed: a list of `{ text, ids, tokens, spans }`.
+pub fn tokens_to_js(sequences: &[Sequence]) -> JsValue {
+    sequences.iter().map(with_tokens).collect::<Array>().into()
+}
+
+fn with_tokens(sequence: &Sequence) -> Object {
     let object = Object::new();
-    let floats = |name, values: &[f32]| set_floats(&object, name, values);
     if let Some(text) = &sequence.text {
         set(&object, "text", &text.as_str().into());
     }
@@ -53,6 +57,12 @@ fn sequence_to_js(sequence: &Sequence) -> JsValue {
     if let Some(spans) = &sequence.spans {
         set_ids(&object, "spans", spans);
     }
+    object
+}
+
+fn sequence_to_js(sequence: &Sequence) -> JsValue {
+    let object = with_tokens(sequence);
+    let floats = |name, values: &[f32]| set_floats(&object, name, values);
     for (name, values) in [
         ("embed_norm", &sequence.embed_norm),
         ("attn_norm", &sequence.attn_norm),

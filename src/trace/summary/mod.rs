@@ -15,6 +15,7 @@ mod growth;
 mod histogram;
 mod layers;
 pub mod order;
+mod overflow;
 #[cfg(test)]
 mod tests;
 pub(crate) mod words;
@@ -27,8 +28,9 @@ pub use align::aligned;
 pub use evolution::{Evolution, EvolutionOptions, Stat, evolution};
 pub use findings::{Finding, Place, Topic, evolution_finding, findings, histogram_finding};
 pub use growth::{Growth, Rate, growth};
-pub use histogram::{BinRule, Histogram, HistogramOptions, MAX_BINS, histogram, histogram_in};
+pub use histogram::{BinRule, Histogram, HistogramOptions, MAX_BINS, check_bins, histogram, histogram_in};
 pub use layers::{ByLayer, Measure, by_head, by_layer};
+pub use overflow::{Overflow, overflow};
 
 /// Who wrote to the stream, or the stream itself. Decides colour, shape and word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
