@@ -32,11 +32,14 @@ export function histogram(trace: Trace, options?: HistogramOptions): Histogram;
 /** Mean and spread of the contribution norms per layer, from the embedding (layer 0) to the last block. */
 export function evolution(trace: Trace, options?: EvolutionOptions): Evolution;
 
-/** Draws a chart on a canvas at the canvas' size on the page and the screen's resolution. Node has no canvas: see `svg`. */
+/** Draws a chart on a canvas at the canvas' size on the page and the screen's resolution. A chart whose data the trace lacks
+ *  is a sentence that says so; a text or token that is not there throws, as in `svg`. Node has no canvas: see `svg`. */
 export function draw(canvas: Canvas, trace: Trace, chart: ChartName, options?: ChartOptions & Themed): void;
 
 /** The same chart as an SVG file of its own, with title, legend and a description for screen readers. Needs no browser:
- *  texts are taken to be as wide as they are on average. */
+ *  texts are taken to be as wide as they are on average. Throws a `ModelError` with code "bad-argument" where the trace was
+ *  made without what the chart shows (the message names the option of `trace` that records it), or has no such text or
+ *  token. */
 export function svg(trace: Trace, chart: ChartName, options?: ChartOptions & Themed & Sized): string;
 
 /** A trace as a file, as the site saves it: UTF-8 JSON (the default), or safetensors. The JSON may stand inside a script
@@ -171,12 +174,17 @@ export interface Model {
   /** Settles with the last byte of the weights. Reading this property asks for every byte: without it, a model reads
    *  its blocks and what its traces need, which leaves out most of the token table if none wants predictions. */
   readonly ready: Promise<void>;
-  /** Runs the model over texts, one by one: no padding enters a number. */
+  /** Splits texts into tokens, and computes nothing. Rejects where the model cannot read one of them ("too-long",
+   *  "empty-input", "no-tokenizer"); of several, the message says which. */
+  tokenize(texts: string[], options?: { signal?: AbortSignal }): Promise<Tokenized[]>;
+  /** Runs the model over texts, one by one: no padding enters a number. All of them are checked before the first is
+   *  computed. */
   trace(texts: string[], options?: TraceOptions): Promise<Trace>;
   /** The same over token ids; needs no tokenizer. */
   traceTokens(ids: number[][], options?: TraceOptions): Promise<Trace>;
   /** Goes on with a text (or with ids, which needs no tokenizer): keys and values are remembered, so that a token more
-   *  costs one token. Rejects with code "too-long" where the model has not as many positions. */
+   *  costs one token. Rejects with code "too-long" where the model has not as many positions, and "not-finite" where its
+   *  numbers overflow F32 on this text, so that it predicts nothing; `patch` does, too. */
   sample(text: string | number[], options?: SampleOptions): Promise<Sampled>;
   /** Activation patching: at every layer and token, the clean text's resid_pre takes the place of the corrupted text's.
    *  Both must be of as many tokens. */
@@ -239,7 +247,8 @@ export interface SampleOptions {
   temperature?: number;
   /** Only as many candidates, the most probable ones. */
   topK?: number;
-  /** Only as many as together have this probability. */
+  /** Only the most probable ones that together reach this share. After `topK`, it is a share of what the k have, as in
+   *  Hugging Face's `generate`: temperature, then top-k, then top-p. */
   topP?: number;
   /** The same seed, options and text give the same tokens (default 0). */
   seed?: number;
@@ -266,6 +275,14 @@ export interface PatchOptions {
   onPartial?(found: Patching): void;
 }
 
+/** A text and its tokens: as in `Sequence`. */
+export interface Tokenized {
+  text: string;
+  ids: Uint32Array;
+  tokens: string[];
+  spans: Uint32Array;
+}
+
 export interface Patching {
   clean_tokens: string[];
   corrupted_tokens: string[];
@@ -276,7 +293,8 @@ export interface Patching {
   /** logit(answer) - logit(against) after the last token of either text. */
   clean_difference: number;
   corrupted_difference: number;
-  /** L*T: 0 where a patch brings back nothing of the clean difference, 1 where all of it. */
+  /** L*T: 0 where a patch brings back nothing of the clean difference, 1 where all of it. NaN (null in JSON) throughout where
+   *  `clean_difference` equals `corrupted_difference`: there is nothing to bring back, and no share of it. */
   recovered: Float32Array;
 }
 
@@ -321,7 +339,8 @@ export interface ModelInfo {
   vocab_size: number;
 }
 
-/** Numbers in a trace: typed arrays as `trace` gives them, plain arrays after a round trip through JSON. */
+/** Numbers in a trace: typed arrays as `trace` gives them, plain arrays after a round trip through JSON. Where a model's
+ *  numbers overflow F32 they are infinite or NaN, null in JSON; an id whose probability is NaN is no prediction. */
 export interface Sequence {
   text?: string;
   ids: Uint32Array;
@@ -338,7 +357,7 @@ export interface Sequence {
   resid_pre_norm: Float32Array;
   resid_mid_norm: Float32Array;
   resid_post_norm: Float32Array;
-  /** L*T: cosine of a contribution with the stream it joins. */
+  /** L*T: cosine of a contribution with the stream it joins; a vector shorter than 1e-8 counts as 1e-8 long. */
   attn_cos: Float32Array;
   mlp_cos: Float32Array;
   /** L*H*T, with `heads`: norm of each head's part, without the projection's bias. */
@@ -359,7 +378,7 @@ export interface Sequence {
   /** With `attribution`. */
   attribution?: Attribution;
   /** T, with `ablate`: how far the prediction after each token is from the unchanged model's: the Kullback-Leibler
-   *  divergence of the changed from the unchanged, in nats. */
+   *  divergence of the changed from the unchanged, in nats, 0 or more. */
   kl?: Float32Array;
   /** With `ablate`: the same text through the unchanged model. */
   baseline?: Sequence;
@@ -369,9 +388,10 @@ export interface Lens {
   /** (L+1)*T*k. */
   ids: Uint32Array;
   probs: Float32Array;
-  /** (L+1)*T: rank of the token that does follow, 1 for the most probable; 0 after the last. */
+  /** (L+1)*T: rank of the token that does follow, 1 for the most probable; 0 after the last, and where the model's numbers
+   *  overflow, so that nothing has a rank. */
   true_rank: Uint32Array;
-  /** (L+1)*T: its probability; 0 after the last. */
+  /** (L+1)*T: its probability; 0 after the last, NaN where the model's numbers overflow. */
   true_prob: Float32Array;
   /** What the ids read, each once, ids rising. */
   vocab: { ids: Uint32Array; tokens: string[] };
@@ -411,7 +431,7 @@ export interface Attribution {
 }
 
 export interface HistogramOptions {
-  /** Number of bins; without it the Freedman-Diaconis rule decides. */
+  /** Number of bins, 1 to 500; without it the Freedman-Diaconis rule decides. */
   bins?: number;
   /** Leave position 0 of every sequence out (default true): its norm is tens of times the rest. */
   skipFirst?: boolean;
@@ -425,6 +445,8 @@ export interface Histogram {
   mlp: Uint32Array;
   /** What decided the bins. */
   rule: "freedman-diaconis" | "sturges" | "given" | "single-value" | "empty";
+  /** Whether the rule's own width would have made fewer than 5 bins or more than 80, so that it was held to that. */
+  capped: boolean;
 }
 
 export interface EvolutionOptions {
@@ -450,7 +472,7 @@ export interface Evolution {
 }
 
 export interface ChartOptions {
-  /** Number of bins of the distribution. */
+  /** Number of bins of the distribution, 1 to 500. */
   bins?: number;
   /** Leave position 0 of every sequence out (default true). */
   skipFirst?: boolean;
@@ -482,4 +504,4 @@ export type ErrorCode =
   | "bad-config" | "not-gpt2" | "bad-safetensors" | "missing-tensor" | "shape-mismatch" | "unsupported-dtype"
   | "bad-tokenizer" | "no-tokenizer" | "empty-input" | "too-long" | "token-out-of-range"
   | "network" | "not-found" | "rate-limited" | "corrupt-download"
-  | "out-of-memory" | "aborted" | "unsupported-browser" | "engine-crashed" | "bad-argument";
+  | "not-finite" | "out-of-memory" | "aborted" | "unsupported-browser" | "engine-crashed" | "bad-argument";

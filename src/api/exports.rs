@@ -147,6 +147,16 @@ impl ModelJs {
         settled(self.request_trace("traceTokens", read_lists(ids).map(Input::Ids), options))
     }
 
+    /// Splits texts into tokens, and computes nothing.
+    pub fn tokenize(&self, texts: &JsValue, options: &JsValue) -> Promise {
+        let ask = || {
+            check_names("tokenize", options, &[&["signal"]])?;
+            let input = read_texts(texts).map(Input::Texts)?;
+            self.0.request(input, Task::Tokenize, signal(options)?, Told::default())
+        };
+        settled(ask())
+    }
+
     /// Goes on with a text, or with ids.
     pub fn sample(&self, text: &JsValue, options: &JsValue) -> Promise {
         let ask = || {
@@ -208,18 +218,21 @@ fn read_input(given: &[(&str, &JsValue)]) -> Result<Input> {
     given.iter().map(ids).collect::<Result<_>>().map(Input::Ids)
 }
 
-/// Counts of contribution norms in shared bins: `{ edges, attn, mlp, rule }`.
+/// Counts of contribution norms in shared bins: `{ edges, attn, mlp, rule, capped }`.
 #[wasm_bindgen]
 pub fn histogram(trace: &JsValue, options: &JsValue) -> Result<JsValue, JsValue> {
     let draw = || {
         check_names("histogram", options, &[&BINS])?;
-        let histogram = summary::histogram(&from_js(trace)?, &settings(options, &BINS)?);
+        let options: summary::HistogramOptions = settings(options, &BINS)?;
+        summary::check_bins(options.bins)?;
+        let histogram = summary::histogram(&from_js(trace)?, &options);
         let object = Object::new();
         let set = |name: &str, value: &JsValue| Reflect::set(&object, &name.into(), value);
         let filled = set("edges", &Float32Array::from(histogram.edges.as_slice()))
             .and(set("attn", &Uint32Array::from(histogram.attn.as_slice())))
             .and(set("mlp", &Uint32Array::from(histogram.mlp.as_slice())))
-            .and(set("rule", &plain(&histogram.rule)));
+            .and(set("rule", &plain(&histogram.rule)))
+            .and(set("capped", &histogram.capped.into()));
         filled.map(|_| object.into()).map_err(|why| super::errors::from_js(&why))
     };
     draw().map_err(|error| to_js(&error))
@@ -245,7 +258,9 @@ pub fn draw(canvas: &JsValue, trace: &JsValue, chart: &JsValue, options: &JsValu
         check_names("draw", options, &[&ChartOptions::NAMES, &["theme"]])?;
         let theme = theme(options)?;
         let options: ChartOptions = settings(options, &ChartOptions::NAMES)?;
-        let figure = Figure::new(chart_name(chart)?, &from_js(trace)?, &options);
+        let trace = from_js(trace)?;
+        options.check(&trace)?;
+        let figure = Figure::new(chart_name(chart)?, &trace, &options);
         canvas::draw(canvas, &figure, &theme, None).map(|_| ())
     };
     draw().map_err(|error| to_js(&error))
@@ -267,7 +282,10 @@ pub fn svg(trace: &JsValue, chart: &JsValue, options: &JsValue) -> Result<String
         let size = Size::new(side("width", SVG_SIZE.0)?, side("height", SVG_SIZE.1)?);
         let theme = theme(options)?;
         let options: ChartOptions = settings(options, &ChartOptions::NAMES)?;
-        let figure = Figure::new(chart_name(chart)?, &from_js(trace)?, &options);
+        let (name, trace) = (chart_name(chart)?, from_js(trace)?);
+        options.check(&trace)?;
+        name.check(&trace, &options)?;
+        let figure = Figure::new(name, &trace, &options);
         Ok(document(&figure, size, &theme))
     };
     draw().map_err(|error| to_js(&error))

@@ -180,14 +180,22 @@ impl Chart for AttributionChart {
         let (name, value, place) = if self.by_head {
             let all = (0..self.layers()).flat_map(|layer| (0..self.heads).map(move |head| (layer, head)));
             let values = all.filter_map(|(layer, head)| Some((layer, head, self.head(layer, head)?)));
-            let (layer, head, value) = values.max_by(|a, b| a.2.total_cmp(&b.2))?;
-            (format!("head {head} of layer {}", layer + 1), value, place(Some(layer), Kind::Attention))
+            let finite = values.filter(|(.., value)| value.is_finite());
+            let (layer, head, value) = finite.max_by(|a, b| a.2.total_cmp(&b.2))?;
+            let place = Place { head: Some(head), ..place(Some(layer), Kind::Attention) };
+            (format!("head {head} of layer {}", layer + 1), value, place)
         } else {
             let parts = self.parts();
-            let most = parts.iter().filter(|part| part.layer.is_some()).max_by(|a, b| a.value.total_cmp(&b.value))?;
-            (most.name.clone(), most.value, place(most.layer, most.kind))
+            let finite = parts.iter().filter(|part| part.value.is_finite());
+            let most = finite.max_by(|a, b| a.value.total_cmp(&b.value))?;
+            let article = if most.layer.is_none() { "the " } else { "" };
+            (format!("{article}{}", most.name), most.value, place(most.layer, most.kind))
         };
-        let text = format!("Most for {} is added by {name}: {}.", self.what(), signed(value));
+        let (what, value_text) = (self.what(), signed(value));
+        let text = match value > 0.0 {
+            true => format!("Most for {what} is added by {name}: {value_text}."),
+            false => format!("Nothing here adds to {what}; {name} takes least from it: {value_text}."),
+        };
         Some(Finding { topic: Topic::Attribution, text, place })
     }
 
@@ -225,9 +233,12 @@ impl Chart for AttributionChart {
     }
 
     fn empty(&self) -> Option<String> {
-        coverage_empty(&self.coverage).or_else(|| {
-            let why = "This trace was made without attribution: run the text again to see it.";
-            (self.layers() == 0).then(|| why.to_owned())
+        coverage_empty(&self.coverage).or_else(|| match &self.found {
+            Some(found) if !found.logit.is_finite() => {
+                Some("The logit is not a finite number: the model's numbers overflowed.".to_owned())
+            }
+            Some(_) if self.layers() > 0 => None,
+            _ => Some("This trace was made without attribution: run the text again to see it.".to_owned()),
         })
     }
 

@@ -136,8 +136,16 @@ impl Chart for LayerChart {
         };
         let text = match self.measure {
             Measure::Relative => format!(
-                "The largest relative update is that of {}: {} of the stream's length on average; the smallest is that \
-                 of {}: {}.",
+                "The largest relative update is that of {}: {} times the stream's length on average; the smallest is that \
+                 of {}: {} times.",
+                name(&most),
+                format::norm(most.1.2.mean),
+                name(&least),
+                format::norm(least.1.2.mean)
+            ),
+            Measure::Cosine if most.1.2.mean <= 0.0 => format!(
+                "On average no update adds along the stream: the highest cosine is that of {} ({}), the lowest that of {} \
+                 ({}).",
                 name(&most),
                 format::norm(most.1.2.mean),
                 name(&least),

@@ -11,7 +11,7 @@ use super::scene::{HitRow, Scene};
 use super::surface::MeasureText;
 use super::table::{Cell, Table};
 use super::theme::Theme;
-use crate::trace::summary::{Coverage, Finding, Place, Topic, aligned};
+use crate::trace::summary::{Coverage, Finding, Place, Stat, Topic, aligned};
 use crate::trace::{Sequence, Trace};
 
 /// Which two runs.
@@ -70,7 +70,7 @@ impl ChangeChart {
         };
         let (before, after) = pair.map_or_else(Default::default, |(before, after)| (of(before), of(after)));
         let kl = at(number).filter(|_| between == Between::Ablation).and_then(|sequence| sequence.kl.as_ref());
-        let kl = kl.map(|kl| kl.iter().map(|&kl| f64::from(kl)).sum::<f64>() / kl.len().max(1) as f64);
+        let kl = kl.map(|kl| Stat::of(kl.iter().copied())).filter(|kl| kl.n > 0).map(|kl| kl.mean);
         let mut chart = ChangeChart {
             between,
             quantity: options.quantity,
@@ -194,7 +194,7 @@ impl Chart for ChangeChart {
             Between::Texts => format!(
                 "Both texts and, below them, the second less the first, aligned by the tokens they share; a token that only \
                  one text has is empty in the other. Each cell is the norm of {what}. Up to the first difference nothing can \
-                 differ: attention only looks back."
+                 differ by more than rounding: attention only looks back."
             ),
         }
     }

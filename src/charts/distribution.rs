@@ -42,11 +42,11 @@ impl Distribution {
         // Bins that hold both runs.
         let mut both = trace.clone();
         both.sequences.extend(unablated.sequences.iter().cloned());
-        let edges = histogram(&both, &binning).edges;
+        let Histogram { edges, rule, capped, .. } = histogram(&both, &binning);
         let (attn, mlp) = histogram_in(trace, &edges, options.skip_first);
         let before = Some(histogram_in(&unablated, &edges, options.skip_first));
         let bin_width = edges.windows(2).next().map_or(0.0, |edges| edges[1] - edges[0]);
-        let histogram = Histogram { attn, mlp, edges, bin_width, ..histogram(trace, &binning) };
+        let histogram = Histogram { attn, mlp, edges, rule, capped, bin_width, ..histogram(trace, &binning) };
         Distribution { histogram, n_embd, before }
     }
 
@@ -99,9 +99,10 @@ impl Chart for Distribution {
     fn notes(&self) -> Vec<String> {
         let mut notes = coverage_notes(&self.histogram.coverage, self.histogram.non_finite);
         let width = format::width(format::shortest(self.histogram.bin_width));
+        let held = if self.histogram.capped { ", held to 5 to 80 bins" } else { "" };
         match self.histogram.rule {
-            BinRule::FreedmanDiaconis => notes.push(format!("bins {width} wide (Freedman-Diaconis)")),
-            BinRule::Sturges => notes.push(format!("bins {width} wide (Sturges)")),
+            BinRule::FreedmanDiaconis => notes.push(format!("bins {width} wide (Freedman-Diaconis{held})")),
+            BinRule::Sturges => notes.push(format!("bins {width} wide (Sturges{held})")),
             BinRule::Given => notes.push(format!("bins {width} wide")),
             BinRule::SingleValue => notes.push("all updates are of the same size".to_owned()),
             BinRule::Empty => {}

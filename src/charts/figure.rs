@@ -27,7 +27,7 @@ use super::true_token::TrueToken;
 use crate::error::{Code, Error, Result};
 use crate::trace::Trace;
 use crate::trace::closer::Head;
-use crate::trace::summary::{Coverage, Finding, Measure};
+use crate::trace::summary::{Coverage, Finding, Measure, Overflow, overflow};
 
 /// The charts there are, by the names the JavaScript contract uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -260,6 +260,7 @@ pub struct Figure {
     name: ChartName,
     options: ChartOptions,
     chart: Box<dyn Chart>,
+    overflow: Option<Overflow>,
 }
 
 impl Debug for Figure {
@@ -272,7 +273,8 @@ impl Debug for Figure {
 impl Figure {
     /// Summarises the trace for this chart.
     pub fn new(name: ChartName, trace: &Trace, options: &ChartOptions) -> Figure {
-        Figure { name, options: *options, chart: name.build(trace, options) }
+        let overflow = overflow(&trace.sequences);
+        Figure { name, options: *options, chart: name.build(trace, options), overflow }
     }
 
     /// Which chart it is.
@@ -297,7 +299,8 @@ impl Figure {
 
     /// What a reader must know beside the legend: "position 0 left out", "5 of 12 layers so far".
     pub fn notes(&self) -> Vec<String> {
-        self.chart.notes()
+        let overflow = self.overflow.map(Overflow::note);
+        self.chart.notes().into_iter().chain(overflow).collect()
     }
 
     /// What stands for what.

@@ -13,7 +13,7 @@ use super::surface::MeasureText;
 use super::table::{Cell, Table};
 use super::theme::Theme;
 use crate::trace::Trace;
-use crate::trace::summary::{Coverage, Finding, Growth, Place, Topic, growth};
+use crate::trace::summary::{Coverage, Finding, Growth, Place, Rate, Topic, growth};
 
 /// Most tokens that have a line of their own; beyond, evenly picked ones do.
 const MOST_LINES: usize = 160;
@@ -43,6 +43,11 @@ impl GrowthChart {
         GrowthChart { growth, tokens, counted, pinned: Pinned::of(trace, options), before }
     }
 
+    /// The fitted line, where it fits.
+    fn fitted(&self) -> Option<Rate> {
+        self.growth.rate.filter(Rate::fits)
+    }
+
     /// Every value that is drawn.
     fn values(&self) -> impl Iterator<Item = f64> {
         let median = self.growth.median.iter().flatten().copied();
@@ -51,6 +56,11 @@ impl GrowthChart {
         let before = self.before.iter().flatten().flatten().copied();
         median.chain(tokens).chain(first).chain(before).filter(|norm| norm.is_finite() && *norm > 0.0)
     }
+}
+
+/// "1.045"; "2.50e12" where that would be long, "0.000123" where it would be 0.
+fn factor(value: f64) -> String {
+    if (0.1..1e4).contains(&value) { format!("{value:.3}") } else { format::norm(value) }
 }
 
 impl Chart for GrowthChart {
@@ -64,7 +74,7 @@ impl Chart for GrowthChart {
 
     fn how_to_read(&self) -> String {
         "Each thin line is one token's stream after each block (L2 norm, logarithmic axis), the thick one the median over \
-         tokens. A straight line on this axis is exponential growth; the dotted one is fitted to the medians."
+         tokens. A straight line on this axis is exponential growth; where one fits the medians, it is drawn dotted."
             .to_owned()
     }
 
@@ -92,11 +102,32 @@ impl Chart for GrowthChart {
 
     fn finding(&self) -> Option<Finding> {
         let rate = self.growth.rate?;
-        let (low, high) = rate.interval;
-        let text = format!(
-            "The median stream grows by a factor of {:.3} per layer (95 % interval {low:.3} to {high:.3}, fitted over {} layers).",
-            rate.factor, self.growth.coverage.layers
-        );
+        let text = if rate.fits() {
+            let (low, high) = rate.interval;
+            let change = match (low..=high).contains(&1.0) {
+                true => "neither clearly grows nor shrinks: a factor of",
+                false if rate.factor > 1.0 => "grows by a factor of",
+                false => "shrinks by a factor of",
+            };
+            format!(
+                "The median stream {change} {} per layer (95 % interval {} to {}, fitted over {} layers).",
+                factor(rate.factor),
+                factor(low),
+                factor(high),
+                rate.layers
+            )
+        } else {
+            let measured: Vec<(usize, f64)> =
+                (1..).zip(&self.growth.median).filter_map(|(layer, median)| Some((layer, (*median)?))).collect();
+            let ((first, from), (last, to)) = (measured.first()?, measured.last()?);
+            format!(
+                "The median stream has no single rate of growth: it goes from {} after layer {first} to {} after layer {last}, \
+                 and a straight line on this axis fits badly (R² = {:.2}).",
+                format::norm(*from),
+                format::norm(*to),
+                rate.r_squared
+            )
+        };
         let place = Place { kind: Some(Kind::Stream), ..Place::default() };
         Some(Finding { topic: Topic::StreamGrowth, text, place })
     }
@@ -119,7 +150,7 @@ impl Chart for GrowthChart {
                 cell(quartiles.map(|quartiles| quartiles.0)),
                 cell(quartiles.map(|quartiles| quartiles.1)),
                 cell(self.growth.first.get(block).copied().flatten()),
-                cell(self.growth.rate.map(|rate| rate.at((block + 1) as f64))),
+                cell(self.fitted().map(|rate| rate.at((block + 1) as f64))),
             ]
         };
         let columns = ["layer", "median", "lower quartile", "upper quartile", "position 0", "fitted"];
@@ -163,7 +194,7 @@ impl Chart for GrowthChart {
         if let Some(before) = &self.before {
             lines.extend(as_line(before, Stroke::dashed(theme.stream, 1.5, 1.5, 3.0)));
         }
-        if let Some(rate) = self.growth.rate {
+        if let Some(rate) = self.fitted() {
             let fitted: Vec<Option<f64>> =
                 (1..=self.growth.coverage.layers).map(|layer| Some(rate.at(layer as f64))).collect();
             lines.extend(as_line(&fitted, Stroke::dashed(theme.mlp, 1.5, 2.0, 3.0)));

@@ -47,8 +47,9 @@ impl LensChart {
         of_cell.map(|(id, prob)| (*id, f64::from(*prob)))
     }
 
+    /// The most probable; none where the model's numbers overflow.
     fn best(&self, layer: usize, token: usize) -> Option<(u32, f64)> {
-        self.guesses(layer, token).next()
+        self.guesses(layer, token).next().filter(|(_, prob)| prob.is_finite())
     }
 
     /// What a predicted id reads.
@@ -61,7 +62,7 @@ impl LensChart {
         let lens = self.text.sequence.lens.as_ref()?;
         let cell = layer * self.text.sequence.token_count() + token;
         let (rank, prob) = (*lens.true_rank.get(cell)?, *lens.true_prob.get(cell)?);
-        let follows = self.text.sequence.tokens.get(token + 1).filter(|_| rank > 0)?;
+        let follows = self.text.sequence.tokens.get(token + 1).filter(|_| rank > 0 && prob.is_finite())?;
         let value =
             format!("rank {}, {}", format::format_grouped(f64::from(rank), 0), format::probability(f64::from(prob)));
         Some(HitRow { label: format!("follows: {}", format::quote_token(follows)), value, kind: None })

@@ -48,6 +48,7 @@ mod patching;
 mod pattern;
 mod pinned;
 pub mod recorder;
+mod request;
 pub mod scale;
 pub mod scene;
 pub mod surface;

@@ -37,6 +37,7 @@ impl NextChart {
         let next = whole.and_then(|whole| whole.next.clone()).filter(|next| next.ids.len() == next.probs.len());
         let before = whole.and_then(|whole| whole.baseline.as_ref()?.next.clone());
         let kl = whole.and_then(|whole| whole.kl.as_ref()?.last().map(|kl| f64::from(*kl)));
+        let kl = kl.filter(|kl| kl.is_finite());
         NextChart { text, next, before, kl, coverage: Coverage::of(trace, false) }
     }
 
@@ -45,7 +46,7 @@ impl NextChart {
         let Some(next) = &self.next else { return Vec::new() };
         let pairs = next.ids.iter().zip(&next.probs).enumerate();
         let candidate = |(index, (id, prob)): (usize, (&u32, &f32))| {
-            let text = next.tokens.get(index).cloned().unwrap_or_else(|| format!("#{id}"));
+            let text = text_of(next, index);
             let before = self.before.as_ref().and_then(|before| {
                 let place = before.ids.iter().position(|other| other == id)?;
                 before.probs.get(place).map(|prob| f64::from(*prob))
@@ -54,6 +55,19 @@ impl NextChart {
         };
         pairs.filter(|(_, (_, prob))| prob.is_finite()).map(candidate).collect()
     }
+}
+
+/// The text of a candidate.
+fn text_of(next: &Next, index: usize) -> String {
+    let id = || next.ids.get(index).map_or_else(String::new, |id| format!("#{id}"));
+    next.tokens.get(index).cloned().unwrap_or_else(id)
+}
+
+/// The most probable candidate, with its probability; none where the model's numbers overflow.
+fn most_probable(next: &Next) -> Option<(String, f64)> {
+    let finite = next.probs.iter().enumerate().filter(|(_, prob)| prob.is_finite());
+    let (index, prob) = finite.reduce(|most, next| if next.1 > most.1 { next } else { most })?;
+    Some((text_of(next, index), f64::from(*prob)))
 }
 
 impl Chart for NextChart {
@@ -84,18 +98,21 @@ impl Chart for NextChart {
     }
 
     fn finding(&self) -> Option<Finding> {
-        let (text, prob, _) = self.candidates().into_iter().next()?;
+        let (text, prob) = self.next.as_ref().and_then(most_probable)?;
         let (word, last) = (format::quote_token(&text), self.text.sequence.token_count().checked_sub(1)?);
         let mut text = format!("Most probable after the text is {word}: {}.", format::probability(prob));
-        if let Some((before, prob)) = self.before.as_ref().and_then(|b| Some((b.tokens.first()?, b.probs.first()?))) {
-            let before = format::quote_token(before);
-            text += &format!(" Without ablation it was {before}: {}.", format::probability(f64::from(*prob)));
+        if let Some((before, prob)) = self.before.as_ref().and_then(most_probable) {
+            let before = format::quote_token(&before);
+            text += &format!(" Without ablation it was {before}: {}.", format::probability(prob));
         }
         Some(Finding { topic: Topic::Prediction, text, place: self.text.place(None, last) })
     }
 
     fn description(&self) -> String {
-        format!("Bar chart of the {} most probable next tokens.", self.next.as_ref().map_or(0, |next| next.ids.len()))
+        match self.candidates().len() {
+            1 => "Bar chart of the most probable next token.".to_owned(),
+            n => format!("Bar chart of the {n} most probable next tokens."),
+        }
     }
 
     fn table(&self) -> Table {
@@ -119,8 +136,12 @@ impl Chart for NextChart {
 
     fn empty(&self) -> Option<String> {
         coverage_empty(&self.coverage).or_else(|| {
-            let why = "This trace was made without predictions: run the text again to see them.";
-            self.next.is_none().then(|| why.to_owned())
+            let why = match &self.next {
+                None => "This trace was made without predictions: run the text again to see them.",
+                Some(_) if self.candidates().is_empty() => "Nothing is predicted: the model's numbers overflowed.",
+                Some(_) => return None,
+            };
+            Some(why.to_owned())
         })
     }
 

@@ -40,6 +40,16 @@ impl PatchingChart {
         Some(f64::from(*recovered))
     }
 
+    /// The same where it is a number.
+    fn finite(&self, layer: usize, token: usize) -> Option<f64> {
+        self.value(layer, token).filter(|value| value.is_finite())
+    }
+
+    /// Whether both texts have one difference, so that there is nothing to bring back.
+    fn is_level(&self) -> bool {
+        self.found.as_ref().is_some_and(|found| found.clean_difference == found.corrupted_difference)
+    }
+
     /// A token as both texts have it.
     fn token(&self, token: usize) -> String {
         let Some(found) = &self.found else { return String::new() };
@@ -77,6 +87,9 @@ impl Chart for PatchingChart {
             format!("logit of {answer} less {against}"),
             format!("first text {}, second {}", logit(found.clean_difference), logit(found.corrupted_difference)),
         ];
+        if self.is_level() {
+            notes.push("both differences are equal: nothing to bring back".to_owned());
+        }
         if self.layers() < self.n_layer {
             notes.push(format!("{} of {} layers so far", self.layers(), self.n_layer));
         }
@@ -93,16 +106,16 @@ impl Chart for PatchingChart {
         // The first layer brings back everything at the tokens that differ, the last one at the last token: what lies
         // between says more.
         let half = |token: usize| {
-            (0..self.layers()).rev().find(|&layer| self.value(layer, token).is_some_and(|value| value >= 0.5))
+            (0..self.layers()).rev().find(|&layer| self.finite(layer, token).is_some_and(|value| value >= 0.5))
         };
         let last = self.tokens().checked_sub(1)?;
         let changed = (0..last).filter_map(|token| Some((half(token)?, token))).max();
         let (layer, token, value) = cells
-            .filter_map(|(layer, token)| Some((layer, token, self.value(layer, token)?)))
+            .filter_map(|(layer, token)| Some((layer, token, self.finite(layer, token)?)))
             .max_by(|a, b| a.2.total_cmp(&b.2))?;
         let text = match changed {
             Some((layer, token)) => format!(
-                "Up to layer {} the answer can be brought back by more than half at {}.",
+                "As late as before layer {}, half of the answer or more can be brought back at {}.",
                 layer + 1,
                 self.token(token)
             ),
@@ -144,7 +157,7 @@ impl Chart for PatchingChart {
         let columns: Vec<String> = found.corrupted_tokens.iter().map(|token| format::token_label(token)).collect();
         let read_out = |layer: usize, token: usize| {
             let value =
-                self.value(layer, token).map_or_else(|| "–".to_owned(), |value| format!("{:.1} %", value * 100.0));
+                self.finite(layer, token).map_or_else(|| "–".to_owned(), |value| format!("{:.1} %", value * 100.0));
             let row = HitRow { label: "brought back".to_owned(), value, kind: None };
             (format!("before layer {}, {} (position {token})", layer + 1, self.token(token)), vec![row])
         };

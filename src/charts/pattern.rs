@@ -80,12 +80,14 @@ impl PatternChart {
         if most > 0.0 { most } else { 1.0 }
     }
 
-    /// Means over queries after the first: on the first token, on the one before, on itself.
+    /// Means over queries after the first: on the first token, on the one before, on itself. None where a weight is not
+    /// finite.
     fn habits(&self) -> Option<[f64; 3]> {
         let t = self.text.sequence.token_count();
         let mean = |key: fn(usize) -> usize| {
             let weights: Option<Vec<f64>> = (1..t).map(|query| self.weight(query, key(query))).collect();
-            weights.filter(|weights| !weights.is_empty()).map(|w| w.iter().sum::<f64>() / w.len() as f64)
+            let weights = weights.filter(|weights| !weights.is_empty())?;
+            Some(weights.iter().sum::<f64>() / weights.len() as f64).filter(|mean| mean.is_finite())
         };
         Some([mean(|_| 0)?, mean(|query| query - 1)?, mean(|query| query)?])
     }
@@ -120,7 +122,8 @@ impl Chart for PatternChart {
         let [first, before, own] = self.habits()?;
         let name = self.name();
         let of = |what: &str, share: f64| format!("{what} ({} on average)", format::percent(share));
-        let rest = 1.0 - first - before - own;
+        // The first token, too, is further back than the last, where it is not the last itself.
+        let rest = 1.0 - before - own;
         let habit = match () {
             () if before >= first.max(own).max(0.4) => of("looks at the token before", before),
             () if own >= first.max(before).max(0.4) => of("looks at the token itself", own),

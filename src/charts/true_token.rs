@@ -29,7 +29,7 @@ pub(super) struct TrueToken {
     known: bool,
     /// The pinned token's own values, and what follows it.
     pinned: Option<(String, Vec<f64>)>,
-    /// L + 1 medians over tokens, and the share of tokens of which the true one leads.
+    /// L + 1 medians over tokens, and the share of tokens of which the true one leads; `NaN` where no number is finite.
     medians: Vec<f64>,
     leading: Vec<f64>,
     /// The unchanged model's medians, under ablation.
@@ -48,11 +48,14 @@ impl TrueToken {
             }
             known = true;
             for token in 0..t.saturating_sub(1) {
-                let ranks: Vec<f64> = (0..rows).map(|row| f64::from(lens.true_rank[row * t + token])).collect();
-                let values = match options.ranks {
-                    true => ranks.clone(),
-                    false => (0..rows).map(|row| f64::from(lens.true_prob[row * t + token])).collect(),
+                let probs: Vec<f64> = (0..rows).map(|row| f64::from(lens.true_prob[row * t + token])).collect();
+                // Where the model's numbers overflow, nothing has a rank.
+                let rank = |row: usize| match lens.true_rank[row * t + token] {
+                    rank if rank > 0 && probs[row].is_finite() => f64::from(rank),
+                    _ => f64::NAN,
                 };
+                let ranks: Vec<f64> = (0..rows).map(rank).collect();
+                let values = if options.ranks { ranks.clone() } else { probs };
                 if options.token == Some(token) && options.sequence == number {
                     let text = |at: usize| sequence.tokens.get(at).map_or_else(String::new, |t| format::quote_token(t));
                     pinned = Some((format!("{} after {}", text(token + 1), text(token)), values.clone()));
@@ -63,13 +66,14 @@ impl TrueToken {
                 }
             }
         }
-        let column =
-            |of: &[Vec<f64>], row: usize| of.iter().filter_map(|line| line.get(row).copied()).collect::<Vec<_>>();
+        let column = |of: &[Vec<f64>], row: usize| {
+            of.iter().filter_map(|line| line.get(row).copied().filter(|v| v.is_finite())).collect::<Vec<_>>()
+        };
         let rows = if lines.is_empty() { 0 } else { coverage.layers + 1 };
         let medians = (0..rows).map(|row| median(column(&lines, row))).collect();
         let leading = (0..rows).map(|row| {
             let ranks = column(&ranks_of, row);
-            ranks.iter().filter(|rank| **rank == 1.0).count() as f64 / ranks.len().max(1) as f64
+            ranks.iter().filter(|rank| **rank == 1.0).count() as f64 / ranks.len() as f64
         });
         let leading = leading.collect();
         let before = trace.unablated().map(|trace| TrueToken::new(&trace, options).medians).unwrap_or_default();
@@ -124,11 +128,12 @@ impl Chart for TrueToken {
     }
 
     fn finding(&self) -> Option<Finding> {
-        let (last, layer) = (*self.leading.last()?, self.leading.len() - 1);
+        let (last, layer) = (self.leading.last().copied().filter(|share| share.is_finite())?, self.leading.len() - 1);
         let half = self.leading.iter().position(|share| last > 0.0 && *share >= last / 2.0);
-        let mut text = format!("After the last layer the true token leads in {} of places", format::percent(last));
+        let after = if layer == self.coverage.n_layer { "the last layer".to_owned() } else { format!("layer {layer}") };
+        let mut text = format!("After {after} the true token leads in {} of places", format::percent(last));
         if let Some(half) = half.filter(|half| *half > 0 && *half < layer) {
-            text += &format!("; half of those are reached after layer {half}");
+            text += &format!("; in at least half as many already after layer {half}");
         }
         let place = Place { layer: half.and_then(|half| half.checked_sub(1)), ..Place::default() };
         Some(Finding { topic: Topic::Prediction, text: text + ".", place })
@@ -160,6 +165,9 @@ impl Chart for TrueToken {
         coverage_empty(&self.coverage).or_else(|| match (self.known, self.lines.is_empty()) {
             (false, _) => Some("This trace was made without the logit lens: run the text again to see it.".to_owned()),
             (true, true) => Some("No token that counts is followed by another. Write longer sentences.".to_owned()),
+            _ if self.medians.iter().all(|median| !median.is_finite()) => {
+                Some("Nothing is predicted: the model's numbers overflowed.".to_owned())
+            }
             _ => None,
         })
     }

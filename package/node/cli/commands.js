@@ -35,9 +35,10 @@ export const HELP = `residual-stream: what every attention and MLP sub-layer of 
     --lens K            the logit lens: K candidates per layer and token
     --leads             since which layer the final prediction leads
     --no-predictions    leaves log-probabilities and next tokens out;   --next N   how many next tokens (5)
-    --patterns LIST     attention patterns of heads, as LAYER.HEAD: 1.0,3.2
+    --patterns LIST     attention patterns of heads, as LAYER.HEAD, both from 0: 1.0,3.2 (charts say "layer 2" for 1)
     --attribution       what moves the predicted token's logit;   --target TOKEN, --against TOKEN   other tokens
-    --off LIST          with parts switched off, beside the unchanged model: attn.3,mlp.2.mean,head.1.4
+    --off LIST          with parts switched off, beside the unchanged model: attn.3,mlp.2.mean,head.1.4; layers and heads
+                        count from 0
     --name NAME         what the trace calls the model, instead of its folder or address
     --workers N         how many threads compute, 1 to 64; by default what the model's size makes worthwhile
     --hub URL           instead of https://huggingface.co
@@ -49,8 +50,8 @@ export const HELP = `residual-stream: what every attention and MLP sub-layer of 
     --width, --height   in pixels (720 and 440)
     --sequence N        which text, from 0;   --token N   a token to stand out
     --quantity WHAT     what the heatmap shows: mlp (the default), attention, difference or stream
-    --head LAYER.HEAD   whose pattern is drawn; the first recorded otherwise
-    --bins N            of the distribution; its own rule decides otherwise
+    --head LAYER.HEAD   whose pattern is drawn, both from 0; the first recorded otherwise
+    --bins N            of the distribution, 1 to 500; its own rule decides otherwise
     --with-first        with position 0, which is left out otherwise: its norms are tens of times the rest
 
   residual-stream --help, --version

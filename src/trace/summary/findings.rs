@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::words::{norm, percent, quote_token, times};
 use super::{
     Coverage, Evolution, EvolutionOptions, Field, Histogram, HistogramOptions, Kind, Stat, attn, evolution, histogram,
-    mlp, resid_post, sequences,
+    mlp, overflow, resid_post, sequences,
 };
 use crate::trace::Trace;
 
@@ -21,6 +21,8 @@ pub enum Topic {
     FirstPosition,
     /// How the stream's norm changes from the first to the last block.
     StreamGrowth,
+    /// Numbers that are not finite.
+    Overflow,
     /// The two histograms.
     Distribution,
     /// What the model predicts, and since which layer.
@@ -70,6 +72,7 @@ pub fn findings(trace: &Trace, skip_first: bool) -> Vec<Finding> {
     let evolution = evolution(trace, &EvolutionOptions { skip_first });
     let histogram = histogram(trace, &HistogramOptions { bins: None, skip_first });
     [
+        overflow_finding(trace),
         evolution_finding(&evolution),
         largest_update(trace, &evolution),
         first_position(trace, skip_first),
@@ -80,6 +83,17 @@ pub fn findings(trace: &Trace, skip_first: bool) -> Vec<Finding> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// Where the model's numbers overflow, if they do.
+fn overflow_finding(trace: &Trace) -> Option<Finding> {
+    let overflow = overflow(&trace.sequences)?;
+    let text = format!(
+        "The model's numbers overflow F32, first {}: what is not finite is left out of every number here.",
+        overflow.place()
+    );
+    let place = Place { layer: overflow.layer.checked_sub(1), ..Place::default() };
+    Some(Finding { topic: Topic::Overflow, text, place })
 }
 
 /// "7 of 12 layers", "3 of the 5 layers computed so far", "all 12 layers", "the only layer".
@@ -243,11 +257,16 @@ fn first_position(trace: &Trace, skip_first: bool) -> Option<Finding> {
 
 /// What comes next by the model, and since which layer that leads: of the first text that says so.
 fn prediction(trace: &Trace) -> Option<Finding> {
-    let (index, sequence) = sequences(trace).find(|(_, sequence)| sequence.leads.is_some())?;
-    let found = sequence.leads.as_ref()?;
+    let (index, sequence, found) = sequences(trace)
+        .filter_map(|(index, sequence)| Some((index, sequence, sequence.leads.as_ref()?)))
+        .find(|(_, _, found)| found.prob.is_finite())?;
     let after =
         |layer: usize| if layer == 0 { "from the embedding on".to_owned() } else { format!("after layer {layer}") };
-    let text = if trace.sequences.len() > 1 { "the first sentence" } else { "the text" };
+    let text = match (trace.sequences.len(), index) {
+        (1, _) => "the text".to_owned(),
+        (_, 0) => "the first sentence".to_owned(),
+        (_, index) => format!("sentence {}", index + 1),
+    };
     let mut sentence = format!(
         "After {text} the model expects {} ({}); through the logit lens that first leads {}",
         quote_token(&found.text),
@@ -306,7 +325,7 @@ pub fn histogram_finding(histogram: &Histogram) -> Option<Finding> {
     );
     let median = attn.max(mlp);
     if median > 0.0 && histogram.max > OUTLIER * median {
-        text += &format!(", and one value of {} stretches the axis", norm(histogram.max));
+        text += &format!(", and the largest, {}, stretches the axis", norm(histogram.max));
     }
     text.push('.');
     let kind = match attn.total_cmp(&mlp) {

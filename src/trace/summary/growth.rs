@@ -3,7 +3,7 @@
 //! Norms grow about exponentially with depth (Heimersheim and Turner, "Residual stream norms grow exponentially over the
 //! forward pass", 2023: by 1.045 a layer in gpt2-xl). The rate here is e to the slope of an ordinary least-squares line
 //! through the logarithms of the medians over tokens, one point a block; its 95 % interval is Student's t, which takes
-//! the layers for independent, as they are not quite.
+//! the layers for independent, as they are not quite. Where the line fits badly, as through a knee, there is no rate.
 
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +21,7 @@ pub struct Growth {
     pub quartiles: Vec<Option<(f64, f64)>>,
     /// L entries: mean over sequences of position 0's norm.
     pub first: Vec<Option<f64>>,
-    /// The rate of growth; none below three layers.
+    /// The fitted line; none below three layers with a median above 0. Its factor is a rate where it [`Rate::fits`].
     pub rate: Option<Rate>,
     /// Values left out because they are NaN or infinite.
     pub non_finite: usize,
@@ -39,9 +39,21 @@ pub struct Rate {
     pub interval: (f64, f64),
     /// What the fitted line says for layer 0 (the embedding); times `factor` for each layer after it.
     pub start: f64,
+    /// Layers that it is fitted to.
+    pub layers: usize,
+    /// R²: the share of the logarithms' variance that the line explains; 1 where they do not vary.
+    pub r_squared: f64,
 }
 
 impl Rate {
+    /// R² below which a line does not describe the medians: of a knee, say, it misses both ends.
+    const LEAST_R_SQUARED: f64 = 0.9;
+
+    /// Whether the medians lie near enough to the line for its factor to be their rate of growth.
+    pub fn fits(&self) -> bool {
+        self.r_squared >= Rate::LEAST_R_SQUARED
+    }
+
     /// What the fitted line says for a layer, as readers count.
     pub fn at(&self, layer: f64) -> f64 {
         self.start * self.factor.powf(layer)
@@ -103,7 +115,16 @@ fn rate(median: &[Option<f64>]) -> Option<Rate> {
     let start = y - slope * x;
     let residue: f64 = points.iter().map(|point| (point.1 - start - slope * point.0).powi(2)).sum();
     let half = student(points.len() - 2) * (residue / (n - 2.0) / spread).sqrt();
-    Some(Rate { factor: slope.exp(), interval: ((slope - half).exp(), (slope + half).exp()), start: start.exp() })
+    let variance: f64 = points.iter().map(|point| (point.1 - y).powi(2)).sum();
+    // What rounding leaves of equal logarithms is no variance.
+    let r_squared = if variance <= f64::EPSILON * y.abs().max(1.0) { 1.0 } else { 1.0 - residue / variance };
+    Some(Rate {
+        factor: slope.exp(),
+        interval: ((slope - half).exp(), (slope + half).exp()),
+        start: start.exp(),
+        layers: points.len(),
+        r_squared,
+    })
 }
 
 /// The 97.5 % quantile of Student's t: from tables for few degrees of freedom, then by Cornish and Fisher's expansion.
@@ -164,5 +185,20 @@ mod tests {
         let half = 3.182 * (0.112f64 / 30.0).sqrt();
         assert!((rate.factor.ln() - 0.26).abs() < 1e-9, "growth.rs: {rate:?}");
         assert!((rate.interval.0.ln() - (0.26 - half)).abs() < 1e-6, "growth.rs: {rate:?}");
+        // The logarithms' squares about their mean of 1.48 add up to 0.788.
+        assert!((rate.r_squared - (1.0 - 0.112 / 0.788)).abs() < 1e-9 && !rate.fits(), "growth.rs: {rate:?}");
+    }
+
+    #[test]
+    fn a_knee_has_no_rate_and_layers_without_a_median_are_not_counted() {
+        let of = |median: &[f64]| rate(&median.iter().map(|median| Some(*median)).collect::<Vec<_>>()).unwrap();
+        let knee = of(&[1.4, 42.7, 43.0, 43.5, 44.0, 44.2, 44.3, 44.5]);
+        assert!(!knee.fits(), "growth.rs: a knee fits: {knee:?}");
+        let holes = of(&[0.0, f64::NAN, 2.0, 4.0, 8.0, 16.0]);
+        assert!(holes.layers == 4 && holes.fits() && (holes.factor - 2.0).abs() < 1e-9, "growth.rs: {holes:?}");
+        let shrinking = of(&[16.0, 8.0, 4.0]);
+        assert!(shrinking.fits() && (shrinking.factor - 0.5).abs() < 1e-9, "growth.rs: {shrinking:?}");
+        let level = of(&[7.3; 5]);
+        assert!(level.fits() && (level.factor - 1.0).abs() < 1e-9, "growth.rs: {level:?}");
     }
 }

@@ -5,18 +5,33 @@ use serde::{Deserialize, Serialize};
 use super::order::sort_f32;
 use super::{Coverage, attn, layer_values, mlp};
 use crate::trace::Trace;
+use crate::{Code, Error, Result};
 
-/// Most bins a reader may ask for; a larger wish is cut to this.
+/// Most bins a reader may ask for.
 pub const MAX_BINS: usize = 500;
 /// Bounds on the number of bins the rule may choose: fewer hide the shape, more are thinner than the eye resolves.
 const RULE_BINS: std::ops::RangeInclusive<usize> = 5..=80;
+
+/// Whether so many bins can be asked for.
+///
+/// # Errors
+/// `BadArgument`, with the range.
+pub fn check_bins(bins: Option<usize>) -> Result<()> {
+    match bins.filter(|bins| !(1..=MAX_BINS).contains(bins)) {
+        None => Ok(()),
+        Some(bins) => {
+            let message = format!("bins: expected a whole number from 1 to {MAX_BINS}, got {bins}.");
+            Err(Error::new(Code::BadArgument, message))
+        }
+    }
+}
 
 /// How to bin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HistogramOptions {
     /// This many bins of equal width from the smallest to the largest value (as `numpy.histogram` does);
-    /// clamped to 1..=[`MAX_BINS`]. `None`: the Freedman-Diaconis rule decides, see [`BinRule`].
+    /// held to 1..=[`MAX_BINS`], see [`check_bins`]. `None`: the Freedman-Diaconis rule decides, see [`BinRule`].
     pub bins: Option<usize>,
     /// Leave position 0 of every sequence out.
     pub skip_first: bool,
@@ -59,6 +74,8 @@ pub struct Histogram {
     pub mlp: Vec<u32>,
     /// What decided the bins.
     pub rule: BinRule,
+    /// Whether the rule's own width would have made fewer bins than 5 or more than 80, so that these are as many as it may.
+    pub capped: bool,
     /// Width of a bin in activation units; 0 without bins.
     pub bin_width: f32,
     /// Median of attention's updates; `NaN` (null) without any.
@@ -117,7 +134,7 @@ pub fn histogram(trace: &Trace, options: &HistogramOptions) -> Histogram {
     let mut pooled = [attn_values.as_slice(), mlp_values.as_slice()].concat();
     sort_f32(&mut pooled);
 
-    let (edges, rule) = bin_edges(&pooled, options.bins);
+    let (edges, rule, capped) = bin_edges(&pooled, options.bins);
     let bin_width = match edges.as_slice() {
         [first, .., last] => (f64::from(*last) - f64::from(*first)) / (edges.len() - 1) as f64,
         _ => 0.0,
@@ -126,6 +143,7 @@ pub fn histogram(trace: &Trace, options: &HistogramOptions) -> Histogram {
         attn: count(&attn_values, &edges),
         mlp: count(&mlp_values, &edges),
         rule,
+        capped,
         bin_width: bin_width.min(f64::from(f32::MAX)) as f32,
         attn_median: quantile(&attn_values, 0.5),
         mlp_median: quantile(&mlp_values, 0.5),
@@ -159,18 +177,18 @@ fn count(values: &[f32], edges: &[f32]) -> Vec<u32> {
     counts
 }
 
-/// Edges for sorted finite values.
-pub(super) fn bin_edges(sorted: &[f32], bins: Option<usize>) -> (Vec<f32>, BinRule) {
-    let (Some(&low), Some(&high)) = (sorted.first(), sorted.last()) else { return (Vec::new(), BinRule::Empty) };
+/// Edges for sorted finite values, what decided them, and whether a rule was held to its bounds.
+pub(super) fn bin_edges(sorted: &[f32], bins: Option<usize>) -> (Vec<f32>, BinRule, bool) {
+    let (Some(&low), Some(&high)) = (sorted.first(), sorted.last()) else { return (Vec::new(), BinRule::Empty, false) };
     let (low, high) = (f64::from(low), f64::from(high));
     let bins = bins.map(|bins| bins.clamp(1, MAX_BINS));
     if low == high {
         // Half a unit to either side, as numpy does; more where f32 could not tell the edges apart.
         let half = (low.abs() * 1e-3).max(0.5);
-        return (equal_edges(low - half, low + half, bins.unwrap_or(1)), BinRule::SingleValue);
+        return (equal_edges(low - half, low + half, bins.unwrap_or(1)), BinRule::SingleValue, false);
     }
     if let Some(bins) = bins {
-        return (equal_edges(low, high, bins), BinRule::Given);
+        return (equal_edges(low, high, bins), BinRule::Given, false);
     }
     let n = sorted.len() as f64;
     let spread = quantile(sorted, 0.75) - quantile(sorted, 0.25);
@@ -179,7 +197,9 @@ pub(super) fn bin_edges(sorted: &[f32], bins: Option<usize>) -> (Vec<f32>, BinRu
     } else {
         ((high - low) / (n.log2().ceil() + 1.0), BinRule::Sturges)
     };
-    (readable_edges(low, high, width), rule)
+    let own = (high - low) / width;
+    let capped = own < *RULE_BINS.start() as f64 || own > *RULE_BINS.end() as f64;
+    (readable_edges(low, high, width), rule, capped)
 }
 
 /// `bins` equal bins from `low` to `high`.
@@ -187,21 +207,22 @@ fn equal_edges(low: f64, high: f64, bins: usize) -> Vec<f32> {
     increasing((0..=bins).map(|i| low + (high - low) * i as f64 / bins as f64), low, high)
 }
 
-/// Bins about `width` wide whose edges are multiples of 1, 2 or 5 times a power of ten.
+/// Bins about `width` wide whose edges are multiples of 1, 2 or 5 times a power of ten: 5 to 80 of them, also after
+/// rounding.
 fn readable_edges(low: f64, high: f64, width: f64) -> Vec<f32> {
     let range = high - low;
-    let narrowest = range / *RULE_BINS.end() as f64;
-    let widest = range / *RULE_BINS.start() as f64;
-    let mut step = readable_step(width.clamp(narrowest, widest));
-    let (first, count) = loop {
-        let first = (low / step).floor();
-        // One more edge when the largest value lies on or past the last one is not needed: the last bin is closed.
-        let count = ((high / step).ceil() - first).max(1.0);
-        if count <= *RULE_BINS.end() as f64 {
-            break (first, count as usize);
-        }
+    let (least, most) = (*RULE_BINS.start() as f64, *RULE_BINS.end() as f64);
+    let first = |step: f64| (low / step).floor();
+    // One more edge when the largest value lies on or past the last one is not needed: the last bin is closed.
+    let count = |step: f64| ((high / step).ceil() - first(step)).max(1.0);
+    let mut step = readable_step(width.clamp(range / most, range / least));
+    while count(step) > most {
         step = readable_step(step * 2.2);
-    };
+    }
+    while count(step) < least {
+        step = readable_step(step / 2.2);
+    }
+    let (first, count) = (first(step), count(step) as usize);
     increasing((0..=count).map(|i| (first + i as f64) * step), low, high)
 }
 

@@ -80,21 +80,25 @@ fn an_empty_sequence_hides_no_layer_of_the_others() {
 #[test]
 fn given_bins_are_those_of_numpy() {
     // numpy.histogram([1, 2, 3, 4], bins=3): counts [1 1 2], edges [1 2 3 4].
-    let (edges, rule) = bin_edges(&[1.0, 2.0, 3.0, 4.0], Some(3));
+    let (edges, rule, _) = bin_edges(&[1.0, 2.0, 3.0, 4.0], Some(3));
     assert_eq!((edges, rule), (vec![1.0, 2.0, 3.0, 4.0], BinRule::Given));
     // numpy.histogram([7, 7], bins=2): edges [6.5 7 7.5].
-    assert_eq!(bin_edges(&[7.0, 7.0], Some(2)), (vec![6.5, 7.0, 7.5], BinRule::SingleValue));
-    assert_eq!(bin_edges(&[], Some(2)), (vec![], BinRule::Empty));
-    assert_eq!(bin_edges(&[0.0, 1.0], Some(0)).0, [0.0, 1.0], "histogram.rs: 0 bins become 1");
-    assert_eq!(bin_edges(&[0.0, 1.0], Some(usize::MAX)).0.len(), MAX_BINS + 1);
+    assert_eq!(bin_edges(&[7.0, 7.0], Some(2)), (vec![6.5, 7.0, 7.5], BinRule::SingleValue, false));
+    assert_eq!(bin_edges(&[], Some(2)), (vec![], BinRule::Empty, false));
+    for (bins, good) in [(0, false), (1, true), (MAX_BINS, true), (MAX_BINS + 1, false), (usize::MAX, false)] {
+        let refused = check_bins(Some(bins)).err().map(|error| error.message);
+        let expected = (!good).then(|| format!("bins: expected a whole number from 1 to 500, got {bins}."));
+        assert_eq!(refused, expected, "histogram.rs: {bins} bins");
+    }
+    assert!(check_bins(None).is_ok());
 }
 
 #[test]
 fn freedman_diaconis_rounds_to_edges_one_can_read() {
     // 0..=999: IQR 499.5, n = 1000, width 2 * 499.5 / 10 = 99.9, rounded to 100.
     let values: Vec<f32> = (0..1000).map(|i| i as f32).collect();
-    let (edges, rule) = bin_edges(&values, None);
-    assert_eq!(rule, BinRule::FreedmanDiaconis);
+    let (edges, rule, capped) = bin_edges(&values, None);
+    assert_eq!((rule, capped), (BinRule::FreedmanDiaconis, false));
     assert_eq!(edges, (0..=10).map(|i| i as f32 * 100.0).collect::<Vec<_>>());
     // More than half of the values equal: no interquartile range.
     let mut flat = vec![1.0f32; 30];
@@ -107,7 +111,8 @@ fn freedman_diaconis_rounds_to_edges_one_can_read() {
 fn an_outlier_widens_the_range_and_is_counted() {
     let mut values: Vec<f32> = (0..100).map(|i| 50.0 + i as f32 / 10.0).collect();
     values.push(3000.0);
-    let (edges, _) = bin_edges(&values, None);
+    let (edges, rule, capped) = bin_edges(&values, None);
+    assert!(rule == BinRule::FreedmanDiaconis && capped, "histogram.rs: the rule alone would make hundreds of bins");
     assert!(edges.len() <= 81 && edges[edges.len() - 1] >= 3000.0, "histogram.rs: {edges:?}");
 }
 
@@ -186,7 +191,15 @@ proptest! {
     fn readable_edges_stay_within_their_number(values in prop::collection::vec(0.0f32..300.0, 2..300)) {
         let mut sorted = values;
         sorted.sort_by(f32::total_cmp);
-        let (edges, rule) = bin_edges(&sorted, None);
-        prop_assert!(rule == BinRule::SingleValue || (2..=81).contains(&edges.len()), "{} edges", edges.len());
+        let (edges, rule, capped) = bin_edges(&sorted, None);
+        prop_assert!(rule == BinRule::SingleValue || (6..=81).contains(&edges.len()), "{} edges", edges.len());
+        // The rule worked out anew: capped where its own width makes fewer than 5 bins or more than 80.
+        let (n, range) = (sorted.len() as f64, f64::from(sorted[sorted.len() - 1]) - f64::from(sorted[0]));
+        let width = match rule {
+            BinRule::FreedmanDiaconis => 2.0 * (quantile(&sorted, 0.75) - quantile(&sorted, 0.25)) / n.cbrt(),
+            _ => range / (n.log2().ceil() + 1.0),
+        };
+        let within = (5.0..=80.0).contains(&(range / width));
+        prop_assert_eq!(capped, rule != BinRule::SingleValue && !within, "{:?}, {} wide of {}", rule, width, range);
     }
 }

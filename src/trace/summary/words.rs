@@ -49,13 +49,27 @@ fn signed(text: String) -> String {
     text.replace('-', "−")
 }
 
-/// A share: `0.537` reads "54 %"; a share that is not zero never reads "0 %".
+/// A share: `0.537` reads "54 %". One that is not zero never reads "0 %", one that is not all never "100 %"; one that is
+/// not finite reads "–".
 pub fn percent(share: f64) -> String {
-    if share > 0.0 && share < 0.005 { "under 1 %".to_owned() } else { format!("{:.0} %", share * 100.0) }
+    /// Sums of shares that are all of it miss 1 by their rounding.
+    const ROUNDING: f64 = 1e-9;
+    match share {
+        share if !share.is_finite() => "–".to_owned(),
+        share if share > 0.0 && share < 0.005 => "under 1 %".to_owned(),
+        share if (0.995..1.0 - ROUNDING).contains(&share) => "over 99 %".to_owned(),
+        share => format!("{} %", format_grouped(share * 100.0, 0)),
+    }
 }
 
-/// A factor: "1.4 times", "48 times", "3,001 times".
+/// A factor: "1.4 times", "48 times", "3,001 times", "under 0.001 times", "2.00e12 times".
 pub fn times(factor: f64) -> String {
+    if factor > 0.0 && factor < 0.0005 {
+        return "under 0.001 times".to_owned();
+    }
+    if factor.abs() >= 1e7 {
+        return format!("{} times", norm(factor));
+    }
     let decimals = if factor >= 9.95 {
         0
     } else if factor >= 0.095 {
@@ -113,6 +127,9 @@ mod tests {
             ["3.1 times", "48 times", "0.4 times", "10 times"]
         );
         assert_eq!([percent(0.537), percent(0.001), percent(0.0)], ["54 %", "under 1 %", "0 %"]);
+        assert_eq!([percent(0.998), percent(1.0 - 1e-12), percent(f64::NAN)], ["over 99 %", "100 %", "–"]);
+        assert_eq!([percent(-0.05), percent(12.0)], ["−5 %", "1,200 %"]);
+        assert_eq!([times(0.0001), times(0.0), times(2e12)], ["under 0.001 times", "0.000 times", "2.00e12 times"]);
     }
 
     #[test]
