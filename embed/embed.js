@@ -5,8 +5,12 @@
   const NAME = "residual-stream";
   // A page may name this script twice.
   if (customElements.get(NAME)) return;
-  const here = document.currentScript;
-  const folder = here?.src ? new URL("./", here.src).href : document.baseURI;
+  // Markup that others may write (a comment's <img name=currentScript>) shadows what `document` has, so it is asked by way
+  // of its prototype: a script must come from beside this one, never from where a name leads.
+  const own = (name) => Reflect.get(Document.prototype, name, document);
+  const create = (tag) => own("createElement").call(document, tag);
+  const here = own("currentScript") instanceof HTMLScriptElement ? own("currentScript") : undefined;
+  const folder = here?.src ? new URL("./", here.src).href : own("baseURI");
 
   const STYLE = {{style}};
   const MODULE = "{{module}}", MODULE_BYTES = {{size}};
@@ -24,7 +28,7 @@
 
   // What the page's own policy refused, by directive: the browser's errors name no reason.
   const refused = new Set();
-  document.addEventListener("securitypolicyviolation", (event) => {
+  addEventListener("securitypolicyviolation", (event) => {
     if (event.disposition === "enforce") refused.add(event.effectiveDirective);
   });
 
@@ -36,7 +40,8 @@
     return bytes;
   }
   const inflated = (base64) => new Response(new Blob([decoded(base64)]).stream().pipeThrough(new DecompressionStream("gzip")));
-  const rest = () => globalThis.scheduler?.yield?.() ?? new Promise((next) => setTimeout(next));
+  const { scheduler } = globalThis;
+  const rest = () => (typeof scheduler?.yield === "function" ? scheduler.yield() : new Promise((next) => setTimeout(next)));
 
   async function compiled(bytes) {
     try {
@@ -55,13 +60,13 @@
   function part(name) {
     if (!parts.has(name)) {
       const promise = new Promise((done, fail) => {
-        const script = document.createElement("script");
+        const script = create("script");
         script.src = folder + PARTS[name];
         // A policy may know scripts by their nonce.
         if (here?.nonce) script.nonce = here.nonce;
         script.onload = () => (arrived.has(name) ? done(arrived.get(name)) : fail(failure("network", `${script.src} is not the script it should be. Reload the page.`)));
         script.onerror = () => fail(failure("network", `${script.src} cannot be loaded: the host is down, or this page's Content-Security-Policy refuses it (script-src).`));
-        document.head.append(script);
+        own("head").append(script);
       });
       // Another try may do better.
       promise.catch(() => parts.delete(name));
@@ -115,7 +120,25 @@
     leave(host) {
       runners.get(host)?.leave();
     },
+    dark(host) {
+      shown.set(host, isDark(host));
+      return shown.get(host);
+    },
   };
+
+  {{theme}}
+
+  // Elements that follow the page's theme, and what it was when they were drawn.
+  const shown = new Map();
+  const look = () => {
+    for (const [host, dark] of shown) if (isDark(host) !== dark) host.attributeChangedCallback();
+  };
+  const lookSoon = () => requestAnimationFrame(look);
+  const themes = new MutationObserver(lookSoon);
+  systemIsDark.addEventListener("change", look);
+  // Style sheets that come late, and colours that fade.
+  addEventListener("load", look);
+  addEventListener("transitionend", ({ propertyName }) => { if (propertyName.includes("color")) look(); });
 
   let starting;
   function start() {
@@ -131,7 +154,7 @@
 
   // The parts of an element, built one by one: a strict page may forbid markup from text.
   function make(tag, attributes = {}, ...children) {
-    const element = document.createElement(tag);
+    const element = create(tag);
     for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
     element.append(...children);
     return element;
@@ -176,6 +199,23 @@
           make("label", {}, make("input", { type: "checkbox" }), make("span", {}, "Leave position 0 out")))));
   }
 
+  // What is typed in a chart is not meant for the page around it: arrow keys turn slides there.
+  function keepKeys(frame) {
+    for (const name of ["keydown", "keypress", "keyup"]) {
+      frame.addEventListener(name, (event) => {
+        if (event.defaultPrevented || event.target.matches("textarea, select, input")) event.stopPropagation();
+      });
+    }
+  }
+
+  // Columns are narrow on wide screens, too. (A container query would take the width from an element that has none of its
+  // own, as in a row of boxes.)
+  const widths = new ResizeObserver((entries) => {
+    for (const { target, contentRect: { width } } of entries) {
+      target.shadowRoot.querySelector(".frame")?.classList.toggle("narrow", width < 560);
+    }
+  });
+
   // A style sheet object is no inline style: a strict style-src does not forbid it.
   let sheet;
   function fill(shadow, ...content) {
@@ -194,6 +234,11 @@
   const near = new IntersectionObserver((entries) => {
     for (const { isIntersecting, target } of entries) if (isIntersecting) target.appear();
   }, { rootMargin: "100px" });
+  // Elements that wait for it. On paper, all of a page is seen: saved runs load then; models are too large to.
+  const waiting = new Set();
+  addEventListener("beforeprint", () => {
+    for (const element of waiting) if (element.src !== "" || element.trace) element.appear();
+  });
 
   customElements.define(NAME, class ResidualStream extends HTMLElement {
     #shadow;
@@ -210,7 +255,8 @@
     constructor() {
       super();
       this.#shadow = this.attachShadow({ mode: "open" });
-      this.#shadow.append(document.createElement("slot"));
+      // Its box, too, has to be right from the beginning: it is what `near` sees.
+      fill(this.#shadow, create("slot"));
     }
 
     connectedCallback() {
@@ -221,11 +267,17 @@
         delete this[name];
         this[name] = value;
       }
-      if (this.#inside) this.#inside.refresh();
-      else near.observe(this);
+      for (const name of ["documentElement", "body"]) if (own(name)) themes.observe(own(name), { attributes: true });
+      widths.observe(this);
+      if (this.#inside) return this.#inside.refresh();
+      waiting.add(this);
+      near.observe(this);
     }
 
     disconnectedCallback() {
+      shown.delete(this);
+      waiting.delete(this);
+      widths.unobserve(this);
       near.unobserve(this);
       this.#inside?.leave();
     }
@@ -236,13 +288,18 @@
 
     /** The element has come near the screen: only now does anything load. */
     async appear() {
+      waiting.delete(this);
       near.unobserve(this);
       if (this.#inside) return;
       try {
         const Embed = await start();
         if (this.#inside || !this.isConnected) return;
         const frame = partsOfElement();
+        keepKeys(frame);
         fill(this.#shadow, frame);
+        // Observed anew, it tells its width to the frame that is there by now.
+        widths.unobserve(this);
+        widths.observe(this);
         this.#inside = new Embed(this, frame, loader);
         if (this.#given !== undefined) this.#inside.give(this.#given);
       } catch (error) {

@@ -30,9 +30,18 @@ export function styleOf(page, own) {
   const [light, dark] = [...page.matchAll(/:root \{([^}]*)\}/g)].map(([, body]) => body.replace(/color-scheme:[^;]*;/, ""));
   if (!light || !dark) throw new Error("www/style.css: expected :root twice, once for light and once for dark");
   const css = [
-    `.frame { color-scheme: light; ${light} }`, `.frame.dark { color-scheme: dark; ${dark} }`, section(page, "Charts"), own,
+    `.frame { color-scheme: light; ${light} }`, `@media not print { .frame.dark { color-scheme: dark; ${dark} } }`, section(page, "Charts"), own,
   ].join("\n");
   return css.replace(/\/\*[\s\S]*?\*\//g, "").replace(/\s+/g, " ").replace(/ ?([{};]) ?/g, "$1").trim();
+}
+
+/** The glue without its guess at its own address, which a page's markup can change (`<img name=currentScript>`): modules
+ *  are handed to it. */
+function withoutAddress(glue) {
+  const guess = /^if \(typeof document !== 'undefined' && document\.currentScript !== null\) \{\n.*\n\}\n/m;
+  const without = glue.replace(guess, "");
+  if (/document\.currentScript/.test(without)) throw new Error("the glue of wasm-bindgen asks for document.currentScript in another way than tools/embed.mjs knows");
+  return without;
 }
 
 /** A script without comments that stand alone, and without indentation. */
@@ -48,7 +57,7 @@ export async function buildEmbed({ root, out, engines, program, bind }) {
       bind(wasm, work, name);
       const [glue, module] = await Promise.all([`${name}.js`, `${name}_bg.wasm`].map((file) => readFile(join(work, file))));
       const short = shrink({ glue: bare(glue.toString()), wasm: module });
-      return { glue: short.glue, wasm: short.wasm };
+      return { glue: withoutAddress(short.glue), wasm: short.wasm };
     };
     const write = async (name, script) => {
       const file = `embed-${name}-${createHash("sha256").update(script).digest("hex").slice(0, 16)}.js`;
@@ -71,10 +80,10 @@ export async function buildEmbed({ root, out, engines, program, bind }) {
     files.demo = await part("demo", JSON.stringify(Object.fromEntries(demo)));
 
     const own = await bound(program("embed"), "embed");
-    const [page, css, template] = await Promise.all(["www/style.css", "embed/embed.css", "embed/embed.js"]
+    const [page, css, template, theme] = await Promise.all(["www/style.css", "embed/embed.css", "embed/embed.js", "embed/theme.js"]
       .map((file) => readFile(join(root, file), "utf8")));
     const values = {
-      style: JSON.stringify(styleOf(page, css)), glue: own.glue, parts: JSON.stringify(files),
+      style: JSON.stringify(styleOf(page, css)), theme: bare(theme), glue: own.glue, parts: JSON.stringify(files),
       // The one module that every embed downloads is packed tighter than gzip can.
       module: Buffer.from(pack(own.wasm)).toString("base64"), size: own.wasm.length, unpack: bare(`${model}\n${unpack}`),
     };

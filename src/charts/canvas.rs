@@ -4,7 +4,7 @@
 
 use js_sys::Array;
 use wasm_bindgen::{Clamped, JsCast, JsValue};
-use web_sys::{CanvasRenderingContext2d, HtmlCanvasElement, HtmlElement, ImageData};
+use web_sys::{CanvasRenderingContext2d, HtmlCanvasElement, ImageData};
 
 use super::figure::Figure;
 use super::mark::{Align, Label, Point, Rect, Shape, Size, Stroke};
@@ -13,21 +13,46 @@ use super::surface::{FONT_FAMILY, Font, MeasureText, Surface};
 use super::theme::{Color, Theme};
 use crate::error::{Code, Error, Result};
 
+/// Pixels per CSS pixel of a canvas that is to be printed: 96 times so many dots per inch.
+const PRINT_RATIO: f64 = 3.0;
+/// Most pixels of a canvas; Safari shows nothing above.
+const MOST_PIXELS: f64 = 16_777_216.0;
+/// A canvas that a transform makes smaller than this is drawn for this: it may grow again unseen.
+const LEAST_SCALE: f64 = 0.5;
+
 /// Lays the figure out for the canvas' CSS size and draws it, the highlight of one hit on top. Call again after a
 /// resize, a change of theme, or when the window moves to a screen of another `devicePixelRatio`.
+///
+/// The size is the canvas' own, before any transform or `zoom` of what it stands in; the pixels are as many as it takes
+/// up on the screen after them.
 ///
 /// A canvas that no style sheet gives a size gets its present size written into its style, since a canvas is
 /// otherwise as large as its backing store and would grow with every call.
 pub fn draw(canvas: &HtmlCanvasElement, figure: &Figure, theme: &Theme, highlight: Option<usize>) -> Result<Scene> {
-    let bounds = canvas.get_bounding_client_rect();
-    let size = Size::new(bounds.width(), bounds.height());
-    let ratio = device_pixel_ratio();
+    let size = layout_size(canvas);
+    draw_at(canvas, figure, theme, highlight, size, pixel_ratio(canvas, size))
+}
+
+/// The same for paper, which shows more than a screen.
+pub fn draw_for_print(canvas: &HtmlCanvasElement, figure: &Figure, theme: &Theme) -> Result<Scene> {
+    let size = layout_size(canvas);
+    let ratio = within_limits(pixel_ratio(canvas, size).max(PRINT_RATIO), size);
+    draw_at(canvas, figure, theme, None, size, ratio)
+}
+
+fn draw_at(
+    canvas: &HtmlCanvasElement,
+    figure: &Figure,
+    theme: &Theme,
+    highlight: Option<usize>,
+    size: Size,
+    ratio: f64,
+) -> Result<Scene> {
     let context = context(canvas)?;
     if set_backing(canvas, size, ratio) {
-        let after = canvas.get_bounding_client_rect();
-        let moved = (after.width() - size.width).abs() > 0.5 || (after.height() - size.height).abs() > 0.5;
-        if let (true, Some(element)) = (moved, canvas.dyn_ref::<HtmlElement>()) {
-            let style = element.style();
+        let after = layout_size(canvas);
+        if (after.width - size.width).abs() > 0.5 || (after.height - size.height).abs() > 0.5 {
+            let style = canvas.style();
             // A refused property leaves the canvas unstyled, which is ugly but not wrong.
             let _ = style.set_property("width", &format!("{}px", size.width));
             let _ = style.set_property("height", &format!("{}px", size.height));
@@ -41,7 +66,7 @@ pub fn draw(canvas: &HtmlCanvasElement, figure: &Figure, theme: &Theme, highligh
 
 /// Draws a scene again, with another highlight, onto the canvas it was laid out for: what a moving pointer needs.
 pub fn repaint(canvas: &HtmlCanvasElement, scene: &Scene, highlight: Option<usize>) -> Result<()> {
-    let ratio = device_pixel_ratio();
+    let ratio = pixel_ratio(canvas, scene.size);
     set_backing(canvas, scene.size, ratio);
     CanvasSurface { context: context(canvas)?, ratio }.paint(canvas, scene, highlight)
 }
@@ -81,6 +106,39 @@ fn device_pixel_ratio() -> f64 {
     if ratio.is_finite() && ratio > 0.0 { ratio } else { 1.0 }
 }
 
+/// A canvas' size in CSS pixels, before transforms and `zoom`.
+fn layout_size(canvas: &HtmlCanvasElement) -> Size {
+    let style = web_sys::window().and_then(|window| window.get_computed_style(canvas).ok().flatten());
+    let side = |name: &str, whole: i32| {
+        let exact = style.as_ref().and_then(|style| style.get_property_value(name).ok());
+        // No length of pixels where nothing is laid out.
+        exact.and_then(|side| side.strip_suffix("px")?.parse().ok()).unwrap_or(f64::from(whole))
+    };
+    Size::new(side("width", canvas.offset_width()), side("height", canvas.offset_height()))
+}
+
+/// Pixels of the screen for each of the canvas' own CSS pixels. A canvas that is turned takes up a larger rectangle than
+/// it fills, and gets some pixels more than it shows.
+fn pixel_ratio(canvas: &HtmlCanvasElement, size: Size) -> f64 {
+    let bounds = canvas.get_bounding_client_rect();
+    let (width, height) = (f64::from(canvas.offset_width()), f64::from(canvas.offset_height()));
+    // The layout's sides are rounded.
+    let same = (bounds.width() - width).abs() <= 0.5 && (bounds.height() - height).abs() <= 0.5;
+    let scale = (bounds.width() * bounds.height() / (width * height)).sqrt();
+    let scale = if same || !scale.is_finite() || scale == 0.0 { 1.0 } else { scale.max(LEAST_SCALE) };
+    within_limits(device_pixel_ratio() * scale, size)
+}
+
+fn within_limits(ratio: f64, size: Size) -> f64 {
+    let most = (MOST_PIXELS / (size.width * size.height).max(1.0)).sqrt();
+    ratio.min(most)
+}
+
+/// Whether a scene was drawn with as many pixels as the canvas takes up by now.
+pub fn is_sharp(canvas: &HtmlCanvasElement, scene: &Scene) -> bool {
+    backing(scene.size, pixel_ratio(canvas, scene.size)) == (canvas.width(), canvas.height())
+}
+
 fn context(canvas: &HtmlCanvasElement) -> Result<CanvasRenderingContext2d> {
     let context = canvas.get_context("2d").ok().flatten();
     context
@@ -90,14 +148,18 @@ fn context(canvas: &HtmlCanvasElement) -> Result<CanvasRenderingContext2d> {
 
 /// Gives the canvas its pixels; only when they change, since setting them clears it. Returns whether they did.
 fn set_backing(canvas: &HtmlCanvasElement, size: Size, ratio: f64) -> bool {
-    let pixels = |side: f64| (side * ratio).round().clamp(1.0, 16_384.0) as u32;
-    let (width, height) = (pixels(size.width), pixels(size.height));
+    let (width, height) = backing(size, ratio);
     let changed = canvas.width() != width || canvas.height() != height;
     if changed {
         canvas.set_width(width);
         canvas.set_height(height);
     }
     changed
+}
+
+fn backing(size: Size, ratio: f64) -> (u32, u32) {
+    let pixels = |side: f64| (side * ratio).round().clamp(1.0, 16_384.0) as u32;
+    (pixels(size.width), pixels(size.height))
 }
 
 struct CanvasSurface {

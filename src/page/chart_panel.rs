@@ -63,6 +63,8 @@ pub struct ChartPanel {
     cells_shown: Cell<usize>,
     /// Light on dark, or dark on light; as the system prefers if neither is chosen.
     dark: Cell<Option<bool>>,
+    /// Whether what is drawn goes to paper.
+    printing: Cell<bool>,
     due: Cell<Due>,
     frame: RefCell<Option<Closure<dyn FnMut()>>>,
     listeners: RefCell<Vec<Listener>>,
@@ -97,6 +99,7 @@ impl ChartPanel {
             wanted: Cell::new(None),
             cells_shown: Cell::new(CELLS),
             dark: Cell::new(None),
+            printing: Cell::new(false),
             due: Cell::new(Due::Nothing),
             frame: RefCell::default(),
             listeners: RefCell::default(),
@@ -129,10 +132,47 @@ impl ChartPanel {
                 panel.show_more_rows();
             }
         }));
+        listeners.extend(panel.follow_window()?);
         panel.listeners.replace(listeners);
         panel.observe_size();
         panel.draw_soon(Due::Layout);
         Ok(panel)
+    }
+
+    /// What the canvas cannot tell of itself: that it goes to paper, and that a transform has another scale by now, which
+    /// changes with the window (slides) or in a transition.
+    fn follow_window(self: &Rc<Self>) -> Result<Vec<Listener>> {
+        let window = dom::window()?;
+        let on = |event: &'static str, then: fn(&ChartPanel)| {
+            let weak = Rc::downgrade(self);
+            listen(&window, event, move |_| {
+                if let Some(panel) = weak.upgrade() {
+                    then(&panel);
+                }
+            })
+        };
+        Ok(vec![
+            on("beforeprint", |panel| panel.print(true)),
+            on("afterprint", |panel| panel.print(false)),
+            on("resize", |panel| panel.draw_soon(Due::Highlight)),
+            on("transitionend", |panel| {
+                if !canvas::is_sharp(&panel.canvas, &panel.scene.borrow()) {
+                    panel.draw_soon(Due::Highlight);
+                }
+            }),
+        ])
+    }
+
+    /// Draws for paper, dark on light, at once: the browser does not wait for a frame before it prints.
+    fn print(&self, printing: bool) {
+        self.printing.set(printing);
+        match self.figure.borrow().as_ref() {
+            Some(figure) if printing => {
+                // What could not be drawn for paper prints as it is on the screen.
+                drop(canvas::draw_for_print(&self.canvas, figure, &self.theme()));
+            }
+            _ => self.redraw(),
+        }
     }
 
     fn observe_size(self: &Rc<Self>) {
@@ -283,7 +323,7 @@ impl ChartPanel {
     fn draw(&self) {
         let due = self.due.replace(Due::Nothing);
         let figure = self.figure.borrow();
-        let Some(figure) = figure.as_ref() else { return };
+        let Some(figure) = figure.as_ref().filter(|_| !self.printing.get()) else { return };
         let highlight = self.read_out.hit.get();
         let drawn = match due {
             Due::Highlight => canvas::repaint(&self.canvas, &self.scene.borrow(), highlight),
@@ -423,7 +463,7 @@ impl ChartPanel {
     }
 
     fn theme(&self) -> Theme {
-        let dark = self.dark.get().unwrap_or_else(dom::prefers_dark);
+        let dark = !self.printing.get() && self.dark.get().unwrap_or_else(dom::prefers_dark);
         if dark { Theme::dark() } else { Theme::light() }
     }
 }

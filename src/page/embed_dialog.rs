@@ -14,17 +14,13 @@ use web_sys::{
 use super::app::App;
 use super::asked::Asked;
 use super::dom::{self, Listener, listen};
-use super::snippet::{Numbers, Snippet};
+use super::progress::format_bytes;
+use super::snippet::{Numbers, PICTURE, Snippet, file_stem};
 use super::text_lines;
 use super::wish::Origin;
 use crate::charts::{ChartName, ChartOptions, Figure, Size, Theme, canvas};
 use crate::error::{Code, Error, Result};
 use crate::trace::{Trace, file};
-
-/// Size of the picture, in CSS pixels.
-const PICTURE: (f64, f64) = (960.0, 540.0);
-/// The run's file beside the author's page.
-const RUN: &str = "residual-stream.json";
 
 /// Handles to the dialog's parts.
 struct Parts {
@@ -56,6 +52,22 @@ struct Subject {
     trace: Rc<Trace>,
     asked: Asked,
     options: ChartOptions,
+    /// What its files are called, and the size of the run's in bytes.
+    stem: String,
+    bytes: usize,
+}
+
+impl Subject {
+    /// Name of the run's file beside the author's page.
+    fn run_name(&self) -> String {
+        format!("{}.json", self.stem)
+    }
+
+    /// Name of a picture of it.
+    fn picture_name(&self, chart: ChartName, ending: &str) -> String {
+        let pin = self.options.token.map_or_else(String::new, |token| format!("-{}-{token}", self.options.sequence));
+        format!("{}-{chart}{pin}.{ending}", self.stem, chart = chart.as_str())
+    }
 }
 
 /// The dialog, wired to the page.
@@ -90,17 +102,18 @@ impl App {
         on("embed-copy", "click", |dialog| dialog.copy())?;
         on("embed-run", "click", |dialog| {
             let run = dialog.with(|subject| file::to_json(&subject.trace))?;
-            dom::offer_file(&dom::text_blob(&run, "application/json")?, RUN)
+            let name = dialog.with(|subject| Ok(subject.run_name()))?;
+            dom::offer_file(&dom::text_blob(&run, "application/json")?, &name)
         })?;
         on("embed-svg", "click", |dialog| {
-            let size = Size::new(PICTURE.0, PICTURE.1);
+            let size = Size::new(f64::from(PICTURE.0), f64::from(PICTURE.1));
             let picture = dialog.with(|subject| canvas::export_svg(&dialog.figure(subject), size, &Theme::light()))?;
-            dom::offer_file(&dom::text_blob(&picture, "image/svg+xml")?, &dialog.picture_name("svg"))
+            dom::offer_file(&dom::text_blob(&picture, "image/svg+xml")?, &dialog.picture_name("svg")?)
         })?;
         on("embed-png", "click", |dialog| {
-            let size = Size::new(PICTURE.0, PICTURE.1);
+            let size = Size::new(f64::from(PICTURE.0), f64::from(PICTURE.1));
             let picture = dialog.with(|subject| canvas::export(&dialog.figure(subject), size, 2.0, &Theme::light()))?;
-            let name = dialog.picture_name("png");
+            let name = dialog.picture_name("png")?;
             let save = Closure::once_into_js(move |blob: wasm_bindgen::JsValue| {
                 if let Ok(blob) = blob.dyn_into::<web_sys::Blob>() {
                     let _ = dom::offer_file(&blob, &name);
@@ -128,9 +141,8 @@ impl Dialog {
         Figure::new(self.chart(subject), &subject.trace, &subject.options)
     }
 
-    fn picture_name(&self, ending: &str) -> String {
-        let chart = self.with(|subject| Ok(self.chart(subject).as_str())).unwrap_or_default();
-        format!("residual-stream-{chart}.{ending}")
+    fn picture_name(&self, ending: &str) -> Result<String> {
+        self.with(|subject| Ok(subject.picture_name(self.chart(subject), ending)))
     }
 
     fn open(&self) -> Result<()> {
@@ -169,7 +181,10 @@ impl Dialog {
         if self.parts.charts.selected_index() < 0 {
             self.parts.charts.set_selected_index(0);
         }
-        self.subject.replace(Some(Subject { trace, asked, options }));
+        let run = file::to_json(&trace)?;
+        let text = trace.sequences.first().and_then(|sequence| sequence.text.as_deref()).unwrap_or_default();
+        let (stem, bytes) = (file_stem(text, &run), run.len());
+        self.subject.replace(Some(Subject { trace, asked, options, stem, bytes }));
         self.parts.live.set_disabled(self.model().is_none());
         if self.model().is_none() {
             self.parts.saved.set_checked(true);
@@ -200,6 +215,8 @@ impl Dialog {
 
     /// Writes the snippet for what is chosen.
     fn write(&self) -> Result<()> {
+        // What was said of another snippet.
+        dom::set_text(&self.parts.status, "");
         self.with(|subject| {
             let view = self.chart(subject);
             let asked = Asked { view, ..subject.asked.clone() };
@@ -211,10 +228,10 @@ impl Dialog {
                     let text = text_lines::encode_attribute(texts);
                     Numbers::Live { text, model: Some(model).filter(|model| model != "demo") }
                 }
-                None => Numbers::Saved(RUN.to_owned()),
+                None => Numbers::Saved(subject.run_name()),
             };
             let needs_run = matches!(numbers, Numbers::Saved(_));
-            let picture = self.picture_name("svg");
+            let picture = subject.picture_name(view, "svg");
             let snippet = Snippet {
                 script: &script_address(),
                 numbers,
@@ -226,7 +243,10 @@ impl Dialog {
             };
             self.parts.snippet.set_value(&snippet.html());
             let files = match needs_run {
-                true => format!("Put {RUN} and {picture} beside your page: save them here."),
+                true => {
+                    let (run, size) = (subject.run_name(), format_bytes(subject.bytes as f64));
+                    format!("Put {run} ({size}) and {picture} beside your page: save them here.")
+                }
                 false => {
                     format!("Put {picture} beside your page: save it here. It stands where the chart does not run.")
                 }

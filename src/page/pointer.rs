@@ -3,8 +3,9 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use js_sys::Reflect;
 use wasm_bindgen::JsCast;
-use web_sys::{Element, HtmlElement, KeyboardEvent, PointerEvent, WheelEvent};
+use web_sys::{Element, HtmlElement, KeyboardEvent, MouseEvent, PointerEvent, WheelEvent};
 
 use super::chart_panel::ChartPanel;
 use super::dom::{self, Listener, listen};
@@ -90,7 +91,7 @@ pub fn follow(panel: &Rc<ChartPanel>) -> Vec<Listener> {
         let weak = Rc::downgrade(panel);
         listeners.push(listen(&panel.canvas, name, move |event| {
             if let (Some(panel), Some(event)) = (weak.upgrade(), event.dyn_ref::<PointerEvent>()) {
-                let (x, y) = (f64::from(event.offset_x()), f64::from(event.offset_y()));
+                let (x, y) = place_of(&panel, event);
                 let hit = panel.scene.borrow().hit_at(x, y);
                 panel.read_out.at.set(Some((x, y)));
                 look_at(&panel, hit);
@@ -121,7 +122,7 @@ pub fn follow(panel: &Rc<ChartPanel>) -> Vec<Listener> {
             && let Some(columns) = panel.columns()
         {
             wheel.prevent_default();
-            let about = column_at(&panel, f64::from(wheel.offset_x()), columns);
+            let about = column_at(&panel, place_of(&panel, wheel).0, columns);
             panel.show_columns(columns.zoomed(wheel.delta_y() < 0.0, Some(about)));
         }
     }));
@@ -133,6 +134,14 @@ pub fn follow(panel: &Rc<ChartPanel>) -> Vec<Listener> {
         }
     }));
     listeners
+}
+
+/// Where a pointer is on the canvas, in the CSS pixels that it is laid out in. `offsetX` is measured before transforms,
+/// but after `zoom`; browsers that do not know the zoom measure before it.
+fn place_of(panel: &ChartPanel, event: &MouseEvent) -> (f64, f64) {
+    let zoom = Reflect::get(&panel.canvas, &"currentCSSZoom".into()).ok().and_then(|zoom| zoom.as_f64());
+    let zoom = zoom.filter(|zoom| *zoom > 0.0).unwrap_or(1.0);
+    (f64::from(event.offset_x()) / zoom, f64::from(event.offset_y()) / zoom)
 }
 
 /// The column under a place, counted over all.
@@ -148,8 +157,9 @@ fn follow_drag(panel: &Rc<ChartPanel>) -> Vec<Listener> {
     let (weak, hold) = (Rc::downgrade(panel), held.clone());
     let down = listen(&panel.canvas, "pointerdown", move |event| {
         let mouse = event.dyn_ref::<PointerEvent>().filter(|event| event.pointer_type() == "mouse");
-        let columns = weak.upgrade().and_then(|panel| panel.columns()).filter(|columns| columns.window().is_some());
-        hold.set(mouse.zip(columns).map(|(event, columns)| (f64::from(event.offset_x()), columns)));
+        let Some(panel) = weak.upgrade() else { return };
+        let columns = panel.columns().filter(|columns| columns.window().is_some());
+        hold.set(mouse.zip(columns).map(|(event, columns)| (place_of(&panel, event).0, columns)));
     });
     let (weak, hold) = (Rc::downgrade(panel), held.clone());
     let moved = listen(&panel.canvas, "pointermove", move |event| {
@@ -158,7 +168,7 @@ fn follow_drag(panel: &Rc<ChartPanel>) -> Vec<Listener> {
             return hold.set(None);
         };
         let cell = panel.scene.borrow().plot.width / (columns.to - columns.from).max(1) as f64;
-        let by = ((from - f64::from(event.offset_x())) / cell.max(1.0)).round() as isize;
+        let by = ((from - place_of(&panel, event).0) / cell.max(1.0)).round() as isize;
         if by != 0 {
             panel.read_out.dragged.set(true);
         }
@@ -192,7 +202,7 @@ fn on_key(panel: &ChartPanel, key: &KeyboardEvent) {
         }
         "Home" => Some(0),
         "End" => Some(last),
-        "Escape" => None,
+        "Escape" if here.is_some() => None,
         _ => return,
     };
     key.prevent_default();

@@ -39,6 +39,31 @@ pub struct Snippet<'a> {
     pub picture: (&'a str, &'a str),
 }
 
+/// Size of the picture, in CSS pixels.
+pub const PICTURE: (u32, u32) = (960, 540);
+/// Room that is kept for the chart while the picture stands there, so that what is below does not move: as high as the
+/// picture is at its widest.
+const ROOM: u32 = PICTURE.1;
+/// Letters of a run's text that its file's name begins with, at most.
+const NAME_LETTERS: usize = 24;
+
+/// What the files of a run are called, without their endings: by its first text's first words, and by what is in it, so
+/// that the files of two runs never have one name.
+pub fn file_stem(text: &str, run: &str) -> String {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let mut name = "residual-stream".to_owned();
+    let most = name.len() + NAME_LETTERS;
+    for word in words.take_while(|word| word.len() < NAME_LETTERS) {
+        if name.len() + 1 + word.len() > most {
+            break;
+        }
+        name = format!("{name}-{}", word.to_ascii_lowercase());
+    }
+    // FNV-1a: tells files apart, no more.
+    let hash = run.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    format!("{name}-{:06x}", (hash >> 24) ^ (hash & 0x00ff_ffff))
+}
+
 impl Snippet<'_> {
     /// As HTML: no empty line, so that Markdown takes it for one block.
     pub fn html(&self) -> String {
@@ -85,9 +110,12 @@ impl Snippet<'_> {
         if !self.skip_first {
             add("first", "shown");
         }
+        add("style", &format!("display:block;min-height:{ROOM}px"));
         let (file, words) = (escaped(self.picture.0), escaped(self.picture.1));
+        let (width, height) = PICTURE;
+        let size = format!("width=\"{width}\" height=\"{height}\" style=\"max-width:100%;height:auto\"");
         format!(
-            "<script src=\"{}\" async></script>\n<residual-stream{attributes}>\n  <img src=\"{file}\" alt=\"{words}\">\n</residual-stream>\n",
+            "<script src=\"{}\" async></script>\n<residual-stream{attributes}>\n  <img src=\"{file}\" {size} alt=\"{words}\">\n</residual-stream>\n",
             escaped(self.script)
         )
     }
@@ -136,9 +164,23 @@ mod tests {
         assert_eq!(
             snippet(&asked, Numbers::Saved("run.json".into())),
             "<script src=\"https://a.b/embed.js\" async></script>\n<residual-stream src=\"run.json\" chart=\"heatmap\" \
-             show=\"attention\" pin=\"0.2\" first=\"shown\">\n  <img src=\"run.svg\" alt=\"A &quot;chart&quot;.\">\n\
-             </residual-stream>\n"
+             show=\"attention\" pin=\"0.2\" first=\"shown\" style=\"display:block;min-height:540px\">\n  \
+             <img src=\"run.svg\" width=\"960\" height=\"540\" style=\"max-width:100%;height:auto\" \
+             alt=\"A &quot;chart&quot;.\">\n</residual-stream>\n"
         );
+    }
+
+    #[test]
+    fn files_are_named_by_their_text_and_by_what_is_in_them() {
+        let stem = file_stem("Once upon a time, there was a little girl.", "{}");
+        assert!(stem.starts_with("residual-stream-once-upon-a-time-there-"), "snippet.rs: {stem}");
+        assert_ne!(stem, file_stem("Once upon a time, there was a little girl.", "{ }"));
+        assert_ne!(stem, file_stem("Once upon a time, there was a little boy.", "{  }"));
+        for text in ["", "日本", "../../etc/passwd", "a\\b:c*?\"<>|\n", &"x".repeat(500)] {
+            let stem = file_stem(text, "{}");
+            let is_plain = stem.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+            assert!(is_plain && stem.len() < 60, "snippet.rs: {text:?} gives {stem}");
+        }
     }
 
     #[test]

@@ -1,11 +1,10 @@
 //! How large a model is that is not here yet, and where it lies.
 //! Must never know: whether the reader wants it.
 
-use web_sys::Url;
+use web_sys::Request;
 
 use super::settings::Live;
 use crate::error::{Code, Error, Result};
-use crate::page::dom;
 use crate::page::hub_size::weights_size_in;
 use crate::page::repo::{HUB, KNOWN_MODELS, hub_folder, parse_repo_id};
 
@@ -19,9 +18,9 @@ pub fn checked(model: &str) -> Result<String> {
         return Ok(model.to_owned());
     }
     if model.contains("://") || model.starts_with(['/', '.']) {
-        let base = dom::document()?.base_uri().ok().flatten().unwrap_or_default();
-        let url = Url::new_with_base(model, &base).map_err(|_| bad("this is no address.".to_owned()))?;
-        return Ok(format!("{}/", url.href().trim_end_matches('/')));
+        // Relative to the page, by the browser's own rule.
+        let folder = Request::new_with_str(model).map_err(|_| bad("this is no address.".to_owned()))?;
+        return Ok(format!("{}/", folder.url().trim_end_matches('/')));
     }
     parse_repo_id(model).map_err(bad)
 }

@@ -30,6 +30,9 @@ extern "C" {
     /// Runs what the element's attributes ask for (`run.rs`): a promise of a trace.
     #[wasm_bindgen(method)]
     fn run(this: &Loader, host: &HtmlElement, ui: Ui, signal: &AbortSignal) -> Promise;
+    /// Whether the page is dark where the element stands.
+    #[wasm_bindgen(method)]
+    fn dark(this: &Loader, host: &HtmlElement) -> bool;
     /// The element needs no model any more.
     #[wasm_bindgen(method)]
     fn leave(this: &Loader, host: &HtmlElement);
@@ -269,7 +272,7 @@ impl Element {
     /// Colours, height and controls.
     fn dress(&self, settings: &Settings) {
         let dark = match settings.colours {
-            Colours::Auto => dom::prefers_dark(),
+            Colours::Auto => self.loader.dark(&self.host),
             Colours::Light => false,
             Colours::Dark => true,
         };
@@ -346,10 +349,6 @@ impl Element {
                 let button = event.current_target().map(|button| button.unchecked_into::<HtmlElement>());
                 element.zoom(&button.and_then(|button| button.get_attribute("data-zoom")).unwrap_or_default());
             });
-        }
-        let query = dom::window().ok().and_then(|w| w.match_media("(prefers-color-scheme: dark)").ok().flatten());
-        if let Some(query) = query {
-            on(&query, "change", |element, _| element.refresh_soon());
         }
         self.listeners.replace(listeners);
 

@@ -4,7 +4,7 @@
 use js_sys::{JSON, Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{Response, Url};
+use web_sys::{Request, Response};
 
 use crate::error::{Code, Error, Result};
 use crate::page::dom;
@@ -47,15 +47,15 @@ fn parse(text: &str) -> Result<JsValue, String> {
 }
 
 async fn fetch(src: &str) -> Result<Vec<u8>> {
-    let base = dom::document()?.base_uri().ok().flatten().unwrap_or_default();
-    let bad = || Error::new(Code::BadArgument, format!("\"{src}\" is no address."));
-    let address = Url::new_with_base(src, &base).map_err(|_| bad())?.href();
+    // Relative to the page, by the browser's own rule.
+    let bad = |_| Error::new(Code::BadArgument, format!("\"{src}\" is no address."));
+    let address = Request::new_with_str(src).map_err(bad)?;
     let unreachable = || {
         let why = "its host is down, does not let other origins read it (Access-Control-Allow-Origin), or this page's \
                    Content-Security-Policy refuses it (connect-src)";
         Error::new(Code::Network, format!("{src} cannot be read: {why}."))
     };
-    let answer = JsFuture::from(dom::window()?.fetch_with_str(&address)).await.map_err(|_| unreachable())?;
+    let answer = JsFuture::from(dom::window()?.fetch_with_request(&address)).await.map_err(|_| unreachable())?;
     let answer: Response = answer.dyn_into().map_err(|_| unreachable())?;
     match answer.status() {
         404 | 410 => return Err(Error::new(Code::NotFound, format!("There is no {src}."))),

@@ -29,7 +29,7 @@ type Get<'a> = &'a dyn Fn(&str) -> Option<String>;
 /// Colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Colours {
-    /// As the system prefers.
+    /// As the page is.
     #[default]
     Auto,
     /// Dark on light.
