@@ -8,6 +8,7 @@ import { parseArgs } from "node:util";
 
 const RUNS = {
   "girl.json": { texts: ["Once upon a time there was a little girl."], options: {} },
+  "girl-off.json": { texts: ["Once upon a time there was a little girl."], options: { ablate: [{ layer: 0, part: "attn" }] } },
   "guesses.json": { texts: ["said the old", "He was so much surpr", "in the mid"], options: { lens: 5 } },
 };
 

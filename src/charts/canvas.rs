@@ -2,7 +2,7 @@
 //!
 //! Sharp on every screen: the backing store has as many pixels as the screen shows, hairlines and rectangle edges lie on them.
 
-use js_sys::Array;
+use js_sys::{Array, Reflect};
 use wasm_bindgen::{Clamped, JsCast, JsValue};
 use web_sys::{CanvasRenderingContext2d, HtmlCanvasElement, ImageData};
 
@@ -19,6 +19,11 @@ const PRINT_RATIO: f64 = 3.0;
 const MOST_PIXELS: f64 = 16_777_216.0;
 /// A canvas that a transform makes smaller than this is drawn for this: it may grow again unseen.
 const LEAST_SCALE: f64 = 0.5;
+/// A canvas that is transformed does not lie on the screen's pixels: it is sharp with more of its own, where the screen's
+/// are large.
+const OVERSAMPLING: f64 = 2.0;
+/// From so many pixels per CSS pixel on they are small enough.
+const FINE_RATIO: f64 = 2.0;
 
 /// Lays the figure out for the canvas' CSS size and draws it, the highlight of one hit on top. Call again after a
 /// resize, a change of theme, or when the window moves to a screen of another `devicePixelRatio`.
@@ -121,12 +126,24 @@ fn layout_size(canvas: &HtmlCanvasElement) -> Size {
 /// it fills, and gets some pixels more than it shows.
 fn pixel_ratio(canvas: &HtmlCanvasElement, size: Size) -> f64 {
     let bounds = canvas.get_bounding_client_rect();
+    let (zoom, screen) = (zoom(canvas), device_pixel_ratio());
     let (width, height) = (f64::from(canvas.offset_width()), f64::from(canvas.offset_height()));
     // The layout's sides are rounded.
-    let same = (bounds.width() - width).abs() <= 0.5 && (bounds.height() - height).abs() <= 0.5;
+    let is_plain = |side: f64, bound: f64| (bound - side * zoom).abs() <= 0.5 * zoom.max(1.0);
     let scale = (bounds.width() * bounds.height() / (width * height)).sqrt();
-    let scale = if same || !scale.is_finite() || scale == 0.0 { 1.0 } else { scale.max(LEAST_SCALE) };
-    within_limits(device_pixel_ratio() * scale, size)
+    let ratio = match is_plain(width, bounds.width()) && is_plain(height, bounds.height()) {
+        true => screen * zoom,
+        false if !scale.is_finite() || scale == 0.0 => screen,
+        false if screen >= FINE_RATIO => screen * scale.max(LEAST_SCALE),
+        false => screen * scale.max(LEAST_SCALE) * OVERSAMPLING,
+    };
+    within_limits(ratio, size)
+}
+
+/// How much larger the page shows a canvas than it is laid out, by the CSS property `zoom`; 1 in browsers that do not know.
+pub fn zoom(canvas: &HtmlCanvasElement) -> f64 {
+    let zoom = Reflect::get(canvas, &"currentCSSZoom".into()).ok().and_then(|zoom| zoom.as_f64());
+    zoom.filter(|zoom| zoom.is_finite() && *zoom > 0.0).unwrap_or(1.0)
 }
 
 fn within_limits(ratio: f64, size: Size) -> f64 {

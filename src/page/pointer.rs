@@ -3,13 +3,12 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use js_sys::Reflect;
 use wasm_bindgen::JsCast;
 use web_sys::{Element, HtmlElement, KeyboardEvent, MouseEvent, PointerEvent, WheelEvent};
 
 use super::chart_panel::ChartPanel;
 use super::dom::{self, Listener, listen};
-use crate::charts::{Columns, Hit, Scene};
+use crate::charts::{Columns, Hit, Scene, canvas};
 use crate::error::Result;
 
 /// Distance between pointer and box, in CSS pixels.
@@ -139,8 +138,7 @@ pub fn follow(panel: &Rc<ChartPanel>) -> Vec<Listener> {
 /// Where a pointer is on the canvas, in the CSS pixels that it is laid out in. `offsetX` is measured before transforms,
 /// but after `zoom`; browsers that do not know the zoom measure before it.
 fn place_of(panel: &ChartPanel, event: &MouseEvent) -> (f64, f64) {
-    let zoom = Reflect::get(&panel.canvas, &"currentCSSZoom".into()).ok().and_then(|zoom| zoom.as_f64());
-    let zoom = zoom.filter(|zoom| *zoom > 0.0).unwrap_or(1.0);
+    let zoom = canvas::zoom(&panel.canvas);
     (f64::from(event.offset_x()) / zoom, f64::from(event.offset_y()) / zoom)
 }
 

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
+import { until } from "./support/browser.mjs";
 import { heard, openBlog, seen, strict, visit } from "./support/blog.mjs";
 import { openLab } from "./support/lab.mjs";
 import { axeObjections, isQuiet, openSite } from "./support/site-page.mjs";
@@ -25,17 +26,21 @@ test("snippet, run and picture together show the same chart elsewhere; Esc and C
   assert.ok(await dialog.isVisible());
   assert.deepEqual(await axeObjections(page, "#embed-dialog"), []);
   const snippet = () => page.locator("#embed-snippet").inputValue();
-  assert.match(await snippet(), /<residual-stream src="residual-stream\.json" chart="growth">/);
+  const [, file] = (await snippet()).match(/<residual-stream src="(residual-stream-[a-z0-9-]+-[0-9a-f]{6}\.json)" chart="growth" style="display:block;min-height:540px">/);
   const run = await saved(page, "#embed-run");
   const picture = await saved(page, "#embed-svg");
-  assert.equal(run.name, "residual-stream.json");
+  assert.equal(run.name, file);
+  const said = await page.locator("#embed-files").textContent();
+  const [, size] = said.match(/\.json \((\S+) kB\)/) ?? [];
+  assert.ok(said.includes(file) && Math.abs(size * 1000 / Buffer.byteLength(run.text) - 1) < 0.02, `no size of ${run.text.length} bytes: ${said}`);
   assert.match(picture.text, /^<svg/);
-  assert.ok((await snippet()).includes(`<img src="${picture.name}" alt="`), `the snippet does not name ${picture.name}: ${await snippet()}`);
+  assert.ok((await snippet()).includes(`<img src="${picture.name}" width="960" height="540" style="max-width:100%;height:auto" alt="`), `the snippet does not name ${picture.name}: ${await snippet()}`);
   const png = await saved(page, "#embed-png");
   assert.match(png.name, /\.png$/);
 
   const blog = await openBlog({
-    policy: strict(lab.site.origin).replace("img-src data:", "img-src 'self' data:"), files: { "/residual-stream.json": run.text, [`/${picture.name}`]: picture.text },
+    policy: strict(lab.site.origin).replace("img-src data:", "img-src 'self' data:").replace("style-src 'none'", "style-src 'unsafe-inline'"),
+    files: { [`/${file}`]: run.text, [`/${picture.name}`]: picture.text },
     pages: { "/": (await snippet()).replace("<residual-stream", '<residual-stream id="one"') },
   });
   const there = await visit(lab.browser, `${blog.origin}/`);
@@ -44,11 +49,15 @@ test("snippet, run and picture together show the same chart elsewhere; Esc and C
   await there.context().close();
 
   await page.locator("#embed-live").check();
-  assert.match(await snippet(), /<residual-stream text="[^"]+" chart="growth">/);
+  assert.match(await snippet(), /<residual-stream text="[^"]+" chart="growth" style/);
+  await page.locator("#embed-copy").click();
+  const status = () => page.locator("#embed-status").textContent();
+  await until("a word on the copy", async () => await status() !== "");
   await page.locator("#embed-chart").selectOption("distribution");
-  assert.match(await snippet(), /chart="distribution">/);
+  assert.equal(await status(), "", "what was said of another snippet is gone");
+  assert.match(await snippet(), /chart="distribution" style/);
   blog.pages["/live.html"] = (await snippet()).replace("<residual-stream", '<residual-stream id="one"');
-  blog.files["/residual-stream-distribution.svg"] = picture.text;
+  blog.files[`/${(await snippet()).match(/<img src="([^"]+)"/)[1]}`] = picture.text;
   const live = await visit(lab.browser, `${blog.origin}/live.html`);
   await heard(live, "one", "ready");
   const sentences = await live.evaluate(() => document.getElementById("one").trace.sequences.map(({ text }) => text));
@@ -63,6 +72,43 @@ test("snippet, run and picture together show the same chart elsewhere; Esc and C
   await page.getByRole("button", { name: "Close", exact: true }).click();
   assert.ok(!await dialog.isVisible());
   await isQuiet(page);
+  await page.context().close();
+});
+
+test("in a column of 720 pixels the snippet overflows nothing and moves nothing, before and after the chart stands", async () => {
+  const page = await openSite(lab.browser, lab.site.origin);
+  for (const view of ["heatmap", "growth", "evolution"]) {
+    await page.getByRole("button", { name: "Embed in a page" }).click();
+    await page.locator("#embed-chart").selectOption(view);
+    const snippet = await page.locator("#embed-snippet").inputValue();
+    const run = await saved(page, "#embed-run"), picture = await saved(page, "#embed-svg");
+    await page.keyboard.press("Escape");
+    const blog = await openBlog({
+      policy: `default-src 'none'; script-src ${lab.site.origin} 'wasm-unsafe-eval'; connect-src 'self'; style-src 'unsafe-inline'; img-src 'self' data:`,
+      files: { [`/${run.name}`]: run.text, [`/${picture.name}`]: picture.text },
+      pages: { "/": `<div id="column" style="width:720px;margin:0 auto">${snippet.replace("<residual-stream", '<residual-stream id="one"')}${"<p>And so the text goes on below the chart.</p>".repeat(12)}</div>` },
+    });
+    for (const javaScriptEnabled of [false, true]) {
+      const there = await visit(lab.browser, "about:blank", { viewport: { width: 1000, height: 900 }, javaScriptEnabled });
+      await there.addInitScript(() => {
+        window.shift = 0;
+        new PerformanceObserver((list) => { for (const entry of list.getEntries()) window.shift += entry.value; }).observe({ type: "layout-shift", buffered: true });
+      });
+      await there.goto(`${blog.origin}/`);
+      if (javaScriptEnabled) {
+        await heard(there, "one", "ready");
+        await there.waitForTimeout(300);
+        const shift = await there.evaluate(() => window.shift);
+        assert.ok(shift < 0.02, `the page shifts by ${shift}`);
+        assert.ok(await there.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "wider than the page");
+      } else {
+        const [image, column] = [await there.locator("img").boundingBox(), await there.locator("#column").boundingBox()];
+        assert.ok(image.width <= column.width && Math.abs(image.height / image.width - 540 / 960) < 0.01, `the picture is ${image.width} by ${image.height}`);
+      }
+      await there.context().close();
+    }
+    await blog.close();
+  }
   await page.context().close();
 });
 

@@ -29,17 +29,24 @@ test("there are three, and the site leads to them", () => {
   assert.ok(LESSONS.includes(first), `index.html leads to no lesson (${first})`);
 });
 
-/** What a lesson claims: `mean <field> [layer]` (position 0 left out), `lens <text> <layer>` (the top guess at the text's
- *  end; 0 is the embedding), `leads attn` (layers where attention's mean is ahead). */
+/** What a lesson claims, position 0 left out: `mean <field> [layer] [off]` (off: with layer 1's attention switched off),
+ *  `leads attn` (layers where attention's mean is ahead), `share least|most` (layer 1's attention by token, of the
+ *  embedding's length), `change most` (layer 1's MLP by token, off against on, in per cent); and `lens <text> <layer>`
+ *  (the top guess at the text's end; 0 is the embedding). */
 function worth(claim, runs) {
-  const [kind, name, at] = claim.split(" ");
-  const [sequence] = runs["girl.json"].sequences;
-  const tokens = sequence.ids.length;
-  const mean = (field, layer = 1) => {
-    const values = sequence[field].slice((layer - 1) * tokens, layer * tokens).slice(1);
-    return values.reduce((sum, value) => sum + value, 0) / values.length;
-  };
-  if (kind === "mean") return mean(name, at === undefined ? 1 : Number(at));
+  const [kind, name, at, off] = claim.split(" ");
+  const [on, without] = ["girl.json", "girl-off.json"].map((file) => runs[file].sequences[0]);
+  const tokens = on.ids.length;
+  const row = (field, layer = 1, sequence = on) => sequence[field].slice((layer - 1) * tokens, layer * tokens).slice(1);
+  const mean = (...of) => row(...of).reduce((sum, value) => sum + value, 0) / (tokens - 1);
+  if (kind === "mean") return mean(name, at === undefined ? 1 : Number(at), off ? without : on);
+  if (kind === "share") {
+    const shares = row("attn_norm").map((norm, i) => norm / row("embed_norm")[i]);
+    return name === "least" ? Math.min(...shares) : Math.max(...shares);
+  }
+  if (kind === "change") {
+    return Math.max(...row("mlp_norm", 1, without).map((norm, i) => Math.abs(norm / row("mlp_norm")[i] - 1))) * 100;
+  }
   if (kind === "leads") {
     return Array.from({ length: 12 }, (_, i) => mean("attn_norm", i + 1) > mean("mlp_norm", i + 1)).filter(Boolean).length;
   }
@@ -48,9 +55,16 @@ function worth(claim, runs) {
   return lens.probs[(Number(at) * ids.length + ids.length - 1) * top];
 }
 
+test("what a lesson says is switched off is switched off in its run, and nothing else is another run's", () => {
+  const [on, off] = ["girl.json", "girl-off.json"].map((file) => JSON.parse(readFileSync(join(FOLDER, file), "utf8")));
+  assert.deepEqual(off.ablate, [{ how: "zero", layer: 0, part: "attn" }]);
+  assert.deepEqual(off.sequences[0].ids, on.sequences[0].ids);
+  assert.deepEqual(off.sequences[0].baseline.mlp_norm, on.sequences[0].mlp_norm, "the unchanged run in girl-off.json and girl.json");
+});
+
 for (const lesson of LESSONS) {
   test(`${lesson}: every number that it quotes is the saved run's`, () => {
-    const runs = Object.fromEntries(["girl.json", "guesses.json"].map((file) => [file, JSON.parse(readFileSync(join(FOLDER, file), "utf8"))]));
+    const runs = Object.fromEntries(["girl.json", "girl-off.json", "guesses.json"].map((file) => [file, JSON.parse(readFileSync(join(FOLDER, file), "utf8"))]));
     const html = readFileSync(join(FOLDER, lesson), "utf8");
     const claims = [...html.matchAll(/<data value="([^"]+)">([^<]+)<\/data>/g)];
     assert.ok(claims.length >= 5, `${lesson} quotes ${claims.length} numbers`);
