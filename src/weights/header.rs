@@ -1,10 +1,11 @@
 //! The header of a safetensors file: 8 bytes of length, JSON of that length, then the tensors' bytes.
 //! Format: <https://github.com/huggingface/safetensors#format>. A file is hostile until this has read it.
 
+use std::collections::HashSet;
 use std::fmt;
 
-use serde::de::{Deserializer as _, MapAccess, Visitor};
-use serde_json::Value;
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde_json::{Map, Value};
 
 use super::WeightsError;
 
@@ -97,9 +98,6 @@ impl Header {
         let data = 8 + json.len() as u64;
         let mut tensors = Vec::new();
         for (name, value) in entries {
-            if name == "__metadata__" {
-                continue;
-            }
             let why = |what: &str| bad(format!("tensor \"{name}\": {what}"));
             let offsets = numbers(&value, "data_offsets").ok_or_else(|| why("no data_offsets"))?;
             let shape = numbers(&value, "shape").ok_or_else(|| why("no shape"))?;
@@ -145,24 +143,31 @@ impl Header {
     }
 }
 
-/// The header's members in file order; unlike a map, this sees a name that stands twice.
-fn entries(json: &[u8]) -> Result<Vec<(String, Value)>, serde_json::Error> {
+/// The tensors in file order, each with what is said of it. Unlike a map, this sees a name that stands twice: programs
+/// differ in which of the two they take.
+fn entries(json: &[u8]) -> Result<Vec<(String, Map<String, Value>)>, serde_json::Error> {
     struct Entries;
     impl<'de> Visitor<'de> for Entries {
-        type Value = Vec<(String, Value)>;
+        type Value = Vec<(String, Map<String, Value>)>;
 
         fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
             f.write_str("an object of tensors")
         }
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut seen = std::collections::HashSet::new();
+            let mut seen = HashSet::new();
             let mut list = Vec::new();
-            while let Some((name, value)) = map.next_entry::<String, Value>()? {
+            while let Some(name) = map.next_key::<String>()? {
                 if !seen.insert(name.clone()) {
-                    return Err(serde::de::Error::custom(format!("the name \"{name}\" stands twice")));
+                    return Err(A::Error::custom(format!("the name \"{name}\" stands twice")));
                 }
-                list.push((name, value));
+                if name == "__metadata__" {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+                let entry = map.next_value::<Entry>();
+                let Entry(entry) = entry.map_err(|why| A::Error::custom(format!("tensor \"{name}\": {why}")))?;
+                list.push((name, entry));
             }
             Ok(list)
         }
@@ -173,7 +178,35 @@ fn entries(json: &[u8]) -> Result<Vec<(String, Value)>, serde_json::Error> {
     Ok(list)
 }
 
-fn numbers(value: &Value, key: &str) -> Option<Vec<u64>> {
+/// What is said of one tensor.
+struct Entry(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Entry, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Entry;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object with dtype, shape and data_offsets")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entry, A::Error> {
+                let mut members = Map::new();
+                while let Some((key, value)) = map.next_entry::<String, Value>()? {
+                    if members.contains_key(&key) {
+                        return Err(A::Error::custom(format!("{key} stands twice")));
+                    }
+                    members.insert(key, value);
+                }
+                Ok(Entry(members))
+            }
+        }
+        from.deserialize_map(Members)
+    }
+}
+
+fn numbers(value: &Map<String, Value>, key: &str) -> Option<Vec<u64>> {
     value.get(key)?.as_array()?.iter().map(Value::as_u64).collect()
 }
 
@@ -214,7 +247,11 @@ mod tests {
             (r#"{"a":{"dtype":"F32","shape":[2]}}"#.into(), "no data_offsets"),
             (r#"{"a":{"shape":[2],"data_offsets":[0,8]}}"#.into(), "no dtype"),
             (r#"{"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}}"#.into(), "no shape"),
-            (r#"{"a":3}"#.into(), "no data_offsets"),
+            (r#"{"a":3}"#.into(), "tensor \"a\": invalid type"),
+            (
+                r#"{"a":{"dtype":"F32","shape":[2],"shape":[2,1],"data_offsets":[0,8]}}"#.into(),
+                "tensor \"a\": shape stands twice",
+            ),
         ] {
             assert!(why(&json).contains(part), "header.rs: {json} gave {:?}", why(&json));
         }

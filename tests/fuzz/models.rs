@@ -192,7 +192,14 @@ pub fn safetensors(random: &mut Random, tensors: &[Tensor], broken: bool) -> Vec
             _ => damage::json(random, &mut members[at].1),
         }
     }
-    let members: Vec<String> = members.iter().map(|(name, value)| format!("{}:{value}", json!(name))).collect();
+    let mut members: Vec<String> = members.iter().map(|(name, value)| format!("{}:{value}", json!(name))).collect();
+    if broken
+        && random.one_in(8)
+        && let Some(member) = members.last_mut()
+    {
+        // The same key twice within a tensor's entry.
+        *member = member.replacen('{', "{\"dtype\":\"F32\",", 1);
+    }
     let mut json = format!("{{{}}}", members.join(","));
     if random.one_in(2) {
         json += &" ".repeat(json.len().next_multiple_of(8) - json.len());

@@ -15,7 +15,7 @@ const RELATIVE: f64 = 1e-4;
 /// Log-probabilities.
 const LOGPROB: f64 = 1e-3;
 /// Other orders of summation may lose so many times what the single-precision pass loses.
-const TIMES: f64 = 30.0;
+const TIMES: f64 = 60.0;
 /// Beyond this, sums of squares and products leave the range of F32.
 const LARGEST: f64 = 1e15;
 /// Beyond this, an attention score of single precision has hardly a digit behind the point, and which of two tokens is
@@ -219,18 +219,19 @@ impl Passes<'_> {
         self.close("mlp_cos", &of_mlp, (t, RELATIVE), mlp)
     }
 
-    /// Log-probabilities after each layer at each token, and how uncertain those of a cell are.
-    fn predictions(&self) -> Vec<(Row, f64)> {
+    /// What is predicted after each layer at each token.
+    fn predictions(&self) -> Vec<Cell> {
         let of = |pass: &Pass, precision| -> Rows {
             let logits = pass.streams().into_iter().flat_map(|stream| self.model.logits(stream, precision));
             logits.map(|logits| log_softmax(&logits)).collect()
         };
         let (double, single) = (of(&self.double, Precision::Double), of(&self.single, Precision::Single));
-        let cell = |(double, single): (Row, Row)| {
+        let cell = |(logs, single): (Row, Row)| {
+            let off = logs.iter().zip(&single).map(|(a, b)| LOGPROB + TIMES * (a - b).abs()).collect::<Row>();
+            let most = |off: f64, other: &f64| off.max(*other);
             // Of what has no chance it does not matter by how much.
-            let likely = double.iter().zip(&single).filter(|(double, _)| **double > -60.0);
-            let spread = likely.fold(0.0, |most: f64, (a, b)| most.max((a - b).abs()));
-            (double, LOGPROB + TIMES * spread)
+            let likely = off.iter().zip(&logs).filter(|(_, log)| **log > -60.0).map(|(off, _)| off);
+            Cell { room: likely.fold(LOGPROB, most), room_of_all: off.iter().fold(LOGPROB, most), logs }
         };
         double.into_iter().zip(single).map(cell).collect()
     }
@@ -242,22 +243,21 @@ impl Passes<'_> {
         if lengths != [cells.len() * k; 4] {
             return Err(format!("the lens has {lengths:?} values for {} cells of {k}", cells.len()));
         }
-        for (at, (expected, room)) in cells.iter().enumerate() {
+        for (at, cell) in cells.iter().enumerate() {
             let what = |why| format!("lens[{at}]: {why}");
-            most_probable(&found.ids[at * k..][..k], &found.probs[at * k..][..k], (expected, *room)).map_err(what)?;
+            most_probable(&found.ids[at * k..][..k], &found.probs[at * k..][..k], cell).map_err(what)?;
             match ids.get(at % ids.len() + 1) {
                 None if (found.true_rank[at], found.true_prob[at]) == (0, 0.0) => {}
                 None => return Err(what("a true token after the last".into())),
-                Some(id) if *room < UNCERTAIN => {
-                    let own = expected[*id as usize];
-                    let above = |edge: f64| 1 + expected.iter().filter(|other| **other > edge).count() as u32;
+                Some(id) => {
+                    let (own, room) = (cell.logs[*id as usize], cell.room_of_all);
+                    let above = |edge: f64| 1 + cell.logs.iter().filter(|other| **other > edge).count() as u32;
                     let rank = found.true_rank[at];
                     if rank < above(own + 2.0 * room) || rank > above(own - 2.0 * room) {
                         return Err(what(format!("rank {rank}, expected {}", above(own))));
                     }
-                    is_probability(found.true_prob[at], (own, *room)).map_err(what)?;
+                    is_probability(found.true_prob[at], (own, cell.room)).map_err(what)?;
                 }
-                Some(_) => {}
             }
         }
         Ok(())
@@ -270,29 +270,28 @@ impl Passes<'_> {
             return Err(format!("{} log-probabilities of {} tokens", logprobs.len(), ids.len()));
         }
         for (at, found) in logprobs.iter().enumerate() {
-            let (expected, room) = (last[at].0[ids[at + 1] as usize], last[at].1);
+            let (expected, room) = (last[at].logs[ids[at + 1] as usize], last[at].room_of_all);
             let off = (f64::from(*found) - expected).abs();
-            if room < UNCERTAIN && (off.is_nan() || off > room + LOGPROB * expected.abs()) {
+            if off.is_nan() || off > room + LOGPROB * expected.abs() {
                 return Err(format!("token_logprob[{at}] is {found}, expected {expected} (within {room:e})"));
             }
         }
         if next.ids.len() != asked.min(self.model.settings.vocabulary) || next.probs.len() != next.ids.len() {
             return Err(format!("{} next tokens for {asked}", next.ids.len()));
         }
-        let (expected, room) = &last[ids.len() - 1];
-        most_probable(&next.ids, &next.probs, (expected, *room)).map_err(|why| format!("next: {why}"))
+        most_probable(&next.ids, &next.probs, &last[ids.len() - 1]).map_err(|why| format!("next: {why}"))
     }
 
     fn agree_on_leads(&self, found: &Leads) -> Checked {
         let cells = self.predictions();
         let t = self.double.embedded.len();
-        let ends: Vec<&(Row, f64)> = cells.iter().skip(t - 1).step_by(t).collect();
-        let (expected, room) = ends[ends.len() - 1];
-        is_probability(found.prob, (expected[found.id as usize], *room)).map_err(|why| format!("leads: {why}"))?;
+        let ends: Vec<&Cell> = cells.iter().skip(t - 1).step_by(t).collect();
+        let last = ends[ends.len() - 1];
+        is_probability(found.prob, (last.logs[found.id as usize], last.room)).map_err(|why| format!("leads: {why}"))?;
         let mut leads = Vec::new();
-        for (expected, room) in ends {
-            let own = expected[found.id as usize];
-            let others = expected.iter().enumerate().filter(|(id, _)| *id != found.id as usize);
+        for Cell { logs, room, .. } in ends {
+            let own = logs[found.id as usize];
+            let others = logs.iter().enumerate().filter(|(id, _)| *id != found.id as usize);
             let best = others.map(|(_, log)| *log).fold(f64::NEG_INFINITY, f64::max);
             if (own - best).abs() < 2.0 * room {
                 return Ok(()); // Too close to say.
@@ -384,8 +383,18 @@ impl Passes<'_> {
     }
 }
 
+/// What is predicted at one token.
+struct Cell {
+    /// Log-probabilities.
+    logs: Row,
+    /// By how much they may be off: those of tokens that have any chance, and all of them.
+    room: f64,
+    room_of_all: f64,
+}
+
 /// Whether these are the most probable tokens, most probable first.
-fn most_probable(ids: &[u32], probs: &[f32], (expected, room): (&Row, f64)) -> Checked {
+fn most_probable(ids: &[u32], probs: &[f32], cell: &Cell) -> Checked {
+    let (expected, room) = (&cell.logs, cell.room_of_all);
     if room > UNCERTAIN {
         return Ok(());
     }
@@ -396,7 +405,7 @@ fn most_probable(ids: &[u32], probs: &[f32], (expected, room): (&Row, f64)) -> C
         if own < best[place] - 2.0 * room || ids[..place].contains(id) {
             return Err(format!("token {id} at place {place}, where one of {} should be", best[place]));
         }
-        is_probability(*prob, (own, room))?;
+        is_probability(*prob, (own, cell.room))?;
     }
     Ok(())
 }

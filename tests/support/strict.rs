@@ -132,6 +132,9 @@ fn stored(files: &Files) -> Result<(HashMap<String, Stored<'_>>, Option<&'static
     if map.iter().any(|(plain, file)| all.get(plain).is_some_and(|found| found.file != file)) {
         doubt = Some("the index names another file than the one that has the tensor");
     }
+    if !map.is_empty() && all.keys().any(|plain| !map.contains_key(plain)) {
+        doubt = Some("a tensor that the index does not name");
+    }
     Ok((all, doubt))
 }
 
