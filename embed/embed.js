@@ -183,7 +183,7 @@
           make("p", { class: "lead" })),
         make("div", { class: "chart-bar" },
           make("ul", { class: "legend", "aria-label": "Legend" }),
-          button("", { class: "chip", ...hidden }),
+          button("", { class: "chip", translate: "no", ...hidden }),
           make("span", { class: "zoom", role: "group", "aria-label": "Which tokens are shown", ...hidden },
             ...zoom.map(([how, sign, name]) => button(sign, { "data-zoom": how, "aria-label": name })))),
         make("p", { class: "notes" }),

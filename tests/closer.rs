@@ -18,7 +18,7 @@ use residual_stream::weights::folder::Folder;
 use residual_stream::weights::store::Nothing;
 use residual_stream::{Code, Result};
 use serde::Deserialize;
-use support::{LOGPROB, RELATIVE};
+use support::{LOGPROB, RELATIVE, assert_drawable};
 
 const FOLDERS: [&str; 2] = ["tests/fixtures/tiny-gpt2", "tests/fixtures/tiny-distil"];
 
@@ -105,7 +105,9 @@ fn loaded(folder: &str) -> Parts {
 
 fn go(parts: &Parts, batch: &[Vec<u32>], options: &RunOptions) -> Result<Vec<Sequence>> {
     let sequences = batch.iter().map(|ids| from_ids(None, ids.clone())).collect();
-    pollster::block_on(run(parts, None, sequences, options, &NoBreath, |_| {}))
+    let done = pollster::block_on(run(parts, None, sequences, options, &NoBreath, |_| {}))?;
+    assert_drawable(&parts.config, &done);
+    Ok(done)
 }
 
 fn assert_close(what: &str, found: &[f32], expected: &[f32], (relative, absolute): (f32, f32)) {

@@ -13,7 +13,7 @@ use residual_stream::trace::Sequence;
 use residual_stream::{Code, Error, Result};
 use support::memory::{Entry, Memory, entries, opened, others_turn, safetensors, together};
 use support::same::assert_same;
-use support::trace_ids;
+use support::{assert_drawable, trace_ids};
 
 const TINY: &str = "tests/fixtures/tiny-gpt2";
 static ALL: RunOptions = RunOptions::new(true, 1, true);
@@ -43,7 +43,9 @@ fn there() -> Parts {
 
 fn go(parts: &Parts, list: &[&[u32]], options: &RunOptions) -> Result<Vec<Sequence>> {
     let sequences = list.iter().map(|ids| from_ids(None, ids.to_vec())).collect();
-    pollster::block_on(run(parts, None, sequences, options, &NoBreath, |_| {}))
+    let done = pollster::block_on(run(parts, None, sequences, options, &NoBreath, |_| {}))?;
+    assert_drawable(&parts.config, &done);
+    Ok(done)
 }
 
 /// Gives way each time, and errs at breath number `last`.
@@ -86,6 +88,7 @@ fn a_run_shows_each_block_as_it_arrives_and_ends_like_any_other() {
         for (index, partial) in seen.iter().enumerate() {
             let layers = index + 1;
             assert_eq!(partial.len(), 2, "run.rs: a partial trace has every sequence");
+            assert_drawable(&parts.config, partial);
             for (partial, whole) in partial.iter().zip(&plain) {
                 let filled = layers * whole.ids.len();
                 assert_eq!(partial.attn_norm, whole.attn_norm[..filled], "run.rs: attn_norm after block {index}");
@@ -237,7 +240,11 @@ fn what_cannot_be_run_is_refused_before_anything_is_computed() {
         (&[&[][..]], Code::EmptyInput, "empty"),
         (&[&IDS[..], &[]], Code::EmptyInput, "empty"),
         (&[&[1; 17]], Code::TooLong, "17 tokens, and this model reads at most 16"),
-        (&[&IDS, &[1, 50]], Code::TokenOutOfRange, "token 1 of the sequence is id 50, and the model's ids end at 49"),
+        (
+            &[&IDS, &[1, 50]],
+            Code::TokenOutOfRange,
+            "text 2 of 2: token 1 of the sequence is id 50, and the model's ids end at 49",
+        ),
         (&[&[u32::MAX]], Code::TokenOutOfRange, "token 0"),
     ] {
         let error = go(&loading.parts, lists, &ALL).unwrap_err();

@@ -5,6 +5,9 @@ use std::ops::Range;
 use crate::trace::Sequence;
 use crate::trace::summary::words::{norm, quote_token};
 
+/// A saved run's token may be as long as a book: longer ones are cut.
+const MOST_LETTERS: usize = 200;
+
 /// Tokens shown as one chip: one token, or several that hold parts of the same characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenGroup {
@@ -29,11 +32,15 @@ pub fn group_tokens(sequence: &Sequence) -> Vec<TokenGroup> {
         let here = span(index);
         match (open, here, groups.last_mut()) {
             (Some((from, to)), Some((start, end)), Some(group)) if start < to && end > start => {
-                open = Some((from.min(start), to.max(end)));
-                group.tokens.end = index + 1;
-                if let Some(units) = open.and_then(|(from, to)| text.get(from..to)) {
-                    group.text = String::from_utf16_lossy(units);
+                let whole = (from.min(start), to.max(end));
+                // Tokens that share a character add nothing to what is there.
+                if let Some(units) =
+                    text.get(whole.0..whole.1).filter(|_| open != Some(whole) || group.tokens.len() == 1)
+                {
+                    group.text = String::from_utf16_lossy(units.get(..MOST_LETTERS).unwrap_or(units));
                 }
+                open = Some(whole);
+                group.tokens.end = index + 1;
             }
             _ => {
                 groups.push(TokenGroup { tokens: index..index + 1, text: token.clone() });
@@ -53,10 +60,15 @@ pub enum Piece {
     Sign(&'static str),
 }
 
-/// Takes a token's text apart for display.
+/// Takes a token's text apart for display, as far as one looks at it.
 pub fn pieces(text: &str) -> Vec<Piece> {
     let mut pieces: Vec<Piece> = Vec::new();
-    for c in text.chars() {
+    let is_alone = text.chars().nth(1).is_none();
+    for (index, c) in text.chars().enumerate() {
+        if index == MOST_LETTERS {
+            pieces.push(Piece::Sign("…"));
+            break;
+        }
         let sign = match c {
             ' ' => "·",
             '\n' => "↵",
@@ -64,11 +76,7 @@ pub fn pieces(text: &str) -> Vec<Piece> {
             '\t' => "⇥",
             '\u{a0}' => "⍽",
             // Joiners and variation selectors take no room of their own.
-            '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' | '\u{fe00}'..='\u{fe0f}'
-                if text.chars().count() == 1 =>
-            {
-                "◌"
-            }
+            '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' | '\u{fe00}'..='\u{fe0f}' if is_alone => "◌",
             c if c.is_control() => "\u{fffd}",
             c => {
                 match pieces.last_mut() {
@@ -165,6 +173,20 @@ mod tests {
         assert_eq!(pieces("☀\u{fe0f}"), [text("☀\u{fe0f}")]);
         assert_eq!(pieces("<b>"), [text("<b>")]);
         assert_eq!(pieces("\u{7}"), [Piece::Sign("\u{fffd}")]);
+    }
+
+    #[test]
+    fn a_token_as_long_as_a_book_is_cut_and_takes_no_time() {
+        let text = "\u{200d}".repeat(200_000);
+        let shown = pieces(&text);
+        assert_eq!(shown.last(), Some(&Piece::Sign("…")));
+        assert!(shown.len() <= MOST_LETTERS + 1, "token_groups.rs: {} pieces", shown.len());
+        // A thousand tokens that claim the whole text each.
+        let spans = [0, 200_000].repeat(1000);
+        let tokens = vec!["x".to_owned(); 1000];
+        let sequence = Sequence { text: Some(text), spans: Some(spans), tokens, ..Sequence::default() };
+        let groups = group_tokens(&sequence);
+        assert_eq!((groups.len(), groups[0].tokens.len()), (1, 1000));
     }
 
     #[test]

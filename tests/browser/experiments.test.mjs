@@ -180,7 +180,8 @@ test("a saved run opens again without any model, from either kind of file; other
     const saved = JSON.parse(await readFile(join(folder, "run.json"), "utf8"));
     assert.deepEqual([saved.format, saved.version, saved.sequences.length], ["residual-stream trace", 1, 2]);
     for (const [name, text, why] of [["a.json", "{}", /format/], ["b.json", "{\"format\":", /damaged/], ["c.safetensors", "hello", /neither/],
-      ["d.json", JSON.stringify({ ...saved, version: 9 }), /version 9/], ["e.json", JSON.stringify({ ...saved, sequences: [{ ids: [1] }] }), /missing/]]) {
+      ["d.json", JSON.stringify({ ...saved, version: 9 }), /version 9/], ["e.json", JSON.stringify({ ...saved, sequences: [{ ids: [1] }] }), /missing/],
+      ["f.json", JSON.stringify({ ...saved, model: { ...saved.model, n_layer: 1e9 } }), /n_layer is 1000000000, expected at most 4096/]]) {
       await writeFile(join(folder, name), text);
       await page.setInputFiles("#open-trace", join(folder, name));
       await until(`${name}: why it is no run`, async () => why.test(await page.locator("#trace-error").textContent()));

@@ -202,4 +202,13 @@ test("an embed's text is read as the box is, and its run whatever wrote the file
     document.body.append(holder);
   }, json);
   assert.deepEqual(await read({ src: "#marked" }), expected);
+
+  // One that would freeze the page is refused at once.
+  await page.evaluate((json) => {
+    const run = JSON.parse(json);
+    run.model.n_layer = 1e9;
+    document.getElementById("marked").textContent = JSON.stringify(run);
+  }, json);
+  const refused = await read({ src: "#marked", chart: "growth" }).catch((error) => String(error));
+  assert.match(refused, /n_layer is 1000000000, expected at most 4096/);
 });

@@ -86,6 +86,19 @@ test("a folder beside the command, a path and an address name the same model; mo
   }
 });
 
+test("lines are texts with their white space, whatever ends them and however they are encoded", async () => {
+  const texts = ["in the cat ", "in the cat", "\ttabs\t", "a \\↵ sign"];
+  const content = `\ufeff${texts.join("\r\n")}\r\n \r\n`;
+  for (const encoding of ["utf8", "utf16le"]) {
+    writeFileSync(at(`${encoding}.txt`), content, encoding);
+    const done = await cli("trace", "--text", `${encoding}.txt`, "--out", "lines.json");
+    assert.equal(done.code, 0, done.stderr);
+    const { sequences } = rs.readTrace(readFileSync(at("lines.json")));
+    assert.deepEqual(sequences.map(({ text }) => text), texts);
+    assert.ok(sequences[0].ids.length > sequences[1].ids.length, "the space at the end is lost");
+  }
+});
+
 test("- is standard input and output", async () => {
   const done = await run(process.execPath, [CLI, "trace", "--text", "-", "--out", "-"], { cwd: folder, input: TEXTS.join("\n") });
   assert.equal(done.code, 0, done.stderr);

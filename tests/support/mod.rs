@@ -12,10 +12,20 @@ use residual_stream::engine::breath::NoBreath;
 use residual_stream::engine::load::open;
 use residual_stream::engine::pool::Crew;
 use residual_stream::engine::run::{RunOptions, from_ids, run, tokenize};
-use residual_stream::trace::Sequence;
+use residual_stream::model::Config;
+use residual_stream::trace::{ModelInfo, Sequence, Trace};
 use residual_stream::weights::folder::Folder;
 use residual_stream::weights::store::Nothing;
 use serde::Deserialize;
+
+/// Whether what a run recorded is what a saved run may hold, and what charts rely on.
+pub fn assert_drawable(config: &Config, sequences: &[Sequence]) {
+    let (n_layer, n_head, n_embd) = (config.n_layer, config.n_head, config.n_embd);
+    let (n_positions, vocab_size) = (config.n_positions, config.vocab_size);
+    let model = ModelInfo { source: "x".into(), n_layer, n_head, n_embd, n_positions, vocab_size };
+    let trace = Trace { model, sequences: sequences.to_vec(), ..Trace::default() };
+    trace.check().expect("check.rs: what the engine records is refused");
+}
 
 /// Norms, cosines and probabilities: F32 in another order of summation than PyTorch's.
 pub const RELATIVE: f32 = 1e-4;

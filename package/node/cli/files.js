@@ -10,10 +10,12 @@ export async function readBytes(name) {
   return new Uint8Array(Buffer.concat(pieces));
 }
 
-/** Text in UTF-8; a byte order mark is left out. */
+/** Text in UTF-8, or in UTF-16 with a byte order mark, as PowerShell 5 writes; the mark is left out. */
 export async function readInput(name) {
+  const bytes = await readBytes(name);
+  const encoding = bytes[0] === 0xff && bytes[1] === 0xfe ? "utf-16le" : bytes[0] === 0xfe && bytes[1] === 0xff ? "utf-16be" : "utf-8";
   try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(await readBytes(name));
+    return new TextDecoder(encoding, { fatal: true }).decode(bytes);
   } catch (error) {
     if (error.code !== "ERR_ENCODING_INVALID_ENCODED_DATA") throw error;
     throw new Error(`${name}: this is no text in UTF-8.`);
