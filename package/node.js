@@ -37,7 +37,8 @@ holding(page.Model.prototype, ["tokenize", "trace", "traceTokens", "sample", "pa
 
 export function loadModel(source, options) {
   // There is no storage to keep a model in: files on disk are kept already.
-  const load = async () => page.loadModel(await resolveSource(source), { ...options, cache: false });
+  const given = options ?? {};
+  const load = async () => page.loadModel(await resolveSource(source), typeof given === "object" ? { ...given, cache: false } : given);
   return hold(load().catch((error) => explain(error, source)));
 }
 

@@ -248,7 +248,7 @@ fn sizes_have_the_limits_that_checkpoints_have() {
         ("n_layer", json!(1), "sequences[0]: the number of its layers is 2, expected at most 1"),
         ("n_head", json!(3), "sequences[0]: head_norm has 12 values, expected 18"),
         ("n_positions", json!(2), "sequences[0]: the number of its tokens is 3, expected at most 2"),
-        ("vocab_size", json!(6), "sequences[0]: ids has 6, and model.vocab_size is 6"),
+        ("vocab_size", json!(6), "sequences[0]: the largest of ids is 7, expected less than 6"),
         ("n_embd", json!(1 << 30), "model.n_embd is 1073741824, expected at most 16777216"),
     ] {
         let mut value: Value = serde_json::from_str(&to_json(&trace()).unwrap()).unwrap();

@@ -214,7 +214,11 @@ fn read_input(given: &[(&str, &JsValue)]) -> Result<Input> {
     if given.iter().all(|(_, item)| item.is_string()) {
         return Ok(Input::Texts(given.iter().filter_map(|(_, item)| item.as_string()).collect()));
     }
-    let ids = |&(name, item): &(&str, &JsValue)| read_ids(name, item, "a text, or a list of token ids");
+    let is_either = |item: &JsValue| item.is_string() || item.is_object();
+    if let Some((name, item)) = given.iter().find(|(_, item)| !is_either(item)) {
+        return Err(bad(&format!("{name}: expected a text, or a list of token ids, found {}", describe(item))));
+    }
+    let ids = |&(name, item): &(&str, &JsValue)| read_ids(name, item, "a list of token ids, as the other is");
     given.iter().map(ids).collect::<Result<_>>().map(Input::Ids)
 }
 

@@ -54,8 +54,13 @@ pub(super) fn settings<T: DeserializeOwned + Default>(options: &JsValue, names: 
             |object: &Object| Reflect::set(object, &(*name).into(), &value).map_err(|why| super::errors::from_js(&why));
         set(&alone)?;
         set(&given)?;
-        serde_wasm_bindgen::from_value::<T>(alone.into())
-            .map_err(|why| bad(&format!("{name}: {}", in_words(&why.to_string()))))?;
+        serde_wasm_bindgen::from_value::<T>(alone.into()).map_err(|why| {
+            let why = in_words(&why.to_string());
+            // A list or an object was looked for in what is neither.
+            let is_javascripts = why.starts_with("TypeError");
+            let mixed = || format!("expected a list or an object, found {}", describe(&value));
+            bad(&format!("{name}: {}", if is_javascripts { mixed() } else { why }))
+        })?;
     }
     serde_wasm_bindgen::from_value(given.into()).map_err(|why| bad(&format!("options: {}", in_words(&why.to_string()))))
 }

@@ -4,6 +4,7 @@ use js_sys::{Array, Object, Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{Blob, File, Url};
 
+use super::options::describe;
 use crate::{Code, Error, Result};
 
 /// What a model is loaded from.
@@ -96,7 +97,10 @@ impl Source {
         match value.as_string().or(address) {
             Some(address) => Ok(Source::Address(address)),
             None if value.is_object() => Ok(Source::Files(ModelFiles::from_js(value)?)),
-            None => Err(bad("expected a repo id, a folder's address, \"demo\" or { config, weights, tokenizer }")),
+            None => {
+                let known = "a repo id, a folder's address, \"demo\" or { config, weights, tokenizer }";
+                Err(bad(&format!("source: expected {known}, found {}", describe(value))))
+            }
         }
     }
 

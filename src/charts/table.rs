@@ -160,7 +160,7 @@ mod tests {
             assert_eq!(csv, format!("\u{feff}token,x\r\n{written},-0.5\r\n"), "table.rs: {token:?}");
             let guarded =
                 written.starts_with('\'') && written.trim_start_matches('\'').starts_with(['=', '+', '-', '@', '\t']);
-            assert_eq!(if guarded { &written[1..] } else { written }, token, "table.rs: as docs/charts.md says");
+            assert_eq!(if guarded { &written[1..] } else { written }, token, "table.rs: as docs/traces.md says");
         }
     }
 

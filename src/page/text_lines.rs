@@ -26,9 +26,9 @@ pub fn decode_attribute(lines: &str) -> Vec<String> {
 }
 
 fn texts_of(lines: &str, part: fn(&str) -> &str) -> Vec<String> {
-    // A text box holds every kind of line end as \n; what comes from elsewhere is read as if it had been put there.
-    let lines = lines.replace("\r\n", "\n").replace('\r', "\n");
-    let texts = lines.split('\n').filter(|line| !line.trim().is_empty()).map(|line| decode_line(part(line)));
+    // A text box holds every kind of line end as \n; what comes from elsewhere is read as if it had been put there. (What
+    // lies between \r and \n is an empty line.)
+    let texts = lines.split(['\n', '\r']).filter(|line| !line.trim().is_empty()).map(|line| decode_line(part(line)));
     texts.filter(|text| !text.is_empty()).collect()
 }
 

@@ -9,133 +9,224 @@ pub const MOST_LAYERS: usize = 4096;
 /// Largest other size, as there.
 pub const LARGEST_SIZE: usize = 1 << 24;
 
-type Checked = Result<(), String>;
+/// What does not fit. It becomes a sentence where it is told, not where it is found: that keeps the embed small.
+struct Problem {
+    /// The field, and what of the trace, the sequence or its list it belongs to.
+    name: &'static str,
+    part: &'static str,
+    index: Option<usize>,
+    is_baseline: bool,
+    sequence: Option<usize>,
+    found: usize,
+    expected: (Relation, usize),
+}
+
+/// How a number must be to another.
+#[derive(Clone, Copy)]
+enum Relation {
+    /// As many values.
+    Count,
+    /// As many values, or none.
+    CountOrNone,
+    /// Some times as many.
+    Multiple,
+    AtMost,
+    Below,
+}
+
+/// A number of the field, and what it must be.
+type Rule = (&'static str, usize, Relation, usize);
+
+type Checked = Result<(), Problem>;
+
+impl Problem {
+    fn text(&self) -> String {
+        let mut place = String::new();
+        if let Some(sequence) = self.sequence {
+            place += &format!("sequences[{sequence}]: ");
+        }
+        if self.is_baseline {
+            place += "baseline: ";
+        }
+        place += self.part;
+        if let Some(index) = self.index {
+            place += &format!("[{index}]");
+        }
+        if !self.part.is_empty() {
+            place.push('.');
+        }
+        let (relation, limit) = self.expected;
+        let (is, values, expected) = match relation {
+            Relation::Count | Relation::CountOrNone => ("has", " values", ""),
+            Relation::Multiple => ("has", " values", "a multiple of "),
+            Relation::AtMost => ("is", "", "at most "),
+            Relation::Below => ("is", "", "less than "),
+        };
+        format!("{place}{} {is} {}{values}, expected {expected}{limit}", self.name, self.found)
+    }
+
+    fn within(self, part: &'static str, index: Option<usize>) -> Problem {
+        Problem { part, index, ..self }
+    }
+}
+
+fn check_all(rules: &[Rule]) -> Checked {
+    for &(name, found, relation, expected) in rules {
+        let holds = match relation {
+            Relation::Count => found == expected,
+            Relation::CountOrNone => found == expected || found == 0,
+            Relation::Multiple => found.checked_rem(expected).unwrap_or(found) == 0,
+            Relation::AtMost => found <= expected,
+            Relation::Below => found < expected,
+        };
+        if !holds {
+            let expected = (relation, expected);
+            return Err(Problem { name, part: "", index: None, is_baseline: false, sequence: None, found, expected });
+        }
+    }
+    Ok(())
+}
 
 impl Trace {
     /// Whether sizes and arrays fit each other.
     ///
     /// # Errors
     /// The first that does not, what was expected and what was found.
-    pub fn check(&self) -> Checked {
+    pub fn check(&self) -> Result<(), String> {
+        self.find_problem().map_err(|problem| problem.text())
+    }
+
+    fn find_problem(&self) -> Checked {
+        use Relation::{AtMost, Below, Count};
         let model = &self.model;
-        at_most("model.n_layer", model.n_layer, MOST_LAYERS)?;
-        for (name, size) in [
-            ("model.n_head", model.n_head),
-            ("model.n_embd", model.n_embd),
-            ("model.n_positions", model.n_positions),
-            ("model.vocab_size", model.vocab_size),
-        ] {
-            at_most(name, size, LARGEST_SIZE)?;
-        }
+        check_all(&[
+            ("model.n_layer", model.n_layer, AtMost, MOST_LAYERS),
+            ("model.n_head", model.n_head, AtMost, LARGEST_SIZE),
+            ("model.n_embd", model.n_embd, AtMost, LARGEST_SIZE),
+            ("model.n_positions", model.n_positions, AtMost, LARGEST_SIZE),
+            ("model.vocab_size", model.vocab_size, AtMost, LARGEST_SIZE),
+        ])?;
         for (index, sequence) in self.sequences.iter().enumerate() {
-            let within = |why| format!("sequences[{index}]: {why}");
-            sequence.check(model).map_err(within)?;
+            let within = |problem| Problem { sequence: Some(index), ..problem };
+            sequence.find_problem(model).map_err(within)?;
             if let Some(baseline) = &sequence.baseline {
-                let same = baseline.ids == sequence.ids && baseline.layer_count() == sequence.layer_count();
-                let other = || "its tokens or layers are not those of the sequence".to_owned();
-                let checked = if same { baseline.check(model) } else { Err(other()) };
-                checked.map_err(|why| within(format!("baseline: {why}")))?;
+                let same = check_all(&[
+                    ("ids", baseline.ids.len(), Count, sequence.ids.len()),
+                    ("attn_norm", baseline.attn_norm.len(), Count, sequence.attn_norm.len()),
+                ]);
+                let checked = same.and_then(|()| baseline.find_problem(model));
+                checked.map_err(|problem| within(Problem { is_baseline: true, ..problem }))?;
             }
         }
-        for ablated in &self.ablate {
-            let (layers, heads) = (known(model.n_layer, MOST_LAYERS), known(model.n_head, LARGEST_SIZE));
-            below("ablate: layer", ablated.layer, layers)?;
-            below("ablate: head", ablated.head.unwrap_or(0), heads)?;
+        for (index, ablated) in self.ablate.iter().enumerate() {
+            let there = check_all(&[
+                ("layer", ablated.layer, Below, known(model.n_layer, MOST_LAYERS)),
+                ("head", ablated.head.unwrap_or(0), Below, known(model.n_head, LARGEST_SIZE)),
+            ]);
+            there.map_err(|problem| problem.within("ablate", Some(index)))?;
         }
-        self.patching.as_ref().map_or(Ok(()), Patching::check).map_err(|why| format!("patching: {why}"))
+        let patching = self.patching.as_ref().map_or(Ok(()), Patching::find_problem);
+        patching.map_err(|problem| problem.within("patching", None))
     }
 }
 
 impl Sequence {
-    fn check(&self, model: &ModelInfo) -> Checked {
+    fn find_problem(&self, model: &ModelInfo) -> Checked {
+        use Relation::{AtMost, Below, Count, CountOrNone};
         let (t, layers) = (self.token_count(), self.layer_count());
         let cells = layers * t;
-        at_most("the number of its tokens", t, known(model.n_positions, LARGEST_SIZE))?;
-        at_most("the number of its layers", layers, known(model.n_layer, MOST_LAYERS))?;
-        if let Some(id) = self.ids.iter().find(|id| **id as usize >= known(model.vocab_size, usize::MAX)) {
-            return Err(format!("ids has {id}, and model.vocab_size is {}", model.vocab_size));
-        }
-        count_or_none("tokens", self.tokens.len(), t)?;
-        count("embed_norm", self.embed_norm.len(), t)?;
-        for (name, values) in [
-            ("attn_norm", &self.attn_norm),
-            ("mlp_norm", &self.mlp_norm),
-            ("resid_pre_norm", &self.resid_pre_norm),
-            ("resid_mid_norm", &self.resid_mid_norm),
-            ("resid_post_norm", &self.resid_post_norm),
-            ("attn_cos", &self.attn_cos),
-            ("mlp_cos", &self.mlp_cos),
-        ] {
-            count(name, values.len(), cells)?;
-        }
-        if let Some(heads) = &self.head_norm {
-            by_head("head_norm", heads.len(), (cells, model.n_head))?;
-        }
-        for (name, values, expected) in
-            [("token_logprob", &self.token_logprob, t.saturating_sub(1)), ("kl", &self.kl, t)]
-        {
-            if let Some(values) = values {
-                count(name, values.len(), expected)?;
-            }
-        }
-        if let Some(spans) = &self.spans {
-            count("spans", spans.len(), 2 * t)?;
-        }
-        if let Some(bias) = &self.attn_bias_norm {
-            count("attn_bias_norm", bias.len(), layers)?;
-        }
-        self.lens.as_ref().map_or(Ok(()), |lens| lens.check(cells + t)).map_err(|why| format!("lens.{why}"))?;
-        self.next.as_ref().map_or(Ok(()), Next::check).map_err(|why| format!("next.{why}"))?;
-        if let Some(leads) = &self.leads {
-            at_most("leads.first", leads.first, MOST_LAYERS)?;
-            at_most("leads.settled", leads.settled, MOST_LAYERS)?;
-        }
+        // What is not there fits.
+        let length = |values: &Option<Vec<f32>>, expected| values.as_ref().map_or(expected, Vec::len);
+        let (by_head, heads) = by_head(cells, model.n_head);
+        let leads = self.leads.as_ref().map_or((0, 0), |leads| (leads.first, leads.settled));
+        let largest = self.ids.iter().max().map_or(0, |id| *id as usize);
+        check_all(&[
+            ("the number of its tokens", t, AtMost, known(model.n_positions, LARGEST_SIZE)),
+            ("the number of its layers", layers, AtMost, known(model.n_layer, MOST_LAYERS)),
+            ("the largest of ids", largest, Below, known(model.vocab_size, usize::MAX)),
+            ("tokens", self.tokens.len(), CountOrNone, t),
+            ("spans", self.spans.as_ref().map_or(2 * t, Vec::len), Count, 2 * t),
+            ("embed_norm", self.embed_norm.len(), Count, t),
+            ("attn_norm", self.attn_norm.len(), Count, cells),
+            ("mlp_norm", self.mlp_norm.len(), Count, cells),
+            ("resid_pre_norm", self.resid_pre_norm.len(), Count, cells),
+            ("resid_mid_norm", self.resid_mid_norm.len(), Count, cells),
+            ("resid_post_norm", self.resid_post_norm.len(), Count, cells),
+            ("attn_cos", self.attn_cos.len(), Count, cells),
+            ("mlp_cos", self.mlp_cos.len(), Count, cells),
+            ("head_norm", length(&self.head_norm, heads), by_head, heads),
+            ("attn_bias_norm", length(&self.attn_bias_norm, layers), Count, layers),
+            ("token_logprob", length(&self.token_logprob, t.saturating_sub(1)), Count, t.saturating_sub(1)),
+            ("kl", length(&self.kl, t), Count, t),
+            ("leads.first", leads.0, AtMost, MOST_LAYERS),
+            ("leads.settled", leads.1, AtMost, MOST_LAYERS),
+        ])?;
+        let lens = self.lens.as_ref().map_or(Ok(()), |lens| lens.find_problem(cells + t));
+        lens.map_err(|problem| problem.within("lens", None))?;
+        let next = self.next.as_ref().map_or(Ok(()), Next::find_problem);
+        next.map_err(|problem| problem.within("next", None))?;
         for (index, pattern) in self.patterns.iter().flatten().enumerate() {
-            pattern.check(t, model).map_err(|why| format!("patterns[{index}].{why}"))?;
+            pattern.find_problem(t, model).map_err(|problem| problem.within("patterns", Some(index)))?;
         }
-        let attribution = self.attribution.as_ref().map_or(Ok(()), |found| found.check(t, model));
-        attribution.map_err(|why| format!("attribution.{why}"))
+        let attribution = self.attribution.as_ref().map_or(Ok(()), |found| found.find_problem(t, model));
+        attribution.map_err(|problem| problem.within("attribution", None))
     }
 }
 
 impl Lens {
-    fn check(&self, cells: usize) -> Checked {
-        count("probs", self.probs.len(), self.ids.len())?;
-        multiple("ids", self.ids.len(), cells)?;
-        count_or_none("true_rank", self.true_rank.len(), cells)?;
-        count_or_none("true_prob", self.true_prob.len(), cells)?;
-        count("vocab.tokens", self.vocab.tokens.len(), self.vocab.ids.len())?;
-        if self.vocab.ids.is_sorted() { Ok(()) } else { Err("vocab.ids do not rise".to_owned()) }
+    fn find_problem(&self, cells: usize) -> Checked {
+        use Relation::{Count, CountOrNone, Multiple};
+        let ids = &self.vocab.ids;
+        let rising = 1 + ids.windows(2).take_while(|pair| pair.first() <= pair.last()).count();
+        check_all(&[
+            ("probs", self.probs.len(), Count, self.ids.len()),
+            ("ids", self.ids.len(), Multiple, cells),
+            ("true_rank", self.true_rank.len(), CountOrNone, cells),
+            ("true_prob", self.true_prob.len(), CountOrNone, cells),
+            ("vocab.tokens", self.vocab.tokens.len(), Count, ids.len()),
+            ("the rising part of vocab.ids", rising, Count, ids.len().max(1)),
+        ])
     }
 }
 
 impl Next {
-    fn check(&self) -> Checked {
-        count("probs", self.probs.len(), self.ids.len())?;
-        count_or_none("tokens", self.tokens.len(), self.ids.len())
+    fn find_problem(&self) -> Checked {
+        check_all(&[
+            ("probs", self.probs.len(), Relation::Count, self.ids.len()),
+            ("tokens", self.tokens.len(), Relation::CountOrNone, self.ids.len()),
+        ])
     }
 }
 
 impl Pattern {
-    fn check(&self, t: usize, model: &ModelInfo) -> Checked {
-        below("layer", self.layer, known(model.n_layer, MOST_LAYERS))?;
-        below("head", self.head, known(model.n_head, LARGEST_SIZE))?;
-        count("weights", self.weights.len(), t.saturating_mul(t))?;
+    fn find_problem(&self, t: usize, model: &ModelInfo) -> Checked {
+        use Relation::{Below, Count, CountOrNone, Multiple};
+        check_all(&[
+            ("layer", self.layer, Below, known(model.n_layer, MOST_LAYERS)),
+            ("head", self.head, Below, known(model.n_head, LARGEST_SIZE)),
+            ("weights", self.weights.len(), Count, t.saturating_mul(t)),
+        ])?;
         let Some(writes) = &self.writes else { return Ok(()) };
-        multiple("writes.ids", writes.ids.len(), t)?;
-        count("writes.logits", writes.logits.len(), writes.ids.len())?;
-        count_or_none("writes.tokens", writes.tokens.len(), writes.ids.len())
+        check_all(&[
+            ("writes.ids", writes.ids.len(), Multiple, t),
+            ("writes.logits", writes.logits.len(), Count, writes.ids.len()),
+            ("writes.tokens", writes.tokens.len(), CountOrNone, writes.ids.len()),
+        ])
     }
 }
 
 impl Attribution {
-    fn check(&self, t: usize, model: &ModelInfo) -> Checked {
+    fn find_problem(&self, t: usize, model: &ModelInfo) -> Checked {
+        use Relation::{AtMost, Below, Count};
         let layers = self.attn.len();
-        below("position", self.position, t)?;
-        at_most("attn's length", layers, known(model.n_layer, MOST_LAYERS))?;
-        count("mlp", self.mlp.len(), layers)?;
-        count("attn_bias", self.attn_bias.len(), layers)?;
-        by_head("heads", self.heads.len(), (layers, model.n_head))
+        let (by_head, heads) = by_head(layers, model.n_head);
+        check_all(&[
+            ("position", self.position, Below, t),
+            ("the number of its layers", layers, AtMost, known(model.n_layer, MOST_LAYERS)),
+            ("mlp", self.mlp.len(), Count, layers),
+            ("attn_bias", self.attn_bias.len(), Count, layers),
+            ("heads", self.heads.len(), by_head, heads),
+        ])
     }
 }
 
@@ -144,11 +235,18 @@ impl Patching {
     ///
     /// # Errors
     /// As [`Trace::check`].
-    pub fn check(&self) -> Checked {
+    pub fn check(&self) -> Result<(), String> {
+        self.find_problem().map_err(|problem| problem.text())
+    }
+
+    fn find_problem(&self) -> Checked {
         let t = self.corrupted_tokens.len();
-        count("clean_tokens", self.clean_tokens.len(), t)?;
-        multiple("recovered", self.recovered.len(), t)?;
-        at_most("recovered's layers", self.recovered.len().checked_div(t).unwrap_or(0), MOST_LAYERS)
+        let layers = self.recovered.len().checked_div(t).unwrap_or(0);
+        check_all(&[
+            ("clean_tokens", self.clean_tokens.len(), Relation::Count, t),
+            ("recovered", self.recovered.len(), Relation::Multiple, t),
+            ("the number of its layers", layers, Relation::AtMost, MOST_LAYERS),
+        ])
     }
 }
 
@@ -157,28 +255,10 @@ fn known(size: usize, otherwise: usize) -> usize {
     if size == 0 { otherwise } else { size }
 }
 
-fn count(name: &str, found: usize, expected: usize) -> Checked {
-    if found == expected { Ok(()) } else { Err(format!("{name} has {found} values, expected {expected}")) }
-}
-
-fn count_or_none(name: &str, found: usize, expected: usize) -> Checked {
-    if found == 0 { Ok(()) } else { count(name, found, expected) }
-}
-
 /// So many values for each head; for some number of heads where the model does not say how many it has.
-fn by_head(name: &str, found: usize, (each, heads): (usize, usize)) -> Checked {
-    if heads == 0 { multiple(name, found, each) } else { count(name, found, each.saturating_mul(heads)) }
-}
-
-fn multiple(name: &str, found: usize, of: usize) -> Checked {
-    let fits = found.checked_rem(of).unwrap_or(found) == 0;
-    if fits { Ok(()) } else { Err(format!("{name} has {found} values, expected a multiple of {of}")) }
-}
-
-fn at_most(name: &str, found: usize, most: usize) -> Checked {
-    if found <= most { Ok(()) } else { Err(format!("{name} is {found}, expected at most {most}")) }
-}
-
-fn below(name: &str, found: usize, end: usize) -> Checked {
-    if found < end { Ok(()) } else { Err(format!("{name} is {found}, expected less than {end}")) }
+fn by_head(each: usize, heads: usize) -> (Relation, usize) {
+    match heads {
+        0 => (Relation::Multiple, each),
+        heads => (Relation::Count, each.saturating_mul(heads)),
+    }
 }

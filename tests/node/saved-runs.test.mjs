@@ -35,7 +35,7 @@ function isBadArgument(what, found, ...names) {
   assert.equal(found.code, "bad-argument", `${what}: ${JSON.stringify(found)}`);
   assert.ok(found.isError, `${what} is no Error`);
   for (const name of names) assert.match(found.message, name instanceof RegExp ? name : new RegExp(name.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")), what);
-  assert.doesNotMatch(found.message, /JsValue|usize|u32|f32|invalid type|unreachable/, what);
+  assert.doesNotMatch(found.message, /JsValue|usize|u32|f32|invalid type|unreachable|TypeError/, what);
 }
 
 const changed = (change) => {
@@ -127,6 +127,8 @@ test("arguments of the wrong kind are bad arguments, each by its name", async ()
     [() => rs.svg(trace, "heatmap", { width: "wide" }), "width: expected a number of pixels", "wide"],
     [() => rs.svg(trace, "distribution", { bins: -1 }), "bins: expected a whole number from 0, found -1"],
     [() => rs.svg(trace, "distribution", { skipFirst: "no" }), 'skipFirst: expected true or false, found the text "no"'],
+    [() => rs.svg(trace, "heatmap", { tokens: 5 }), "tokens: expected a list or an object, found 5"],
+    [() => rs.svg(trace, "heatmap", { head: {} }), "head: layer is missing"],
     [() => rs.histogram(), "trace"],
     [() => rs.evolution(null), "trace"],
     [() => rs.writeTrace(trace, { format: 5 }), "format: expected a text, found 5"],
@@ -138,7 +140,12 @@ test("arguments of the wrong kind are bad arguments, each by its name", async ()
     [() => model.trace(["a", 5]), "texts[1]: expected a text, found 5"],
     [() => model.traceTokens([1, 2]), "ids[0]: expected a list of token ids, found 1"],
     [() => model.sample(5), "text: expected a text, or a list of token ids, found 5"],
-    [() => model.patch("a", null), "clean|corrupted"],
+    [() => model.patch("a", null), "corrupted: expected a text, or a list of token ids, found null"],
+    [() => model.patch("a", [1]), "clean: expected a list of token ids, as the other is"],
+    [() => model.sample("a", { count: 1.5 }), "count: expected a whole number from 0, found 1.5"],
+    [() => model.trace(["a"], { patterns: [{ layer: -1, head: 0 }] }), "patterns: expected a whole number from 0, found -1"],
+    [() => rs.loadModel(5), "source: expected a repo id", "found 5"],
+    [() => rs.loadModel("demo", 5), "loadModel: expected an object of options, found 5"],
     [() => model.trace(["a"], { attribution: { target: {} } }), "attribution: expected a token's id or its text"],
     [() => model.trace(["a"], { onProgress: 3 }), "onProgress: expected a function, found 3"],
     [() => rs.removeCachedModel(5), "removeCachedModel", "found 5"],

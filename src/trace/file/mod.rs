@@ -66,7 +66,7 @@ impl Formatter for Inline {
 }
 
 /// How JSON writes a character that means something to a page's own language: `<` to HTML, two line ends to old JavaScript.
-pub fn inline_escape(c: char) -> Option<&'static str> {
+fn inline_escape(c: char) -> Option<&'static str> {
     match c {
         '<' => Some("\\u003c"),
         '\u{2028}' => Some("\\u2028"),
@@ -125,7 +125,7 @@ pub fn check_size(bytes: usize) -> Result<()> {
 fn too_large(size: &str) -> Error {
     let message = format!(
         "This saved run is too large ({size}; files up to {:.1} GB are read): trace fewer texts at a time, or record less of \
-         them; as safetensors, a run takes a third of its JSON.",
+         them; as safetensors, a run takes about half of its JSON.",
         LARGEST as f64 / 1e9
     );
     Error::new(Code::OutOfMemory, message)
