@@ -296,6 +296,9 @@ for (const [width, theme] of [[1000, "light"], [1000, "dark"], [390, "light"], [
   test(`at ${width} pixels, ${theme}: nothing for axe to object to, nothing wider than the page`, async () => {
     const page = await open("/controls.html", { viewport: { width, height: 1200 }, colorScheme: theme });
     await heard(page, "one", "ready");
+    // The chart is as the page says that it is, whatever the system prefers.
+    await page.evaluate((theme) => { document.documentElement.style.colorScheme = theme; }, theme);
+    await until(`a ${theme} chart`, async () => (await seen(page, "one")).dark === (theme === "dark"));
     for (const chart of ["evolution", "heatmap"]) {
       await page.evaluate((chart) => { document.getElementById("one").chart = chart; }, chart);
       await until(`chart="${chart}"`, async () => await page.locator("#one .chart").getAttribute("data-chart") === chart);
