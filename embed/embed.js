@@ -54,6 +54,18 @@
     }
   }
 
+  // Where the page's policy has require-trusted-types-for 'script', an address of a script must come out of a policy.
+  const POLICY = "residual-stream-embed";
+  let trust;
+  function trusted(address) {
+    try {
+      trust ??= globalThis.trustedTypes?.createPolicy(POLICY, { createScriptURL: (url) => url });
+    } catch {
+      // The name is not allowed. Where nothing requires a policy, the address will do as it is.
+    }
+    return trust ? trust.createScriptURL(address) : address;
+  }
+
   // Each part of the program is loaded once.
   const parts = new Map();
   const arrived = new Map();
@@ -61,7 +73,11 @@
     if (!parts.has(name)) {
       const promise = new Promise((done, fail) => {
         const script = create("script");
-        script.src = folder + PARTS[name];
+        try {
+          script.src = trusted(folder + PARTS[name]);
+        } catch {
+          return fail(failure("unsupported-browser", `This page's Content-Security-Policy lets no script be loaded by another: its trusted-types needs ${POLICY} residual-stream.`));
+        }
         // A policy may know scripts by their nonce.
         if (here?.nonce) script.nonce = here.nonce;
         script.onload = () => (arrived.has(name) ? done(arrived.get(name)) : fail(failure("network", `${script.src} is not the script it should be. Reload the page.`)));

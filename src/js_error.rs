@@ -19,7 +19,9 @@ pub fn from_js(value: &JsValue) -> Error {
     let code = code.as_deref().and_then(Code::from_name).unwrap_or(Code::EngineCrashed);
     let message = match value.dyn_ref::<js_sys::Error>() {
         Some(error) => error.message(),
-        None => js_sys::Object::from(value.clone()).to_string(),
+        // Anything may be thrown, also nothing.
+        None if value.is_object() => js_sys::Object::from(value.clone()).to_string(),
+        None => value.as_string().unwrap_or_else(|| format!("{value:?}")).into(),
     };
     Error::new(code, String::from(message))
 }

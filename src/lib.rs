@@ -53,5 +53,7 @@ pub mod api;
 #[cfg(all(any(feature = "page", feature = "embed"), target_arch = "wasm32"))]
 pub mod js_error;
 pub mod page;
+#[cfg(all(any(feature = "page", feature = "engine"), target_arch = "wasm32"))]
+pub mod trusted_types;
 
 pub use error::{Code, Error, Result};

@@ -88,7 +88,7 @@ export async function buildEmbed({ root, out, engines, program, bind }) {
       module: Buffer.from(pack(own.wasm)).toString("base64"), size: own.wasm.length, unpack: bare(`${model}\n${unpack}`),
     };
     const script = bare(template).replace(/\{\{(\w+)\}\}/g, (braces, name) => {
-      if (!(name in values)) throw new Error(`embed/embed.js: nothing fills ${braces}`);
+      if (!Object.hasOwn(values, name)) throw new Error(`embed/embed.js: nothing fills ${braces}`);
       return values[name];
     });
     await writeFile(join(out, "embed.js"), script);

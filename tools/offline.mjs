@@ -10,6 +10,7 @@ import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { gzipSync } from "node:zlib";
+import { NOTICES } from "./licences.mjs";
 
 const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const LARGEST = 16_000_000;
@@ -86,12 +87,20 @@ const [, engines] = only(html, /<meta name="residual-stream-engine" content="([^
 const names = engines.split(" ");
 const demo = names.pop();
 const [ahead, later] = [[moduleName], [...names, ...DEMO_FILES.map((name) => `${demo}${name}`)]];
+/** The licences of what is compiled into this file: whoever has the file has them. */
+async function carriedNotices() {
+  const text = await read(NOTICES, "utf8");
+  if (/<\/script|<!--/i.test(text)) throw new Error(`${NOTICES} holds text that would end a script element`);
+  return `<script type="text/plain" id="file:${NOTICES}">\n${text}</script>`;
+}
+
 const script = inline("script", await pageScript(glueName, moduleName), "the page's script");
 const tail = [
   ...await Promise.all(ahead.map(carried)),
   // Async: it need not wait for what follows.
   `<script type="module" async>${script}</script>`,
   ...await Promise.all(later.map(carried)),
+  await carriedNotices(),
 ];
 html = html.replace("</body>", () => `${tail.join("\n")}\n</body>`);
 

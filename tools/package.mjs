@@ -11,6 +11,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { gzipSync } from "node:zlib";
 import { buildEmbed } from "./embed.mjs";
+import { NOTICES, notices } from "./licences.mjs";
 
 const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const TARGET = "wasm32-unknown-unknown";
@@ -113,9 +114,8 @@ export async function buildPackage({ out, profile, demo, installed = false }) {
   const engine = await hashNames(internal, "engine");
   const relaxed = await hashNames(internal, "engine-relaxed");
   const page = await hashNames(internal, "page");
-  const { version } = JSON.parse(await cargoManifest());
   const values = {
-    version, demo,
+    version: await fromManifest("version"), repository: await fromManifest("repository"), demo,
     page_script: page.script, page_module: page.module,
     engine_script: engine.script, engine_module: engine.module,
     relaxed_script: relaxed.script, relaxed_module: relaxed.module,
@@ -126,6 +126,7 @@ export async function buildPackage({ out, profile, demo, installed = false }) {
   }
   for (const file of TEMPLATES.filter(isWanted)) await writeFile(join(out, file), await fromTemplate(file, values));
   for (const licence of ["LICENSE-MIT", "LICENSE-APACHE"]) await cp(join(ROOT, licence), join(out, licence));
+  await writeFile(join(out, NOTICES), await notices());
   return [engine, relaxed].flatMap(({ script, module }) => [`internal/${script}`, `internal/${module}`]);
 }
 
@@ -166,11 +167,12 @@ export async function buildEmbedOf({ out, pkg, engines, profile }) {
   });
 }
 
-async function cargoManifest() {
+/** What Cargo.toml says of the project, for the package to say the same. */
+async function fromManifest(key) {
   const text = await readFile(join(ROOT, "Cargo.toml"), "utf8");
-  const version = text.match(/^version = "(.+)"$/m);
-  if (!version) throw new Error("Cargo.toml: no version line");
-  return JSON.stringify({ version: version[1] });
+  const found = text.match(new RegExp(`^${key} = "(.+)"$`, "m"));
+  if (!found) throw new Error(`Cargo.toml: no ${key}`);
+  return found[1];
 }
 
 /** The demo model beside a package that stands alone. */

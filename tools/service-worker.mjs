@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 const SOURCE = fileURLToPath(new URL("../www/sw.js", import.meta.url));
 const NAME = "sw.js";
 // What no page asks for: documents of the package and of the demo model.
-const LEFT_OUT = /\.(md|d\.ts)$|\/LICENSE-\w+$|\/package\.json$|\/(expected|training)\.json$/;
+const LEFT_OUT = /\.(md|d\.ts)$|\/LICENSE-\w+$|THIRD-PARTY-NOTICES\.txt$|\/package\.json$|\/(expected|training)\.json$/;
 
 /** `engines`: paths of script and module of the engine for every browser, then of the one with relaxed SIMD; `demo`:
  *  the demo model's folder; `core`: what else a visit of the page needs. */
@@ -30,7 +30,7 @@ export async function writeServiceWorker(site, { engines, demo, core }) {
   const version = createHash("sha256").update(source).update(list).digest("hex").slice(0, 16);
   const values = { version, files: list, core: JSON.stringify(needed), engines: JSON.stringify({ plain, relaxed }) };
   await writeFile(join(site, NAME), source.replace(/\{\{(\w+)\}\}/g, (hole, name) => {
-    if (!(name in values)) throw new Error(`www/sw.js: nothing fills ${hole}`);
+    if (!Object.hasOwn(values, name)) throw new Error(`www/sw.js: nothing fills ${hole}`);
     return values[name];
   }));
 }

@@ -8,8 +8,9 @@
 //    as by `make run`: whoever works on the site wants to see the change, not the version before it, and one that an
 //    earlier visit of this address left behind goes.
 import { createHash } from "node:crypto";
-import { readFile, readdir, rename, writeFile } from "node:fs/promises";
+import { cp, readFile, readdir, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { NOTICES } from "./licences.mjs";
 import { buildEmbedOf, buildPackage } from "./package.mjs";
 import { writeNoServiceWorker, writeServiceWorker } from "./service-worker.mjs";
 
@@ -26,6 +27,7 @@ await rename(join(models, "demo"), join(staging, demo));
 
 const engines = (await buildPackage({ out: join(staging, "pkg"), profile, demo: `../${demo}` })).map((path) => `pkg/${path}`);
 await buildEmbedOf({ out: staging, pkg: staging, engines, profile });
+await cp(join(staging, "pkg", NOTICES), join(staging, NOTICES));
 
 // The lessons have the page's colours.
 const style = await readFile("www/style.css", "utf8");
@@ -34,6 +36,9 @@ await writeFile(join(staging, "lessons/colours.css"), style.slice(style.indexOf(
 const file = join(staging, "index.html");
 let html = await readFile(file, "utf8");
 html = html.replace("</head>", `<meta name="residual-stream-engine" content="${[...engines, demo].join(" ")}">\n</head>`);
+
+// What a preload of fetched bytes says of their hash is ignored by Chromium, with a warning at every visit.
+html = html.replace(/<link rel="preload"[^>]*as="fetch"[^>]*>/, (link) => link.replace(/ integrity="[^"]*"/, ""));
 
 const inline = /<script type="module"[^>]*>([\s\S]*?)<\/script>/g;
 const scripts = [...html.matchAll(inline)].filter(([, body]) => body.trim() !== "");

@@ -51,12 +51,15 @@ async function tidy(settled) {
   await Promise.all(names.map((name) => caches.delete(name)));
 }
 
+/** Whether a path is one of the site's files; not merely a name that every object has, such as `constructor`. */
+const isOurs = (path) => Object.hasOwn(FILES, path);
+
 /** The path of a request that this worker answers. */
 function pathOf({ method, url, mode }) {
   if (method !== "GET" || !url.startsWith(self.registration.scope)) return undefined;
   const [, rest, query] = url.slice(self.registration.scope.length).match(/^([^?#]*)(\?[^#]*)?/);
   const path = decodeURI(rest) + (rest === "" || rest.endsWith("/") ? INDEX : "");
-  if (path in FILES) return query && mode !== "navigate" ? undefined : path;
+  if (isOurs(path)) return query && mode !== "navigate" ? undefined : path;
   // Of an older version, perhaps, that an open page still has.
   return NAMED_BY_CONTENT.test(path) ? path : undefined;
 }
@@ -64,7 +67,7 @@ function pathOf({ method, url, mode }) {
 async function answer(request, path) {
   const kept = await find(path);
   if (kept) return part(request, kept);
-  if (path in FILES) {
+  if (isOurs(path)) {
     try {
       return await part(request, await keep(await caches.open(CACHE), path));
     } catch {

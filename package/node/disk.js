@@ -3,8 +3,14 @@
 // Must never know: what is in the files.
 import { open, stat } from "node:fs/promises";
 import { basename } from "node:path";
+import { fail, refuse } from "./fail.js";
 
 const PIECE = 1 << 20;
+
+/** What is at a path; undefined where nothing is. */
+export const look = (path) => stat(path).catch((error) => {
+  if (error.code !== "ENOENT" && error.code !== "ENOTDIR") refuse(error, path);
+});
 
 /** A file, or a part of one, by its path. */
 export class DiskFile extends File {
@@ -22,13 +28,12 @@ export class DiskFile extends File {
     this.#end = end;
   }
 
-  /** The file of this path; undefined where there is none. */
+  /** The file of this path; undefined where there is none. A folder, a pipe or a device in its place is an error: to read
+   *  from some of them would never end. */
   static async find(path) {
-    const found = await stat(path).catch((error) => {
-      if (error.code === "ENOENT" || error.code === "ENOTDIR") return undefined;
-      throw error;
-    });
-    return found?.isFile() ? new DiskFile(path, { size: found.size, changed: found.mtimeMs }) : undefined;
+    const found = await look(path);
+    if (found && !found.isFile()) fail("not-found", `${path} is no file, but ${found.isDirectory() ? "a folder" : "a pipe or a device"}.`);
+    return found && new DiskFile(path, { size: found.size, changed: found.mtimeMs });
   }
 
   /** What another thread makes the same file of. */

@@ -1,10 +1,12 @@
 // What `loadModel` takes in Node besides what it takes everywhere: a folder on disk.
 // Must never know: the engine.
-import { readFile, stat } from "node:fs/promises";
 import { basename, isAbsolute, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { DiskFile } from "./disk.js";
+import { DiskFile, look } from "./disk.js";
 import { fail } from "./fail.js";
+
+/** Bytes of an index: GPT-2 xl's has 0.1 MB. */
+const LARGEST_INDEX = 16 << 20;
 
 /** "./model", "../model", "/model", "C:\\model", "file:///model": a path or a file: URL, never a repo's id. */
 export function isPath(source) {
@@ -28,11 +30,11 @@ export async function explain(error, source) {
 }
 
 /** Whether there is a folder of this path. */
-export const isFolder = (path) => stat(path).then((found) => found.isDirectory(), () => false);
+export const isFolder = (path) => look(path).then((found) => Boolean(found?.isDirectory()), () => false);
 
 async function readFolder(address) {
-  const folder = resolve(address.startsWith("file:") ? fileURLToPath(address) : address);
-  if (!(await isFolder(folder))) fail("not-found", `${folder}: there is no such folder.`);
+  const folder = resolve(address.startsWith("file:") ? pathOf(address) : address);
+  if (!(await look(folder))?.isDirectory()) fail("not-found", `${folder.replaceAll("\0", "\\0")}: there is no such folder.`);
   const find = (name) => DiskFile.find(join(folder, name));
   const need = async (name, instead = "") =>
     (await find(name)) ?? fail("not-found", `${name} is not in ${folder}${instead}.`);
@@ -45,15 +47,23 @@ async function readFolder(address) {
   return { config, weights, tokenizer: tokenizer ?? (vocab && merges && { vocab, merges }), name: basename(folder) };
 }
 
+function pathOf(address) {
+  try {
+    return fileURLToPath(address);
+  } catch (error) {
+    return fail("bad-argument", `${address} names no folder of this machine: ${error.message}.`);
+  }
+}
+
 /** The names of the files that the index lists. */
 async function shards(folder) {
   const name = "model.safetensors.index.json";
-  const text = await readFile(join(folder, name), "utf8").catch((error) => {
-    if (error.code === "ENOENT") {
-      fail("not-found", `neither model.safetensors nor ${name} is in ${folder}: weights are read from safetensors files.`);
-    }
-    throw error;
-  });
+  const index = await DiskFile.find(join(folder, name));
+  if (!index) fail("not-found", `neither model.safetensors nor ${name} is in ${folder}: weights are read from safetensors files.`);
+  if (index.size > LARGEST_INDEX) {
+    fail("bad-safetensors", `${name} has ${index.size} bytes; an index has ${LARGEST_INDEX} at most.`);
+  }
+  const text = await index.text();
   let map;
   try {
     map = JSON.parse(text).weight_map;
@@ -62,7 +72,7 @@ async function shards(folder) {
   }
   const names = [...new Set(map && typeof map === "object" ? Object.values(map) : [])];
   // The index is somebody else's: it names files beside it, and nothing elsewhere.
-  if (names.length === 0 || names.some((shard) => typeof shard !== "string" || shard === ".." || /[\\/]/.test(shard))) {
+  if (names.length === 0 || names.some((shard) => typeof shard !== "string" || shard === ".." || /[\\/\0]/.test(shard))) {
     fail("bad-safetensors", `${name} has no "weight_map" that names the files beside it.`);
   }
   return names;

@@ -13,7 +13,7 @@ use wasm_bindgen_futures::JsFuture;
 use web_sys::{Blob, BlobPropertyBag, Response, Url, Worker};
 
 use super::source::{ModelFiles, Source};
-use crate::{Code, Error, Result};
+use crate::{Code, Error, Result, trusted_types};
 
 /// Appended to wasm-bindgen's glue.
 const BOOT: &str = include_str!("boot.js");
@@ -109,7 +109,7 @@ pub(super) async fn demo() -> Result<Source> {
 /// A fresh engine worker, booted.
 pub(super) async fn launch() -> Result<Worker> {
     let Engine { script, url, module } = engine().await?;
-    let worker = start(&url).map_err(|why| unsupported(&format!("a worker cannot be started ({why:?})")))?;
+    let worker = start(&url).map_err(|why| refused("a worker cannot be started", &why))?;
     let message = Object::new();
     let _ = Reflect::set(&message, &"module".into(), &module);
     let _ = Reflect::set(&message, &"script".into(), &script);
@@ -122,8 +122,20 @@ pub(super) async fn launch() -> Result<Worker> {
 fn start(script: &str) -> std::result::Result<Worker, JsValue> {
     match LOCATIONS.with_borrow(|locations| locations.worker.clone()) {
         Some(worker) => worker.call1(&JsValue::UNDEFINED, &script.into()).map(JsCast::unchecked_into),
-        None => Worker::new(script),
+        None => trusted_types::worker(script, &JsValue::UNDEFINED),
     }
+}
+
+/// What the browser refused: by the page's policy, or since it cannot do it.
+fn refused(what: &str, why: &JsValue) -> Error {
+    if !trusted_types::is_allowed() {
+        let policy = trusted_types::POLICY;
+        let message = format!(
+            "This page's Content-Security-Policy does not let the model's worker start: its trusted-types needs {policy}."
+        );
+        return Error::new(Code::UnsupportedBrowser, message);
+    }
+    unsupported(&format!("{what} ({})", super::errors::from_js(why).message))
 }
 
 fn unsupported(what: &str) -> Error {

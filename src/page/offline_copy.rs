@@ -8,6 +8,7 @@ use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::HtmlMetaElement;
 
 use super::dom;
+use crate::trusted_types::script_url;
 
 thread_local! {
     static DONE: Cell<bool> = const { Cell::new(false) };
@@ -35,7 +36,7 @@ async fn register() -> Result<(), JsValue> {
     if container.is_undefined() {
         return Ok(());
     }
-    let registration = call(&container, "register", &meta.content().into()).await?;
+    let registration = call(&container, "register", &script_url(&meta.content())?).await?;
     let active = Reflect::get(&registration, &"active".into())?;
     if active.is_object() {
         method(&active, "postMessage")?.call1(&active, &"settled".into())?;

@@ -73,6 +73,11 @@ test("what the markup loads is relative, named after its content, and has the ha
   assert.ok(loads.length >= 6, `${loads.length} elements that load something`);
   for (const [element, address] of loads) {
     assert.match(address, /^\.\/[\w-]+-[0-9a-f]{12,16}(_bg)?\.(js|css|wasm|svg)$/, element);
+    // Chromium ignores a hash on a preload of fetched bytes, and says so at every visit.
+    if (element.includes('as="fetch"')) {
+      assert.doesNotMatch(element, /integrity/);
+      continue;
+    }
     const digest = createHash("sha384").update(readFileSync(join(SITE, address))).digest("base64");
     assert.ok(element.includes(`integrity="sha384-${digest}"`), `${element}: not the hash of the file, sha384-${digest}`);
   }

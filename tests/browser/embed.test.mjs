@@ -276,6 +276,27 @@ test("a large model waits for a click that names its size", async () => {
   await page.context().close();
 });
 
+test("a model runs under a policy that requires trusted types; where the policy knows no such name, a sentence gives it", async () => {
+  const required = `${strict(lab.site.origin)}; require-trusted-types-for 'script'`;
+  for (const [policy, error] of [
+    [required, undefined],
+    [`${required}; trusted-types residual-stream-embed residual-stream`, undefined],
+    [`${strict(lab.site.origin)}; trusted-types 'none'`, undefined],
+    [`${required}; trusted-types 'none'`, /trusted-types needs residual-stream-embed residual-stream/],
+    [`${required}; trusted-types residual-stream-embed`, /trusted-types needs residual-stream\b/],
+  ]) {
+    const other = await openBlog({ policy, pages: { "/": embed("one", `text="${TEXT}"`) + script } });
+    const page = await visit(lab.browser, `${other.origin}/`);
+    const event = await heard(page, "one", error ? "error" : "ready");
+    if (error) {
+      assert.equal(event.code, "unsupported-browser", policy);
+      assert.match(event.message, error, policy);
+    }
+    await page.context().close();
+    await other.close();
+  }
+});
+
 for (const [missing, needs] of [["'wasm-unsafe-eval'", /script-src.*'wasm-unsafe-eval'/], ["worker-src blob:", /worker-src blob:/]]) {
   test(`without ${missing} in the page's policy, a sentence says so and the author's own content stands`, async () => {
     const policy = strict(lab.site.origin).replace(missing, "");

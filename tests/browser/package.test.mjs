@@ -13,7 +13,7 @@ import { serve } from "./support/site.mjs";
 const PACKAGE = resolve(fileURLToPath(new URL("../../", import.meta.url)), process.env.PACKAGE ?? "target/test-pkg");
 const BLANK = "<!doctype html><title>blank</title><link rel=icon href=data:,>";
 // What docs/package.md says that a page needs, and nothing else.
-const POLICY = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval' blob:; worker-src blob:; connect-src 'self'; img-src data:";
+const POLICY = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src blob:; connect-src 'self'; img-src data:; require-trusted-types-for 'script'; trusted-types residual-stream";
 const STRICT = `<!doctype html><meta http-equiv="Content-Security-Policy" content="${POLICY}"><title>strict</title>`;
 
 const bundled = mkdtempSync(join(tmpdir(), "residual-stream-bundled-"));

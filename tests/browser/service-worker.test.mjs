@@ -99,6 +99,22 @@ for (const { name, launch, open, closePage } of BROWSERS) {
       await isQuiet(page);
     });
 
+    test("files of the host that are not the site's are not kept, whatever they are called", async () => {
+      const copy = join(folder, `${name}-host`);
+      cpSync(SITE, copy, { recursive: true });
+      const strangers = ["constructor", "toString", "valueOf", "hasOwnProperty", "notes.txt"];
+      for (const file of strangers) writeFileSync(join(copy, file), "the host's own");
+      await site.close();
+      site = await served(copy);
+      await visit();
+      await isKept();
+      await visit();
+      const answers = await page.evaluate((files) => Promise.all(files.map(async (file) => (await fetch(file)).text())), strangers);
+      assert.deepEqual(answers, strangers.map(() => "the host's own"));
+      const paths = Object.values(await kept(page)).flat();
+      assert.deepEqual(paths.filter((path) => strangers.includes(path)), []);
+    });
+
     test("a range of a kept file is that range", async () => {
       await visit();
       await isKept();

@@ -69,6 +69,36 @@ test("TypeScript finds the types where the package is installed, as bundlers and
   }
 });
 
+test("every example of the package's README and docs/package.md is strict TypeScript", async () => {
+  const docs = readFileSync(join(ROOT, "docs/package.md"), "utf8");
+  const examples = [README, docs].flatMap((page) => [...page.matchAll(/```(?:js|ts)\n([^]*?)```/g)].map(([, example]) => example));
+  assert.ok(examples.length >= 3, `${examples.length} examples`);
+  writeFileSync(join(project, "addresses.d.ts"), 'declare module "*?url" { const address: string; export default address; }\n');
+  const files = examples.map((example, index) => {
+    const file = `example-${index}.ts`;
+    writeFileSync(join(project, file), `${example}\nexport {};\n`);
+    return file;
+  });
+  const options = ["--strict", "--noEmit", "--target", "es2022", "--module", "preserve", "--moduleResolution", "bundler", "--lib", "es2022,dom",
+    "--types", "node", "--typeRoots", join(ROOT, "node_modules/@types"), "addresses.d.ts"];
+  const checked = await run(join(ROOT, "node_modules/.bin/tsc"), [...options, ...files], { cwd: project });
+  assert.equal(checked.code, 0, checked.stdout);
+});
+
+test("whoever has the package has the licences of all that is compiled into it", () => {
+  const notices = readFileSync(join(project, "node_modules/residual-stream/THIRD-PARTY-NOTICES.txt"), "utf8");
+  // Independently of the tool that writes it: crates that the engine cannot do without, by what their sources say.
+  const lock = readFileSync(join(ROOT, "Cargo.lock"), "utf8");
+  for (const [crate, licence] of [["candle-core", "MIT OR Apache-2.0"], ["gemm", "MIT"], ["safetensors", "Apache-2.0"], ["yoke", "Unicode-3.0"], ["wasm-bindgen", "MIT OR Apache-2.0"], ["serde_json", "MIT OR Apache-2.0"]]) {
+    const version = lock.match(new RegExp(`name = "${crate}"\nversion = "([^"]+)"`))?.[1];
+    assert.ok(notices.includes(`  ${crate} ${version}: ${licence}\n`), `${crate} ${version} is not named`);
+  }
+  for (const text of ["Permission is hereby granted, free of charge", "Apache License", "UNICODE LICENSE V3", "Copyright (c) Tokio Contributors"]) {
+    assert.ok(notices.toLowerCase().includes(text.toLowerCase()), `no "${text}" in the notices`);
+  }
+  assert.doesNotMatch(notices, /^ {2}(proptest|pollster) /m, "what tests alone need is in no copy");
+});
+
 test("what the manifest promises is there, and nothing else is exported", async () => {
   const folder = join(project, "node_modules/residual-stream");
   const manifest = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));

@@ -2,12 +2,28 @@
 import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { COMMANDS, HELP } from "./commands.js";
+import { writeOutput } from "./files.js";
 import { Misuse } from "./values.js";
 
+/** How long work that was stopped may take to end by itself, in milliseconds. */
+const GRACE = 2000;
+
 export async function run(line) {
+  // Nobody may be reading what is said here; the work goes on all the same.
+  process.stderr.on("error", () => {});
   const stop = new AbortController();
-  const interrupt = () => stop.abort();
-  process.once("SIGINT", interrupt).once("SIGTERM", interrupt);
+  let grace;
+  const interrupt = (signal) => {
+    stop.abort();
+    // What waits for something that knows no signal (a pipe that nobody writes to) is ended by the system, as it would
+    // have been without this: `process.exit` would wait for it too.
+    grace ??= setTimeout(() => {
+      unlisten();
+      process.kill(process.pid, signal);
+    }, GRACE).unref();
+  };
+  const unlisten = () => process.off("SIGINT", interrupt).off("SIGTERM", interrupt);
+  process.on("SIGINT", interrupt).on("SIGTERM", interrupt);
   try {
     return await obey(line, stop.signal);
   } catch (error) {
@@ -19,22 +35,23 @@ export async function run(line) {
     if (error instanceof Misuse) process.stderr.write('"residual-stream --help" lists commands and options.\n');
     return error instanceof Misuse ? 2 : 1;
   } finally {
-    process.off("SIGINT", interrupt).off("SIGTERM", interrupt);
+    clearTimeout(grace);
+    unlisten();
   }
 }
 
 async function obey(line, signal) {
   const [name, ...rest] = line;
   if (name === undefined || line.includes("--help") || line.includes("-h")) {
-    process.stdout.write(HELP);
+    await writeOutput("-", HELP, signal);
     return name === undefined ? 2 : 0;
   }
   if (name === "--version") {
     const { version } = JSON.parse(await readFile(new URL("../../package.json", import.meta.url), "utf8"));
-    process.stdout.write(`${version}\n`);
+    await writeOutput("-", `${version}\n`, signal);
     return 0;
   }
-  const command = COMMANDS[name];
+  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (!command) throw new Misuse(`"${name}" is no command: it is ${Object.keys(COMMANDS).join(" or ")}.`);
   await command.run(given(name, command, rest), signal);
   return 0;

@@ -21,7 +21,7 @@ use super::wire::Order;
 use crate::model::linear::panels::Panels;
 use crate::model::{Config, spare};
 use crate::weights::time::{next_task, now};
-use crate::{Code, Error, Result};
+use crate::{Code, Error, Result, trusted_types};
 
 /// The name under which a helper is started.
 const NAME: &str = "residual-stream-helper";
@@ -87,12 +87,12 @@ struct Waiting {
 
 /// A worker that runs the script of this one.
 fn again(options: &WorkerOptions) -> Result<Worker, JsValue> {
-    Worker::new_with_options(&scope().location().href(), options).or_else(|refused| {
+    trusted_types::worker(&scope().location().href(), options).or_else(|refused| {
         // Where the page has no origin of its own (file://, a sandboxed frame), Chromium lets a worker use no blob URL
         // but those it made itself. The page handed the script over (src/api/boot.js).
         let script = Reflect::get(&scope(), &"residualStreamScript".into())?;
         let script: Blob = script.dyn_into().map_err(|_| refused)?;
-        Worker::new_with_options(&Url::create_object_url_with_blob(&script)?, options)
+        trusted_types::worker(&Url::create_object_url_with_blob(&script)?, options)
     })
 }
 
