@@ -15,7 +15,7 @@ const RELATIVE: f64 = 1e-4;
 /// Log-probabilities.
 const LOGPROB: f64 = 1e-3;
 /// Other orders of summation may lose so many times what the single-precision pass loses.
-const TIMES: f64 = 60.0;
+const TIMES: f64 = 100.0;
 /// Beyond this, sums of squares and products leave the range of F32.
 const LARGEST: f64 = 1e15;
 /// Beyond this, an attention score of single precision has hardly a digit behind the point, and which of two tokens is
