@@ -191,7 +191,8 @@ fn check(input: &Input) -> Outcome {
 }
 
 /// How a checkpoint that cannot be read may be refused.
-const REFUSALS: [Code; 8] = [
+const REFUSALS: [Code; 9] = [
+    Code::NotFinite,
     Code::BadConfig,
     Code::NotGpt2,
     Code::BadSafetensors,

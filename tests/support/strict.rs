@@ -75,15 +75,21 @@ pub fn read(files: &Files) -> Result<Read, String> {
     let mut shapes = shapes(&settings);
     let mut model = Model { settings, tensors: HashMap::new() };
     if let Some(found) = stored.get("lm_head.weight")
+        && let Some(table) = stored.get("wte.weight")
         && model.settings.tied
     {
         // transformers 5 compares the two, and keeps the file's where they differ.
-        let table = stored.get("wte.weight").ok_or("no wte.weight")?;
         if (&found.dtype, &found.shape, found.bytes) != (&table.dtype, &table.shape, table.bytes) {
             doubt = Some("the unembedding differs from the embedding that it is tied to");
             model.settings.tied = false;
             shapes.push(("lm_head.weight".into(), shapes[0].1.clone()));
         }
+    }
+    let is_absent = |name: &str| !stored.contains_key(name);
+    let wants_both = !model.settings.tied || is_absent("wte.weight");
+    if wants_both && is_absent("wte.weight") != is_absent("lm_head.weight") {
+        doubt = Some("one of the two tables is missing");
+        shapes.retain(|(name, _)| !is_absent(name) || !["wte.weight", "lm_head.weight"].contains(&name.as_str()));
     }
     for (name, shape) in shapes {
         let found = stored.get(&name).ok_or_else(|| format!("no {name}"))?;
@@ -122,7 +128,11 @@ fn stored(files: &Files) -> Result<(HashMap<String, Stored<'_>>, Option<&'static
             let named = map.get(&plain);
             match all.get(&plain) {
                 Some(other) if named.is_none() => return Err(format!("{plain} is in {} and in {name}", other.file)),
-                Some(_) if named != Some(name) => {}
+                Some(_) if named != Some(name) => doubt = Some("a tensor that two files have"),
+                Some(_) => {
+                    doubt = Some("a tensor that two files have");
+                    all.insert(plain, tensor);
+                }
                 _ => {
                     all.insert(plain, tensor);
                 }
