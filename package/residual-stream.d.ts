@@ -144,7 +144,9 @@ export interface Notice {
     /** The server does not send parts of files: they are read front to back, and the order is theirs. */
     | "no-ranges"
     /** The server is slow or refuses; the request is made again. */
-    | "retrying";
+    | "retrying"
+    /** The server would not or cannot say whether the model has changed: what is kept in this browser is used. */
+    | "unchecked";
   /** A sentence for readers. */
   message: string;
 }

@@ -179,6 +179,8 @@ pub enum NoticeKind {
     NoRanges,
     /// A server is slow or refuses; the request is made again.
     Retrying,
+    /// Nothing proves that what is kept is still what the server has: it refuses to say, or has no way to.
+    Unchecked,
 }
 
 /// What a request wants.

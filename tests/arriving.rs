@@ -49,7 +49,7 @@ fn vouched(files: Memory) -> Memory {
     let version = Version {
         commit: Some("c1".into()),
         files: vec![("model.safetensors".into(), sha256, bytes.len() as u64)],
-        offline: false,
+        ..Version::default()
     };
     Memory { version, ..files }
 }

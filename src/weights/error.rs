@@ -1,5 +1,6 @@
 //! What can go wrong between an address and a tensor.
 
+use super::files::CONFIG;
 use crate::{Code, Error};
 
 /// Errors of this folder; each names the file or tensor, what was expected and what was found.
@@ -88,6 +89,19 @@ pub enum WeightsError {
         /// Which file.
         file: String,
     },
+    /// A small file that is none.
+    #[error(
+        "{file} has {found}more than the {} MB that such a file may have: it is something else. Is the address right?",
+        limit / 1_000_000
+    )]
+    TooLarge {
+        /// Which file.
+        file: String,
+        /// Bytes that it may have.
+        limit: u64,
+        /// "N MB, ", or nothing where the end was not waited for.
+        found: String,
+    },
     /// More than the tab's memory.
     #[error(
         "{what} needs {bytes} bytes of memory, more than this tab can have (4 GB at most). GPT-2 (0.5 GB), GPT-2 medium (1.4 GB) and GPT-2 large (3.1 GB) fit."
@@ -107,6 +121,9 @@ impl From<WeightsError> for Error {
             WeightsError::BadSafetensors { .. } => Code::BadSafetensors,
             WeightsError::UnsupportedDtype { .. } => Code::UnsupportedDtype,
             WeightsError::Network { .. } => Code::Network,
+            WeightsError::TooLarge { file, .. } if file == CONFIG => Code::BadConfig,
+            WeightsError::TooLarge { file, .. } if file.ends_with(".index.json") => Code::BadSafetensors,
+            WeightsError::TooLarge { .. } => Code::BadTokenizer,
             WeightsError::RateLimited { .. } => Code::RateLimited,
             WeightsError::CorruptDownload { .. }
             | WeightsError::Damaged { .. }

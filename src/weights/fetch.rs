@@ -21,6 +21,20 @@ use super::{Location, WeightsError};
 /// Milliseconds without a byte after which a transfer counts as dead.
 const STALL: f64 = 20_000.0;
 
+/// Requests for a part of a file that must have ended without an answer before all of it is asked for.
+const WITHOUT_ANSWER: u32 = 2;
+/// Bytes of a hub's answer beyond which nothing is expected of it.
+const LONGEST_ANSWER: usize = 16_000_000;
+
+/// What a hub says when it is asked about a model.
+enum Account {
+    Told(Value),
+    /// It knows no such model, or it is no hub.
+    Nothing,
+    /// It fails, or limits requests.
+    Refused,
+}
+
 /// Files on a server.
 pub struct Remote {
     location: Location,
@@ -28,6 +42,8 @@ pub struct Remote {
     direct: RefCell<HashMap<String, String>>,
     /// Where files are: the location itself, or the same at one commit.
     base: RefCell<Location>,
+    /// Requests for a part of a file that ended without an answer, in a row; `None` once one was answered.
+    unanswered: RefCell<HashMap<String, Option<u32>>>,
     /// Whether a file is asked for whole, which the browser's own cache then has for the next visit.
     whole: bool,
 }
@@ -35,7 +51,8 @@ pub struct Remote {
 impl Remote {
     /// Files at this location.
     pub fn new(location: Location) -> Remote {
-        Remote { base: RefCell::new(location.clone()), location, direct: RefCell::default(), whole: false }
+        let base = RefCell::new(location.clone());
+        Remote { base, location, direct: RefCell::default(), unanswered: RefCell::default(), whole: false }
     }
 
     /// Small files at this location, each in one request for all of it; in parts only to go on after a break.
@@ -43,19 +60,25 @@ impl Remote {
         Remote { whole: true, ..Remote::new(location) }
     }
 
-    /// Asks the hub for an answer in JSON; `None` where there is none. The error says that nobody answers.
-    async fn api(&self, url: &str) -> Asked<Option<Value>> {
+    /// Asks the hub for an answer in JSON. The error says that nobody answers.
+    async fn api(&self, url: &str) -> Asked<Account> {
         let exchange = Exchange::begin(url, "GET", None)?;
         let response = exchange.response().await?;
-        if !response.ok() {
-            return Ok(None);
+        match response.status() {
+            200..=299 => {}
+            401 | 404 | 410 => return Ok(Account::Nothing),
+            _ => return Ok(Account::Refused),
         }
         let mut body = exchange.body(response)?;
         let mut bytes = Vec::new();
         while let Some(piece) = body.next().await? {
             bytes.extend(piece);
+            if bytes.len() > LONGEST_ANSWER {
+                return Ok(Account::Refused);
+            }
         }
-        Ok(serde_json::from_slice(&bytes).ok())
+        // A web page in the place of an answer tells nothing of the model.
+        Ok(serde_json::from_slice(&bytes).map_or(Account::Refused, Account::Told))
     }
 
     async fn request(&self, url: &str, bytes: Option<&Range<u64>>) -> Asked<(Exchange, Response)> {
@@ -64,6 +87,29 @@ impl Remote {
         let exchange = Exchange::begin(url, "GET", range.as_deref())?;
         let response = exchange.response().await?;
         Ok((exchange, response))
+    }
+
+    /// Asks for a part of a file. A server that compresses what it sends gets no answer to that through Chromium: where
+    /// no part of the file has ever come, it is asked for all of it.
+    async fn request_part(&self, name: &str, url: &str, bytes: Option<&Range<u64>>) -> Asked<(Exchange, Response)> {
+        let asked = self.request(url, bytes).await;
+        if bytes.is_none() {
+            return asked;
+        }
+        let failure = match asked {
+            Ok(answer) => {
+                self.unanswered.borrow_mut().insert(name.to_string(), None);
+                return Ok(answer);
+            }
+            Err(failure) => failure,
+        };
+        let is_suspect = {
+            let mut unanswered = self.unanswered.borrow_mut();
+            let count = unanswered.entry(name.to_string()).or_insert(Some(0));
+            *count = count.map(|count| count + 1);
+            count.is_some_and(|count| count >= WITHOUT_ANSWER)
+        };
+        if is_suspect { self.request(url, None).await.map_err(|_| failure) } else { Err(failure) }
     }
 }
 
@@ -87,7 +133,7 @@ impl Files for Remote {
         }
         let (exchange, response) = match answer {
             Some(answer) => answer,
-            None => self.request(&url, bytes.as_ref()).await?,
+            None => self.request_part(name, &url, bytes.as_ref()).await?,
         };
         if let Some(failure) = refusal(&url, &response, bytes.as_ref())? {
             return failure;
@@ -126,7 +172,12 @@ impl Files for Remote {
         let Some(hub) = self.location.hub_api() else { return Version::default() };
         let mut version = Version::default();
         match self.api(&hub.revision).await {
-            Ok(answer) => version.commit = answer.and_then(|answer| Some(answer.get("sha")?.as_str()?.to_string())),
+            Ok(Account::Told(answer)) => {
+                version.commit = answer.get("sha").and_then(Value::as_str).map(str::to_string);
+                version.refused = version.commit.is_none();
+            }
+            Ok(Account::Nothing) => {}
+            Ok(Account::Refused) => version.refused = true,
             Err(failure) => version.offline = failure.error.code == crate::Code::Network,
         }
         if version.offline {
@@ -137,13 +188,16 @@ impl Files for Remote {
             // From here on every file is of one commit, whatever is pushed meanwhile.
             self.base.replace(self.location.at_revision(&revision));
         }
-        if let Ok(Some(tree)) = self.api(&hub.tree(&revision)).await {
+        if let Ok(Account::Told(tree)) = self.api(&hub.tree(&revision)).await {
             let entry = |entry: &Value| {
                 let oid = entry.pointer("/lfs/oid")?.as_str()?.trim_start_matches("sha256:").to_ascii_lowercase();
                 let size = entry.pointer("/lfs/size").or(entry.get("size"))?.as_u64()?;
                 Some((entry.get("path")?.as_str()?.to_string(), oid, size))
             };
-            version.files = tree.as_array().into_iter().flatten().filter_map(entry).collect();
+            let size = |entry: &Value| Some((entry.get("path")?.as_str()?.to_string(), entry.get("size")?.as_u64()?));
+            let entries = || tree.as_array().into_iter().flatten();
+            version.files = entries().filter_map(entry).collect();
+            version.sizes = entries().filter_map(size).collect();
         }
         version
     }
@@ -152,8 +206,14 @@ impl Files for Remote {
         let url = self.base.borrow().file(name);
         let exchange = Exchange::begin(&url, "HEAD", None)?;
         let response = exchange.response().await?;
-        if !response.ok() {
-            return Ok(None);
+        match response.status() {
+            200..=299 => {}
+            // Asking again would not be taken well.
+            408 | 425 | 429 | 500 | 502..=599 => {
+                refusal(&url, &response, None)?;
+            }
+            // Some servers know no HEAD. The headers of an answer to any other question do as well.
+            _ => return Ok(self.ask(name, Some(0..1)).await?.map(|answer| answer.stamp)),
         }
         let headers = response.headers();
         Ok(Some(Stamp { etag: etag_of(&headers), size: length_of(&headers) }))

@@ -3,8 +3,32 @@
 use std::ops::Range;
 
 use super::WeightsError;
+use super::retry::Patience;
 use crate::Error;
 use crate::Result;
+
+/// A model's settings: the one small file that every model has.
+pub const CONFIG: &str = "config.json";
+
+/// Files that a hub lists in one answer; where there are more, the list goes on elsewhere.
+const LISTED: usize = 1000;
+
+/// Bytes that a small file may have. A tokenizer with 200,000 added tokens has about 40 MB, the index of a model in
+/// a hundred files about 1 MB.
+pub fn most_bytes(name: &str) -> u64 {
+    match name {
+        CONFIG => 4_000_000,
+        name if name.ends_with(".index.json") => 32_000_000,
+        _ => 100_000_000,
+    }
+}
+
+/// Whether bytes are a web page: what many servers send, with status 200, in the place of a file that they lack.
+pub fn is_page(bytes: &[u8]) -> bool {
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii_start();
+    let begins = |with: &str| text.get(..with.len()).is_some_and(|text| text.eq_ignore_ascii_case(with.as_bytes()));
+    ["<!doctype", "<html", "<head", "<body", "<?xml", "<!--", "<script", "<meta", "<title"].into_iter().any(begins)
+}
 
 /// Files by name. Reading is asynchronous and single-threaded, as a worker is.
 pub trait Files {
@@ -31,6 +55,11 @@ pub trait Files {
     /// Names of the weights files where they are known beforehand (files that a reader picked).
     fn weight_files(&self) -> Option<Vec<String>> {
         None
+    }
+
+    /// Whether the files are on this machine: what is wrong with one of them stays so.
+    fn is_local(&self) -> bool {
+        false
     }
 
     /// What is known of the model's version without reading a file, for one that may be kept.
@@ -77,9 +106,18 @@ impl Stamp {
 
     /// Whether two stamps may be of the same bytes: where one says nothing, nothing speaks against it.
     pub fn agrees_with(&self, other: &Stamp) -> bool {
-        let etags = self.etag.is_none() || other.etag.is_none() || self.etag == other.etag;
+        let etags = match (&self.etag, &other.etag) {
+            (Some(one), Some(other)) => bare(one) == bare(other),
+            _ => true,
+        };
         etags && (self.size.is_none() || other.size.is_none() || self.size == other.size)
     }
+}
+
+/// An ETag without what a server adds to it for a compressed answer.
+fn bare(etag: &str) -> &str {
+    let etag = etag.strip_prefix("W/").unwrap_or(etag).trim_matches('"');
+    etag.strip_suffix("-gzip").or(etag.strip_suffix("--gzip")).unwrap_or(etag)
 }
 
 /// What a hub says of a model's version.
@@ -89,14 +127,28 @@ pub struct Version {
     pub commit: Option<String>,
     /// SHA-256 (lower-case hexadecimal) and size of large files, by name.
     pub files: Vec<(String, String, u64)>,
+    /// Bytes of every file, by name; empty where the hub does not tell.
+    pub sizes: Vec<(String, u64)>,
     /// Whether the server could not be reached at all.
     pub offline: bool,
+    /// Whether the hub was reached, and would not tell: it fails, or limits requests.
+    pub refused: bool,
 }
 
 impl Version {
     /// SHA-256 and size of a file.
     pub fn file(&self, name: &str) -> Option<(&str, u64)> {
         self.files.iter().find(|(known, ..)| known == name).map(|(_, sha256, size)| (sha256.as_str(), *size))
+    }
+
+    /// Bytes of a file, if it is listed.
+    pub fn size(&self, name: &str) -> Option<u64> {
+        self.sizes.iter().find(|(known, _)| known == name).map(|(_, size)| *size)
+    }
+
+    /// Whether the hub's list of files is known, and this is not on it.
+    pub fn lacks(&self, name: &str) -> bool {
+        !self.sizes.is_empty() && self.sizes.len() < LISTED && self.size(name).is_none()
     }
 }
 
@@ -150,9 +202,8 @@ impl From<WeightsError> for Failure {
 /// A whole small file, with as many attempts as it takes; `None` where there is no such file.
 ///
 /// # Errors
-/// What the last attempt ended in.
-pub async fn read_whole<F: Files>(files: &F, name: &str) -> Result<Option<Vec<u8>>> {
-    let mut patience = super::retry::Patience::default();
+/// What the last attempt ended in; `TooLarge`, `OutOfMemory`.
+pub async fn read_whole<F: Files>(files: &F, name: &str, mut patience: Patience) -> Result<Option<Vec<u8>>> {
     loop {
         match read_once(files, name).await {
             Ok(bytes) => return Ok(bytes),
@@ -163,9 +214,44 @@ pub async fn read_whole<F: Files>(files: &F, name: &str) -> Result<Option<Vec<u8
 
 async fn read_once<F: Files>(files: &F, name: &str) -> Asked<Option<Vec<u8>>> {
     let Some(mut answer) = files.ask(name, None).await? else { return Ok(None) };
+    let limit = most_bytes(name);
+    let too_large = |found| WeightsError::TooLarge { file: name.into(), limit, found };
+    if let Some(size) = answer.stamp.size.filter(|size| *size > limit) {
+        return Err(too_large(format!("{} MB, ", size / 1_000_000)).into());
+    }
     let mut bytes = Vec::new();
     while let Some(piece) = answer.body.next().await? {
+        let count = bytes.len() + piece.len();
+        if count as u64 > limit {
+            return Err(too_large(String::new()).into());
+        }
+        let no_room = |_| WeightsError::OutOfMemory { what: name.into(), bytes: count as u64 };
+        bytes.try_reserve(piece.len()).map_err(no_room)?;
         bytes.extend(piece);
     }
     Ok(Some(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_told_from_files() {
+        for page in ["<!DOCTYPE html><html>", "\u{feff}\n\t <html>", "  <?xml version=\"1.0\"?>", "<!-- no --><p>"] {
+            assert!(is_page(page.as_bytes()), "files.rs: {page:?} is a web page");
+        }
+        for file in ["{\"a\":\"<html>\"}", "#version: 0.2\n< !", "< ! d", "<h t", "<", "", "  ", "[1]"] {
+            assert!(!is_page(file.as_bytes()), "files.rs: {file:?} is no web page");
+        }
+    }
+
+    #[test]
+    fn stamps_of_one_file_agree_whatever_its_encoding() {
+        let stamp = |etag: &str| Stamp { etag: Some(etag.into()), size: None };
+        for other in ["\"a1\"", "W/\"a1\"", "\"a1-gzip\"", "W/\"a1\""] {
+            assert!(stamp("\"a1\"").proves(&stamp(other)), "files.rs: {other} is of the same file");
+        }
+        assert!(!stamp("\"a1\"").agrees_with(&stamp("W/\"a2\"")), "files.rs: another ETag is another file");
+    }
 }

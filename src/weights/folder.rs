@@ -33,6 +33,10 @@ impl Files for Folder {
 
     async fn wait(&self, _milliseconds: f64) {}
 
+    fn is_local(&self) -> bool {
+        true
+    }
+
     fn place(&self) -> String {
         self.0.display().to_string()
     }

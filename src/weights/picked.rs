@@ -48,6 +48,10 @@ impl Files for Picked {
         Some(names.filter(|name| name.ends_with(".safetensors")).cloned().collect())
     }
 
+    fn is_local(&self) -> bool {
+        true
+    }
+
     fn place(&self) -> String {
         "the files given".into()
     }

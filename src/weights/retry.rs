@@ -16,9 +16,16 @@ pub struct Patience {
     failures: u32,
     waited: f64,
     seed: u32,
+    /// Whether the first failure is the last.
+    once: bool,
 }
 
 impl Patience {
+    /// No patience: there is something else to use.
+    pub fn once() -> Patience {
+        Patience { once: true, ..Patience::default() }
+    }
+
     /// Bytes have come: what failed before no longer counts.
     pub fn progress(&mut self) {
         (self.failures, self.waited) = (0, 0.0);
@@ -37,7 +44,7 @@ impl Patience {
             Again::After(least) => pause.max(least),
         };
         self.waited += pause;
-        if self.failures >= MOST_FAILURES || self.waited > LONGEST_PAUSE {
+        if self.once || self.failures >= MOST_FAILURES || self.waited > LONGEST_PAUSE {
             return Err(failure.error);
         }
         Ok(pause)
@@ -86,5 +93,6 @@ mod tests {
         assert!(patience.after(failure(Again::After(7000.0))).unwrap() >= 7000.0);
         assert!(patience.after(failure(Again::After(3.6e6))).is_err(), "retry.rs: nobody waits an hour for a picture");
         assert!(Patience::default().after(failure(Again::Never)).is_err());
+        assert!(Patience::once().after(failure(Again::Later)).is_err(), "retry.rs: once is once");
     }
 }

@@ -18,7 +18,7 @@ use residual_stream::weights::arrivals::{Arrivals, Arrived};
 use residual_stream::weights::files::{Again, Answer, Asked, Body, Failure, Stamp, Version};
 use residual_stream::weights::index::Index;
 use residual_stream::weights::plan::Table;
-use residual_stream::weights::store::{About, Identity, Keep, MemoryDisk, Pieces, StoreError};
+use residual_stream::weights::store::{About, Identity, Keep, Kept, MemoryDisk, Pieces, StoreError};
 use residual_stream::weights::{Files, Header};
 use residual_stream::{Code, Error};
 
@@ -58,6 +58,11 @@ pub struct Memory {
     /// Where the server stops sending weights, though it says that there are more.
     pub ends_at: Option<usize>,
     pub version: Version,
+    /// Whether the server answers questions for a file's marks; and gives its files any.
+    pub tells: bool,
+    pub marks: bool,
+    /// What is sent, with a good conscience, in the place of a file that is not there.
+    pub page: Option<Vec<u8>>,
     /// What goes wrong with the next answers for weights, one by one.
     pub faults: Rc<RefCell<VecDeque<Fault>>>,
     /// What goes wrong with every answer for weights after those.
@@ -77,6 +82,9 @@ impl Default for Memory {
             ranges: true,
             ends_at: None,
             version: Version::default(),
+            tells: true,
+            page: None,
+            marks: true,
             faults: Rc::default(),
             always: None,
             requests: Rc::default(),
@@ -152,7 +160,7 @@ impl Files for Memory {
         if self.version.offline {
             return Err(Failure::passing(Error::new(Code::Network, "nobody answers")));
         }
-        let Some(file) = self.files.get(name) else { return Ok(None) };
+        let Some(file) = self.files.get(name).or(self.page.as_ref()) else { return Ok(None) };
         let is_weights = name.ends_with(".safetensors");
         let next = if is_weights { self.faults.borrow_mut().pop_front().or(self.always.clone()) } else { None };
         let failure = |again| Failure { error: Error::new(Code::Network, format!("{name}: told to fail")), again };
@@ -182,7 +190,8 @@ impl Files for Memory {
             breaks = matches!(next, Some(Fault::Drop(_)));
         }
         let etag = if let Some(Fault::Etag(etag)) = next { etag } else { "one" };
-        let stamp = Stamp { etag: Some(etag.into()), size: (!is_whole).then_some(size) };
+        let etag = self.marks.then(|| etag.into());
+        let stamp = Stamp { etag, size: (!is_whole).then_some(size) };
         let sent = is_weights.then(|| (self.sent.clone(), name.to_string()));
         let (piece, slow, place) = (self.piece, self.slow, begin);
         let body = MemoryBody { bytes: content, at: 0, place, piece, slow, breaks, sent };
@@ -201,7 +210,11 @@ impl Files for Memory {
         if self.version.offline {
             return Err(Failure::passing(Error::new(Code::Network, "nobody answers")));
         }
-        let stamp = |bytes: &Vec<u8>| Stamp { etag: Some("one".into()), size: Some(bytes.len() as u64) };
+        if !self.tells {
+            return Err(Failure::passing(Error::new(Code::RateLimited, "told to wait")));
+        }
+        let etag = self.marks.then(|| "one".to_string());
+        let stamp = |bytes: &Vec<u8>| Stamp { etag: etag.clone(), size: Some(bytes.len() as u64) };
         Ok(self.files.get(name).map(stamp))
     }
 
@@ -248,6 +261,8 @@ pub struct MemoryShelf(Rc<RefCell<Shelved>>);
 pub struct Shelved {
     pub about: Option<About>,
     pub small: HashMap<String, Vec<u8>>,
+    /// Those of them that do not fit their checksums.
+    pub damaged: Vec<String>,
     pub disks: HashMap<String, MemoryDisk>,
     pub room: Option<(f64, f64)>,
     /// Whether another tab has everything open.
@@ -273,12 +288,20 @@ impl Keep for MemoryShelf {
         Ok(())
     }
 
-    async fn small(&self, name: &str) -> Option<Vec<u8>> {
-        self.inside().small.get(name).cloned()
+    async fn small(&self, name: &str) -> Kept {
+        let inside = self.inside();
+        let damaged = inside.damaged.iter().any(|known| known == name);
+        match inside.small.get(name) {
+            Some(_) if damaged => Kept::Damaged,
+            Some(bytes) => Kept::Intact(bytes.clone()),
+            None => Kept::Missing,
+        }
     }
 
     async fn keep_small(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
-        self.inside().small.insert(name.into(), bytes.into());
+        let mut inside = self.inside();
+        inside.damaged.retain(|known| known != name);
+        inside.small.insert(name.into(), bytes.into());
         Ok(())
     }
 

@@ -252,7 +252,11 @@ impl<F: Files, K: Keep> Arrival<F, K> {
     /// The last byte is here: the files are compared with the hub's hashes where that can still be done, and closed.
     async fn complete(&self, report: &impl Fn(News)) -> Result<()> {
         for file in 0..self.index.files.len() {
-            if let Err(error) = self.verify_kept(file).await {
+            let verified = match self.verify_kept(file).await {
+                Ok(()) => self.look_for_changes(file).await,
+                failed => failed,
+            };
+            if let Err(error) = verified {
                 self.close_files();
                 self.visit.clear().await;
                 return Err(error);

@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::arrive::Arrival;
+use super::samples::{differs, has_no_marks};
 use super::transfer::Course;
 use crate::weights::files::{Asked, Failure, Stamp};
 use crate::weights::index::Span;
@@ -111,6 +112,25 @@ impl<F: Files, K: Keep> Arrival<F, K> {
         }
         let name = self.index.files[file].name.clone();
         Err(Error::from(WeightsError::WrongHash { file: name, expected, found }))
+    }
+}
+
+impl<F: Files, K: Keep> Arrival<F, K> {
+    /// Where a server gives its files no marks, only reading some of it again tells that a file was replaced while it
+    /// was read.
+    pub(super) async fn look_for_changes(&self, file: usize) -> Result<()> {
+        let (name, head, mut pieces) = {
+            let mut state = self.state.borrow_mut();
+            let source = &mut state.sources[file];
+            let in_parts = source.fetched && source.whole.is_none();
+            if !in_parts || !has_no_marks(&source.identity) || !self.visit.can_be_asked() {
+                return Ok(());
+            }
+            (source.name.clone(), source.head.clone(), source.pieces.take())
+        };
+        let differs = differs(&self.visit, &name, &head, pieces.as_mut()).await;
+        self.state.borrow_mut().sources[file].pieces = pieces;
+        if differs { Err(WeightsError::Changed { file: name }.into()) } else { Ok(()) }
     }
 }
 

@@ -1,16 +1,17 @@
 //! Which weights files there are, and the header of each: from the shelf, or by two small range requests.
 
 use super::queue::{Begun, Source};
+use super::samples::{differs, has_no_marks};
 use super::{INDEX, ONE_FILE, absent};
-use crate::Result;
 use crate::model::ModelError;
 use crate::model::checkpoint::{Wanted, plain_name};
 use crate::weights::WeightsError;
 use crate::weights::files::{Failure, Files};
 use crate::weights::header::Header;
 use crate::weights::retry::Patience;
-use crate::weights::store::{Disk, Extent, Keep, Pieces, StoreError};
+use crate::weights::store::{Disk, Extent, Identity, Keep, Pieces, StoreError};
 use crate::weights::visit::{Visit, no_header, read_exactly};
+use crate::{Code, Result};
 use serde_json::Value;
 
 /// A weights file whose header is read.
@@ -58,6 +59,7 @@ async fn read_header<F: Files, K: Keep>(visit: &Visit<F, K>, name: &str) -> Resu
     if let Some(identity) = visit.still_kept(name).await
         && let Some(mut pieces) = visit.pieces(name, &identity).await
         && let Some(bytes) = kept_header(&mut pieces)
+        && is_what_it_was(visit, name, &identity, &bytes, &mut pieces).await
     {
         let header = Header::parse(name, &bytes[8..])?;
         let source = Source::new(name, identity, visit.sha256(name), Some(pieces), bytes);
@@ -67,9 +69,34 @@ async fn read_header<F: Files, K: Keep>(visit: &Visit<F, K>, name: &str) -> Resu
     loop {
         match ask_header(visit, name).await {
             Ok(opened) => return Ok(opened),
-            Err(failure) => visit.files.wait(patience.after(failure)?).await,
+            Err(failure) => match patience.after(failure) {
+                Ok(pause) => visit.files.wait(pause).await,
+                // Storage that lists nothing says "forbidden" of what is not there.
+                Err(error) if error.code == Code::NotFound && !visit.is_of_a_hub() => return Ok(None),
+                Err(error) => return Err(error),
+            },
         }
     }
+}
+
+/// Whether a server that gives its files no marks still sends what is kept of this one; if not, it is forgotten.
+async fn is_what_it_was<F: Files, K: Keep>(
+    visit: &Visit<F, K>,
+    name: &str,
+    identity: &Identity,
+    head: &[u8],
+    pieces: &mut Pieces<K::Disk>,
+) -> bool {
+    if !has_no_marks(identity) || !visit.can_be_asked() {
+        return true;
+    }
+    if differs(visit, name, head, Some(pieces)).await {
+        let _ = pieces.forget(Extent { begin: 0, end: u64::MAX });
+        visit.forget(name).await;
+        return false;
+    }
+    visit.remark_unchecked("its server gives neither ETag nor time of change; a few places were compared");
+    true
 }
 
 fn kept_header<D: Disk>(pieces: &mut Pieces<D>) -> Option<Vec<u8>> {
@@ -90,6 +117,12 @@ async fn ask_header<F: Files, K: Keep>(
     let Ok(first) = <[u8; 8]>::try_from(bytes.as_slice()) else {
         return Err(no_header(name, 8, bytes.len() as u64));
     };
+    // Text announces no length that could be meant.
+    let text = first.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&first).trim_ascii_start();
+    if first[4..] != [0; 4] && (text.is_empty() || text[0] == b'<') && !visit.files.is_local() {
+        visit.note_page(name);
+        return Ok(None);
+    }
     let length = Header::length(name, first)?;
     // Where the server sends the whole file, the header follows in the same answer.
     let whole = !rest.is_empty() || answer.is_whole;

@@ -2,7 +2,7 @@
 //! index of tensors, and finds out whether the model can be run at all; [`Loading::serve`] reads what is wanted.
 //!
 //! `headers` finds the weights files and what is in them; `arrive` is the loop that plans and dispatches, over what
-//! `queue` holds; `transfer` is one request with its retries; `check` compares what came with what should have.
+//! `queue` holds; `samples` looks for changes where a server gives its files no marks; `transfer` is one request with its retries; `check` compares what came with what should have.
 
 use std::rc::Rc;
 
@@ -12,10 +12,11 @@ mod arrive;
 mod check;
 mod headers;
 mod queue;
+mod samples;
 mod transfer;
 
 use arrive::Arrival;
-use headers::{read_headers, within_file};
+use headers::{Opened, read_headers, within_file};
 
 use super::parts::Parts;
 use super::pool::Crew;
@@ -23,6 +24,7 @@ use crate::model::checkpoint::wanted;
 use crate::model::{Config, ModelError, Tokenizer};
 use crate::protocol::{Notice, Phase, Progress};
 use crate::weights::Files;
+use crate::weights::files::CONFIG;
 use crate::weights::index::{Index, refuse_too_large};
 use crate::weights::store::Keep;
 use crate::weights::visit::Visit;
@@ -67,25 +69,14 @@ pub async fn open<F: Files, K: Keep>(
     report: &impl Fn(News),
 ) -> Result<Loading<F, K>> {
     let visit = Visit::begin(files, keep).await;
-    let small = |phase, bytes: usize| {
-        let (loaded, total) = (bytes as f64, bytes as f64);
-        report(News::Progress(Progress { phase, loaded, total, cached: 0.0, memory: 0.0, blocks_ready: 0 }));
-    };
-    let config_json = visit.small("config.json").await?.ok_or_else(|| absent(&visit.files, "config.json"))?;
-    small(Phase::Config, config_json.len());
-    let config = Config::from_json(&config_json)?;
-    let wanted = wanted(&config);
-    refuse_too_large(&wanted)?;
-    let config_json = String::from_utf8(config_json).map_err(|why| ModelError::BadConfig(why.to_string()))?;
-    // Both wait for their server twice or more: side by side.
-    let tokenizer = async { read_tokenizer(&visit).await.inspect(|(_, bytes)| small(Phase::Tokenizer, *bytes)) };
-    let (tokenizer, files) = join(tokenizer, read_headers(&visit, &wanted)).await;
-    let ((tokenizer, _), files) = (tokenizer?, files?);
-    let headers = files.iter().map(|file| (file.source.name.clone(), file.header.clone())).collect();
-    let index = Index::new(&wanted, headers)?;
-    for file in &files {
-        within_file(file)?;
+    let mut read = read(&visit, report).await;
+    while let Err(error) = &read
+        && visit.may_mend(error)
+    {
+        read = self::read(&visit, report).await;
     }
+    let Read { config, config_json, tokenizer, index, files } = read.map_err(|error| visit.explain(error, ONE_FILE))?;
+    visit.keep_small().await;
     for notice in visit.take_notices() {
         report(News::Notice(notice));
     }
@@ -95,6 +86,38 @@ pub async fn open<F: Files, K: Keep>(
     let sources = files.into_iter().map(|file| file.source).collect();
     let arrival = Arrival::new(visit, index, sources, parts.clone(), parallel)?;
     Ok(Loading { config_json, tokenizer, parts, weights_bytes, arrival })
+}
+
+/// A model's small files and headers, read and found to fit together.
+struct Read<F: Files, K: Keep> {
+    config: Config,
+    config_json: String,
+    tokenizer: Option<Tokenizer>,
+    index: Index,
+    files: Vec<Opened<F, K>>,
+}
+
+async fn read<F: Files, K: Keep>(visit: &Visit<F, K>, report: &impl Fn(News)) -> Result<Read<F, K>> {
+    let small = |phase, bytes: usize| {
+        let (loaded, total) = (bytes as f64, bytes as f64);
+        report(News::Progress(Progress { phase, loaded, total, cached: 0.0, memory: 0.0, blocks_ready: 0 }));
+    };
+    let config_json = visit.small(CONFIG).await?.ok_or_else(|| absent(&visit.files, CONFIG))?;
+    small(Phase::Config, config_json.len());
+    let config = Config::from_json(&config_json)?;
+    let wanted = wanted(&config);
+    refuse_too_large(&wanted)?;
+    let config_json = String::from_utf8(config_json).map_err(|why| ModelError::BadConfig(why.to_string()))?;
+    // Both wait for their server twice or more: side by side.
+    let tokenizer = async { read_tokenizer(visit).await.inspect(|(_, bytes)| small(Phase::Tokenizer, *bytes)) };
+    let (tokenizer, files) = join(tokenizer, read_headers(visit, &wanted)).await;
+    let ((tokenizer, _), files) = (tokenizer?, files?);
+    let headers = files.iter().map(|file| (file.source.name.clone(), file.header.clone())).collect();
+    let index = Index::new(&wanted, headers)?;
+    for file in &files {
+        within_file(file)?;
+    }
+    Ok(Read { config, config_json, tokenizer, index, files })
 }
 
 impl<F: Files, K: Keep> Loading<F, K> {

@@ -19,6 +19,17 @@ pub use pieces::{Extent, Pieces, Writing};
 
 pub use crate::shelf::{About, Identity};
 
+/// What became of a small file that was kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// It was never kept.
+    Missing,
+    /// It is there, and not as it was written.
+    Damaged,
+    /// Its bytes, as they were written.
+    Intact(Vec<u8>),
+}
+
 /// One model's folder.
 pub trait Keep {
     /// A file in it.
@@ -34,7 +45,7 @@ pub trait Keep {
     fn set_about(&self, about: About) -> impl Future<Output = Result<(), StoreError>>;
 
     /// A small file that was kept.
-    fn small(&self, name: &str) -> impl Future<Output = Option<Vec<u8>>>;
+    fn small(&self, name: &str) -> impl Future<Output = Kept>;
 
     /// Keeps a small file.
     ///
@@ -69,7 +80,7 @@ impl Keep for Nothing {
         match *self {}
     }
 
-    async fn small(&self, _name: &str) -> Option<Vec<u8>> {
+    async fn small(&self, _name: &str) -> Kept {
         match *self {}
     }
 

@@ -10,7 +10,7 @@ use web_sys::{
     StorageEstimate,
 };
 
-use super::{About, Disk, Identity, Keep, Pieces, StoreError};
+use super::{About, Disk, Identity, Keep, Kept, Pieces, StoreError};
 use crate::shelf::{ABOUT, ROOT, VERSION, folder_name};
 
 /// One model's folder.
@@ -41,11 +41,12 @@ impl Shelf {
         directory(&self.root, &self.folder).await
     }
 
+    async fn file(&self, name: &str) -> Option<FileSystemFileHandle> {
+        wait(self.folder().await.ok()?.get_file_handle(name)).await.ok()
+    }
+
     async fn read(&self, name: &str) -> Option<Vec<u8>> {
-        let file: FileSystemFileHandle = wait(self.folder().await.ok()?.get_file_handle(name)).await.ok()?;
-        let blob: Blob = wait(file.get_file()).await.ok()?;
-        let bytes: JsValue = wait(blob.array_buffer()).await.ok()?;
-        Some(Uint8Array::new(&bytes).to_vec())
+        bytes_of(&self.file(name).await?).await
     }
 
     async fn write(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
@@ -83,12 +84,13 @@ impl Keep for Shelf {
         self.write(ABOUT, &json).await
     }
 
-    async fn small(&self, name: &str) -> Option<Vec<u8>> {
+    async fn small(&self, name: &str) -> Kept {
+        let Some(file) = self.file(name).await else { return Kept::Missing };
+        let mut bytes = bytes_of(&file).await.unwrap_or_default();
         // With the checksum of what was written: a file torn in writing must not be believed.
-        let bytes = self.read(name).await?;
-        let (bytes, sum) = bytes.split_at_checked(bytes.len().checked_sub(8)?)?;
-        let intact = twox_hash::XxHash64::oneshot(0, bytes).to_le_bytes() == *sum;
-        intact.then(|| bytes.to_vec())
+        let sum = bytes.split_off(bytes.len().saturating_sub(8));
+        let intact = twox_hash::XxHash64::oneshot(0, &bytes).to_le_bytes() == *sum;
+        if intact { Kept::Intact(bytes) } else { Kept::Damaged }
     }
 
     async fn keep_small(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
@@ -148,6 +150,12 @@ impl Drop for OpfsDisk {
     fn drop(&mut self) {
         self.0.close();
     }
+}
+
+async fn bytes_of(file: &FileSystemFileHandle) -> Option<Vec<u8>> {
+    let blob: Blob = wait(file.get_file()).await.ok()?;
+    let bytes: JsValue = wait(blob.array_buffer()).await.ok()?;
+    Some(Uint8Array::new(&bytes).to_vec())
 }
 
 fn place(at: u64) -> FileSystemReadWriteOptions {

@@ -92,6 +92,13 @@ impl<D: Disk> Pieces<D> {
         self.records.values().map(|record| Extent { begin: record.begin, end: record.begin + record.length }).collect()
     }
 
+    /// What is kept, in the order in which it came.
+    pub fn extents_by_age(&self) -> Vec<Extent> {
+        let mut records: Vec<&Record> = self.records.values().collect();
+        records.sort_by_key(|record| record.place);
+        records.into_iter().map(|record| Extent { begin: record.begin, end: record.begin + record.length }).collect()
+    }
+
     /// Bytes that are kept.
     pub fn bytes_kept(&self) -> u64 {
         self.records.values().map(|record| record.length).sum()
