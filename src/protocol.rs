@@ -181,6 +181,12 @@ pub enum NoticeKind {
     Retrying,
     /// Nothing proves that what is kept is still what the server has: it refuses to say, or has no way to.
     Unchecked,
+    /// The weights have an unembedding that differs from the embedding, though `config.json` ties the two: it counts.
+    Untied,
+    /// The weights have no unembedding, and `config.json` ties it to nothing: there are no predictions.
+    NoUnembedding,
+    /// Tensors, or files, that are there and not used.
+    Unused,
 }
 
 /// What a request wants.

@@ -24,6 +24,8 @@ pub struct ModelFiles {
     files: Vec<(String, Blob)>,
 }
 
+/// Which of several weights files has which tensor.
+const INDEX: &str = "model.safetensors.index.json";
 /// The name of a model whose files have none together.
 const FILES: &str = "files";
 
@@ -42,7 +44,7 @@ impl ModelFiles {
         let has = |test: &dyn Fn(&str) -> bool| files.iter().any(|(name, _)| test(name));
         let missing = if !has(&|name| name == "config.json") {
             Some("config.json")
-        } else if !has(&|name| name.ends_with(".safetensors")) {
+        } else if !has(&|name| name.ends_with(".safetensors") && !name.starts_with('.')) {
             Some("a .safetensors file")
         } else {
             None
@@ -66,7 +68,8 @@ impl ModelFiles {
             weights.dyn_into::<Array>().map_err(|_| bad("weights: expected a list of Blobs or Uint8Arrays"))?;
         for (index, _) in weights.iter().enumerate() {
             let named = weights.get(index as u32).dyn_ref::<File>().map(File::name);
-            let name = named.filter(|name| name.ends_with(".safetensors") && !has(&files, name));
+            let is_known = |name: &str| name.ends_with(".safetensors") || name == INDEX;
+            let name = named.filter(|name| is_known(name) && !has(&files, name));
             let name = name.unwrap_or_else(|| format!("weights-{index}.safetensors"));
             files.push((name, blob(&weights, &index.to_string())?));
         }

@@ -12,6 +12,7 @@ use super::pool::Crew;
 use super::recall::Recall;
 
 use crate::model::checkpoint::{Part, Tensors, wanted, within_block};
+use crate::model::config::Head;
 use crate::model::linear::packing::Packing;
 use crate::model::linear::{Linear, PACKS, Weight};
 use crate::model::spare::recycle;
@@ -46,6 +47,8 @@ struct Arrived {
     embedding: Option<Rc<Embedding>>,
     blocks: Vec<Option<Rc<Block>>>,
     unembedding: Option<Rc<Unembedding>>,
+    /// Whether an unembedding has come that the settings tie, and that differs; until somebody was told.
+    untied: bool,
     /// Files that are being compared with their hub's hash.
     unchecked: usize,
     failure: Option<Error>,
@@ -100,6 +103,7 @@ impl Parts {
             embedding: None,
             blocks: vec![None; config.n_layer],
             unembedding: None,
+            untied: false,
             unchecked: 0,
             failure: None,
         };
@@ -189,10 +193,12 @@ impl Parts {
                 Part::Unembedding => {}
             }
             // The unembedding may be the embedding's own table, and so waits for both.
-            if let (None, Some(embedding), Some(0)) =
-                (&arrived.unembedding, &arrived.embedding, arrived.missing.get(&Part::Unembedding))
+            if self.config.head != Head::Absent
+                && let (None, Some(embedding), Some(0)) =
+                    (&arrived.unembedding, &arrived.embedding, arrived.missing.get(&Part::Unembedding))
             {
                 let unembedding = Unembedding::load(&mut arrived.waiting, &self.config, embedding)?;
+                arrived.untied = self.config.tie_word_embeddings && !unembedding.is_tied_to(embedding);
                 arrived.unembedding = Some(Rc::new(unembedding));
             }
         }
@@ -275,11 +281,25 @@ impl Parts {
         self.wait(|arrived| arrived.blocks.get(layer).cloned().flatten()).await
     }
 
+    /// Refuses what needs an unembedding, where there will be none.
+    ///
+    /// # Errors
+    /// `NoUnembedding`.
+    pub fn require_unembedding(&self) -> Result<(), ModelError> {
+        if self.config.head == Head::Absent { Err(ModelError::NoUnembedding) } else { Ok(()) }
+    }
+
+    /// Whether an unembedding has come that the settings tie to the embedding, and that differs; said once.
+    pub fn found_untied(&self) -> bool {
+        std::mem::take(&mut self.arrived.borrow_mut().untied)
+    }
+
     /// Waits for the unembedding.
     ///
     /// # Errors
-    /// Whatever ended the loading.
+    /// Whatever ended the loading; `NoUnembedding`.
     pub async fn unembedding(&self) -> Result<Rc<Unembedding>> {
+        self.require_unembedding()?;
         self.wait(|arrived| arrived.unembedding.clone()).await
     }
 

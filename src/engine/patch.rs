@@ -56,6 +56,7 @@ async fn patch_all(
     breath: &impl Breath,
     on_layer: impl Fn(&Patching),
 ) -> Result<Patching> {
+    parts.require_unembedding()?;
     check_ids(&parts.config, &clean.ids)?;
     check_ids(&parts.config, &corrupted.ids)?;
     let (t, other) = (clean.ids.len(), corrupted.ids.len());

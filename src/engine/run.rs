@@ -49,7 +49,7 @@ pub(super) fn token_text(tokenizer: Option<&Tokenizer>, id: u32) -> String {
 ///
 /// # Errors
 /// `EmptyInput`, `TooLong`, `TokenOutOfRange`, `BadArgument` before anything is computed; whatever ended the loading;
-/// `Aborted`; `EngineCrashed` or `OutOfMemory` where a helper is gone.
+/// `Aborted`; `NoUnembedding` for what needs one, of a model that has none; `EngineCrashed` or `OutOfMemory` where a helper is gone.
 pub async fn run(
     parts: &Parts,
     tokenizer: Option<&Tokenizer>,
@@ -62,12 +62,20 @@ pub async fn run(
         return Err(ModelError::EmptyInput.into());
     }
     check_texts(parts, &sequences)?;
+    if options.lens > 0 || options.leads || options.attribution.is_some() {
+        parts.require_unembedding()?;
+    }
+    let options = &RunOptions {
+        // Asked for where nothing else is said: of a model that makes no predictions, the rest is given.
+        predictions: options.predictions && parts.require_unembedding().is_ok(),
+        // A cell of the lens cannot list more tokens than there are.
+        lens: options.lens.min(parts.config.vocab_size),
+        ..options.clone()
+    };
     let asked = Resolved::new(parts, tokenizer, &sequences, options)?;
     if options.unembeds() {
         parts.demand.everything();
     }
-    // A cell of the lens cannot list more tokens than there are.
-    let options = &RunOptions { lens: options.lens.min(parts.config.vocab_size), ..options.clone() };
     let request = Request { parts, tokenizer, options, asked };
     let done = if options.ablate.is_empty() {
         request.compute(sequences, breath, on_block).await.map(|(done, _)| done)

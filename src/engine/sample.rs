@@ -83,6 +83,7 @@ pub async fn sample(
     breath: &impl Breath,
 ) -> Result<Sampled> {
     let mut processor = LogitsProcessor::from_sampling(u64::from(options.seed), sampling(options)?);
+    parts.require_unembedding()?;
     check_ids(&parts.config, &start.ids)?;
     let (room, first) = (parts.config.n_positions - start.ids.len(), start.ids.len());
     if options.count > room {

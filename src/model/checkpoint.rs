@@ -3,8 +3,12 @@
 
 use candle_core::Tensor;
 
+use super::config::Head;
 use super::linear::Linear;
 use super::{Config, ModelError};
+
+/// The unembedding's name, where it is a tensor of its own.
+pub const HEAD: &str = "lm_head.weight";
 
 /// A part of the model that is built as a whole once its tensors are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,8 +53,8 @@ pub fn wanted(config: &Config) -> Vec<Wanted> {
     }
     want(Part::Unembedding, "ln_f.weight".into(), &[d]);
     want(Part::Unembedding, "ln_f.bias".into(), &[d]);
-    if !config.tie_word_embeddings {
-        want(Part::Unembedding, "lm_head.weight".into(), &[config.vocab_size, d]);
+    if config.head == Head::Own {
+        want(Part::Unembedding, HEAD.into(), &[config.vocab_size, d]);
     }
     list
 }
@@ -71,23 +75,39 @@ pub trait Tensors {
     fn linear(&mut self, name: &str) -> Result<Linear, ModelError>;
 }
 
-/// A checkpoint's tensor name without the prefix that some checkpoints carry.
-pub fn plain_name(name: &str) -> &str {
-    name.strip_prefix("transformer.").unwrap_or(name)
+/// What others put before GPT-2's own names: transformers' model with a head, `torch.compile`, `DataParallel`, trainers'
+/// wrappers, merged adapters.
+const WRAPPERS: [&str; 6] = ["transformer", "_orig_mod", "module", "model", "gpt2", "base_model"];
+
+/// Whether a prefix is one that is known to say nothing about the model.
+pub fn is_wrapper(prefix: &str) -> bool {
+    prefix.split_terminator('.').all(|word| WRAPPERS.contains(&word))
 }
 
-/// A tensor's name within its block; `None` for those of no block.
+/// A name after each of its dots: the whole, then what follows the first dot, and on.
+pub fn tails(name: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(name), |tail| tail.split_once('.').map(|(_, rest)| rest))
+}
+
+/// A tensor's name within its block, of a plain name; `None` for those of no block.
 pub fn within_block(name: &str) -> Option<&str> {
-    plain_name(name).strip_prefix("h.").and_then(|rest| rest.split_once('.')).map(|(_, within)| within)
+    let (layer, within) = name.strip_prefix("h.")?.split_once('.')?;
+    (!layer.is_empty() && layer.bytes().all(|byte| byte.is_ascii_digit())).then_some(within)
 }
 
-/// Refuses tensors inside a block that GPT-2 does not have (adapters, cross-attention, quantisation scales):
-/// leaving them out would compute something else than the checkpoint means.
+/// Whether a tensor is the causal mask of a block, or the value for masked scores: constants, and not needed.
+pub fn is_mask(name: &str) -> bool {
+    tails(name).find_map(within_block).is_some_and(|within| ["attn.bias", "attn.masked_bias"].contains(&within))
+}
+
+/// Refuses tensors that say that a file is no model of this kind: those inside a block that GPT-2 does not have
+/// (cross-attention, quantisation scales), adapters and the states of optimizers. Leaving them out would compute
+/// something else than the checkpoint means.
 ///
 /// # Errors
-/// `NotGpt2` names the tensor.
-pub fn refuse_unknown(name: &str) -> Result<(), ModelError> {
-    const OF_A_BLOCK: [&str; 14] = [
+/// `ForeignTensor`.
+pub fn refuse_unknown(file: &str, name: &str) -> Result<(), ModelError> {
+    const OF_A_BLOCK: [&str; 12] = [
         "ln_1.weight",
         "ln_1.bias",
         "attn.c_attn.weight",
@@ -100,14 +120,46 @@ pub fn refuse_unknown(name: &str) -> Result<(), ModelError> {
         "mlp.c_fc.bias",
         "mlp.c_proj.weight",
         "mlp.c_proj.bias",
-        // The causal mask and the value for masked scores: constants, and not needed.
-        "attn.bias",
-        "attn.masked_bias",
     ];
-    match within_block(name) {
-        Some(inner) if !OF_A_BLOCK.contains(&inner) => {
-            Err(ModelError::NotGpt2(format!("the weights have a tensor \"{name}\", which GPT-2 does not have")))
-        }
+    let refuse =
+        |why: &str| Err(ModelError::ForeignTensor { file: file.into(), name: name.into(), why: why.to_string() });
+    if name.split('.').any(|word| word.starts_with("lora_")) {
+        return refuse(
+            "belongs to a LoRA adapter, which is no model by itself. Merge it into its base model (merge_and_unload in peft), and load that.",
+        );
+    }
+    if name.split(['.', '/']).any(|word| ["exp_avg", "exp_avg_sq", "momentum_buffer"].contains(&word)) {
+        return refuse("is the state of an optimizer, and no weight. Give the model's own weights file.");
+    }
+    match tails(name).find_map(within_block) {
+        Some(within) if !OF_A_BLOCK.contains(&within) && !is_mask(name) => refuse(
+            "is inside a block, and GPT-2 has no such tensor there: without it the numbers would be another model's.",
+        ),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_gpt_2_does_not_have_is_told_from_what_it_does_not_need() {
+        for name in
+            ["h.0.attn.bias", "transformer.h.11.attn.masked_bias", "module.h.0.ln_1.weight", "score.weight", "hh.0.x"]
+        {
+            assert!(refuse_unknown("m", name).is_ok(), "checkpoint.rs: {name}");
+        }
+        for (name, part) in [
+            ("base_model.model.transformer.h.0.attn.c_attn.lora_A.weight", "LoRA"),
+            ("base_model.model.transformer.wte.lora_embedding_A", "LoRA"),
+            ("x.y.h.0.attn.q_attn.weight", "block"),
+            ("h.0.attn.c_attn.base_layer.weight", "block"),
+            ("state.wte.weight.exp_avg", "optimizer"),
+        ] {
+            let error = refuse_unknown("m.safetensors", name).expect_err(name).to_string();
+            assert!(error.contains(part) && error.contains(name) && error.contains("m.safetensors"), "{error}");
+        }
+        assert!(is_wrapper("") && is_wrapper("base_model.model.transformer.") && !is_wrapper("decoder.transformer."));
     }
 }

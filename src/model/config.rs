@@ -2,6 +2,8 @@
 //! value is an error, never a guess. Absent sizes are an error too; other absent
 //! keys have the defaults of Hugging Face's `GPT2Config`.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use super::activation::Activation;
@@ -11,6 +13,18 @@ use super::error::ModelError;
 const LARGEST_SIZE: u64 = 1 << 24;
 /// The deepest published checkpoint has 48 blocks.
 const MOST_LAYERS: u64 = 4096;
+
+/// Where the scores of tokens come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Head {
+    /// From the token embedding.
+    Tied,
+    /// From `lm_head.weight`.
+    Own,
+    /// From nowhere: the file has no unembedding, and the settings do not tie it to the embedding. There are no
+    /// predictions.
+    Absent,
+}
 
 /// Settings of a GPT-2, under the names that `config.json` has.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,8 +49,10 @@ pub struct Config {
     pub scale_attn_weights: bool,
     /// Whether the scores of block l are also divided by l + 1.
     pub scale_attn_by_inverse_layer_idx: bool,
-    /// Whether the unembedding is the token embedding; otherwise `lm_head.weight` is.
+    /// Whether the unembedding should be the token embedding; otherwise `lm_head.weight` is.
     pub tie_word_embeddings: bool,
+    /// Where the unembedding is, which the weights have a say in: a `lm_head.weight` among them counts.
+    pub head: Head,
 }
 
 impl Config {
@@ -46,13 +62,15 @@ impl Config {
     /// `NotGpt2` for another architecture, `BadConfig` for text that is no JSON object and for values
     /// that are unknown, out of range, or at odds with each other.
     pub fn from_json(text: &[u8]) -> Result<Config, ModelError> {
-        let value: Value = serde_json::from_slice(text)
+        let text = plain_json(text);
+        let value: Value = serde_json::from_slice(&text)
             .map_err(|why| ModelError::BadConfig(format!("this is not JSON ({why}); is the address right?")))?;
         let Value::Object(map) = value else {
             return Err(ModelError::BadConfig("expected a JSON object".into()));
         };
         let fields = Fields(&map);
         fields.refuse_other_architectures()?;
+        let tie_word_embeddings = fields.flag("tie_word_embeddings", true)?;
         let config = Config {
             vocab_size: fields.required_size(&["vocab_size"])?,
             n_positions: fields.required_size(&["n_positions", "max_position_embeddings", "n_ctx"])?,
@@ -76,7 +94,8 @@ impl Config {
             },
             scale_attn_weights: fields.flag("scale_attn_weights", true)?,
             scale_attn_by_inverse_layer_idx: fields.flag("scale_attn_by_inverse_layer_idx", false)?,
-            tie_word_embeddings: fields.flag("tie_word_embeddings", true)?,
+            tie_word_embeddings,
+            head: if tie_word_embeddings { Head::Tied } else { Head::Own },
         };
         // Changes the order of rounding in half precision only; in F32 it is the same function.
         fields.flag("reorder_and_upcast_attn", false)?;
@@ -109,6 +128,39 @@ impl Config {
         }
         scale
     }
+}
+
+/// JSON as Python writes it, as JSON: without a byte order mark, and with `NaN`, `Infinity` and `-Infinity`, which are no
+/// JSON, as strings. A setting that is read refuses these as it does any string that is no number.
+pub fn plain_json(text: &[u8]) -> Cow<'_, [u8]> {
+    const WORDS: [&[u8]; 3] = [b"NaN", b"-Infinity", b"Infinity"];
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    let mut plain = Vec::new();
+    let (mut at, mut copied, mut quoted) = (0, 0, false);
+    while let Some(&byte) = text.get(at) {
+        match byte {
+            b'\\' if quoted => at += 1,
+            b'"' => quoted = !quoted,
+            b'N' | b'I' | b'-' if !quoted => {
+                if let Some(word) = WORDS.into_iter().find(|word| text[at..].starts_with(word)) {
+                    plain.extend_from_slice(&text[copied..at]);
+                    plain.push(b'"');
+                    plain.extend_from_slice(word);
+                    plain.push(b'"');
+                    copied = at + word.len();
+                    at = copied;
+                    continue;
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    if copied == 0 {
+        return Cow::Borrowed(text);
+    }
+    plain.extend_from_slice(&text[copied..]);
+    Cow::Owned(plain)
 }
 
 /// Reads typed values out of the JSON object; null counts as absent, as in Hugging Face's reader.
@@ -228,6 +280,34 @@ mod tests {
         assert_eq!(code(br#"{"vocab_size":3}"#), Code::NotGpt2);
         assert_eq!(code(b"<!doctype html>"), Code::BadConfig);
         assert_eq!(code(b"[]"), Code::BadConfig);
+    }
+
+    #[test]
+    fn numbers_that_only_python_writes_do_not_refuse_a_file_that_reads_none_of_them() {
+        let unread = r#""a":NaN,"b":[Infinity, -Infinity],"c":{"d":-Infinity},"e":"NaN \" Infinity","f":-1"#;
+        assert_eq!(Config::from_json(&with(unread)).unwrap(), Config::from_json(&with("\"a\":1")).unwrap());
+        let marked = [b"\xef\xbb\xbf".to_vec(), with("\"a\":1")].concat();
+        assert_eq!(Config::from_json(&marked).unwrap(), Config::from_json(&with("\"a\":1")).unwrap());
+        for (setting, name) in [
+            (r#""layer_norm_epsilon":NaN"#, "layer_norm_epsilon is \"NaN\""),
+            (r#""n_inner":Infinity"#, "n_inner is \"Infinity\""),
+            (r#""tie_word_embeddings":-Infinity"#, "tie_word_embeddings is \"-Infinity\""),
+        ] {
+            let error = Config::from_json(&with(setting)).expect_err(setting).to_string();
+            assert!(error.contains(name), "config.rs: {setting}: {error}");
+        }
+        assert_eq!(code(&with(r#""a":NaN2"#)), Code::BadConfig);
+    }
+
+    #[test]
+    fn python_s_json_keeps_its_strings() {
+        use proptest::prelude::*;
+        proptest!(|(text in any::<String>(), number in any::<f64>())| {
+            let json = serde_json::json!({"k": text, "n": [number]}).to_string();
+            let plain = plain_json(json.as_bytes());
+            prop_assert_eq!(&*plain, json.as_bytes());
+        });
+        proptest!(|(bytes in proptest::collection::vec(any::<u8>(), 0..60))| { let _ = plain_json(&bytes); });
     }
 
     #[test]

@@ -19,6 +19,21 @@ pub enum ModelError {
         /// Name without the `transformer.` prefix.
         name: String,
     },
+    /// A tensor that a GPT-2 does not have, where leaving it out would compute something else.
+    #[error("{file}: tensor \"{name}\" {why}")]
+    ForeignTensor {
+        /// Which file.
+        file: String,
+        /// Name as in the file.
+        name: String,
+        /// What it is, and what to do.
+        why: String,
+    },
+    /// Predictions are asked of a model that has no unembedding.
+    #[error(
+        "this model makes no predictions: its weights have no \"lm_head.weight\", and config.json says that the embedding is not the unembedding (tie_word_embeddings: false). Norms can be traced."
+    )]
+    NoUnembedding,
     /// A tensor has the wrong shape.
     #[error("tensor \"{name}\": config.json calls for shape {expected:?}, the weights have {found:?}.")]
     ShapeMismatch {
@@ -67,8 +82,8 @@ impl From<ModelError> for Error {
     fn from(error: ModelError) -> Self {
         let code = match &error {
             ModelError::BadConfig(_) => Code::BadConfig,
-            ModelError::NotGpt2(_) => Code::NotGpt2,
-            ModelError::MissingTensor { .. } => Code::MissingTensor,
+            ModelError::NotGpt2(_) | ModelError::ForeignTensor { .. } => Code::NotGpt2,
+            ModelError::MissingTensor { .. } | ModelError::NoUnembedding => Code::MissingTensor,
             ModelError::ShapeMismatch { .. } => Code::ShapeMismatch,
             ModelError::BadTokenizer { .. } => Code::BadTokenizer,
             ModelError::EmptyInput => Code::EmptyInput,

@@ -21,13 +21,14 @@ use futures_util::FutureExt;
 
 use super::activation::Activation;
 use super::attention::{Contexts, Heads, Segment, attend};
-use super::checkpoint::Tensors;
+use super::checkpoint::{HEAD, Tensors};
+use super::config::Head;
 use super::linear::{Linear, times_rows_transposed, times_transposed};
 use super::norm::LayerNorm;
 use super::probe::{Point, Probe};
 use super::spare::recycle;
 use super::team::{Alone, Attended, Team, Waiting, Wishes};
-use super::values::{add, sum_groups};
+use super::values::{add, sum_groups, with_values};
 use super::{Config, ModelError};
 
 /// candle's error, unless another is named.
@@ -294,17 +295,31 @@ impl Block {
 #[derive(Clone, Debug)]
 pub struct Unembedding {
     ln_f: LayerNorm,
-    weight: Tensor, // [V, D]: wte itself where the two are tied
+    weight: Tensor, // [V, D]: wte itself where the two are one
 }
 
 impl Unembedding {
-    /// Takes `ln_f` and, where the configuration does not tie it to the embedding, `lm_head`.
+    /// Takes `ln_f`, and `lm_head` where the weights have it. One that the configuration ties to the embedding, and
+    /// that is equal to it, is a copy, and dropped; one that differs counts, as in transformers.
     ///
     /// # Errors
-    /// `MissingTensor`.
+    /// `MissingTensor`, `NoUnembedding`.
     pub fn load(tensors: &mut impl Tensors, config: &Config, embedding: &Embedding) -> Result<Unembedding, ModelError> {
-        let weight = if config.tie_word_embeddings { embedding.wte.clone() } else { tensors.take("lm_head.weight")? };
+        let weight = match config.head {
+            Head::Tied => embedding.wte.clone(),
+            Head::Own => {
+                let own = tensors.take(HEAD)?;
+                let is_copy = config.tie_word_embeddings && equal(&own, &embedding.wte)?;
+                if is_copy { embedding.wte.clone() } else { own }
+            }
+            Head::Absent => return Err(ModelError::NoUnembedding),
+        };
         Ok(Unembedding { ln_f: layer_norm(tensors, "ln_f", config)?, weight })
+    }
+
+    /// Whether it is the embedding's own table.
+    pub fn is_tied_to(&self, embedding: &Embedding) -> bool {
+        self.weight.id() == embedding.wte.id()
     }
 
     /// Any stream `[N, D]` through the final layer norm, `[N, D]`.
@@ -409,6 +424,10 @@ pub fn check_ids(config: &Config, ids: &[u32]) -> Result<(), ModelError> {
         Some(index) => Err(ModelError::TokenOutOfRange { index, id: ids[index], last: config.vocab_size - 1 }),
         None => Ok(()),
     }
+}
+
+fn equal(a: &Tensor, b: &Tensor) -> Result<bool> {
+    with_values(a, |a| with_values(b, |b| Ok(a == b)))
 }
 
 fn layer_norm(tensors: &mut impl Tensors, name: &str, config: &Config) -> Result<LayerNorm, ModelError> {

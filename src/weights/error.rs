@@ -17,6 +17,30 @@ pub enum WeightsError {
         /// What is wrong with it.
         why: String,
     },
+    /// Two files have a tensor, and nothing says which counts.
+    #[error(
+        "{first} and {second} both have the tensor \"{tensor}\", and no model.safetensors.index.json says which counts. Give the weights of one model only."
+    )]
+    Duplicate {
+        /// Which tensor.
+        tensor: String,
+        /// The file that was read first.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// A file on this machine ends early.
+    #[error(
+        "{file} is cut off: it has {found} bytes, and by its own account at least {expected}. Copy or save it again."
+    )]
+    CutOff {
+        /// Which file.
+        file: String,
+        /// Bytes that it should have.
+        expected: u64,
+        /// Bytes that it has.
+        found: u64,
+    },
     /// A tensor has a type that is not read.
     #[error("{file}: tensor \"{tensor}\" is of type {found}; F32, F16 and BF16 can be read.")]
     UnsupportedDtype {
@@ -61,9 +85,21 @@ pub enum WeightsError {
         /// Bytes that came.
         found: u64,
     },
-    /// Values that are no numbers, twice.
+    /// Values that are no numbers, at the same place when it was read again.
     #[error(
-        "{file}: tensor \"{tensor}\" holds a value that is not a finite number, at byte {at} of the file, also after it was read again. The file is damaged."
+        "{file}: tensor \"{tensor}\" holds NaN or infinity, at byte {at} of the file, and did so when it was read again: the checkpoint itself has it, as after a training that diverged. Reading it anew will not help; give another checkpoint."
+    )]
+    NotFinite {
+        /// Which file.
+        file: String,
+        /// Which tensor.
+        tensor: String,
+        /// The first such byte.
+        at: u64,
+    },
+    /// Values that are no numbers, at another place when it was read again.
+    #[error(
+        "{file}: tensor \"{tensor}\" came with a value that is not a finite number, at byte {at} of the file, and with others when it was read again: the transfer is damaged. Load the model again."
     )]
     Damaged {
         /// Which file.
@@ -118,7 +154,9 @@ impl From<WeightsError> for Error {
     fn from(error: WeightsError) -> Self {
         let code = match &error {
             WeightsError::BadAddress(_) | WeightsError::NotFound { .. } => Code::NotFound,
-            WeightsError::BadSafetensors { .. } => Code::BadSafetensors,
+            WeightsError::BadSafetensors { .. } | WeightsError::Duplicate { .. } | WeightsError::CutOff { .. } => {
+                Code::BadSafetensors
+            }
             WeightsError::UnsupportedDtype { .. } => Code::UnsupportedDtype,
             WeightsError::Network { .. } => Code::Network,
             WeightsError::TooLarge { file, .. } if file == CONFIG => Code::BadConfig,
@@ -126,6 +164,7 @@ impl From<WeightsError> for Error {
             WeightsError::TooLarge { .. } => Code::BadTokenizer,
             WeightsError::RateLimited { .. } => Code::RateLimited,
             WeightsError::CorruptDownload { .. }
+            | WeightsError::NotFinite { .. }
             | WeightsError::Damaged { .. }
             | WeightsError::WrongHash { .. }
             | WeightsError::Changed { .. } => Code::CorruptDownload,

@@ -52,7 +52,7 @@ pub trait Files {
         0.0
     }
 
-    /// Names of the weights files where they are known beforehand (files that a reader picked).
+    /// Names of all files that end in `.safetensors`, where they are known beforehand (files that a reader picked).
     fn weight_files(&self) -> Option<Vec<String>> {
         None
     }

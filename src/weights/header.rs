@@ -136,11 +136,6 @@ impl Header {
         }
         Ok(Header { tensors, file_size })
     }
-
-    /// The tensor of this name, without regard to the `transformer.` prefix.
-    pub fn find(&self, plain: &str) -> Option<&TensorInfo> {
-        self.tensors.iter().find(|tensor| crate::model::checkpoint::plain_name(&tensor.name) == plain)
-    }
 }
 
 /// The tensors in file order, each with what is said of it. Unlike a map, this sees a name that stands twice: programs

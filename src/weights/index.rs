@@ -1,12 +1,14 @@
 //! The tensor index of a model: every tensor that its configuration calls for, and where its bytes are.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::Range;
 
+use super::plan::Table;
 use super::{Header, TensorInfo, WeightsError};
 use crate::Error;
-use crate::model::ModelError;
-use crate::model::checkpoint::{Part, Wanted, plain_name, refuse_unknown};
+use crate::model::checkpoint::{HEAD, Part, Wanted, is_mask, is_wrapper, refuse_unknown, tails, wanted};
+use crate::model::config::Head;
+use crate::model::{Config, ModelError};
 
 /// wasm32 has 4 GiB of addresses; a tenth is left for activations and everything else.
 const MOST_MEMORY: u64 = (1 << 32) / 10 * 9;
@@ -23,7 +25,7 @@ pub struct Span {
 /// A tensor that the model wants.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Located {
-    /// Name without the `transformer.` prefix.
+    /// Name without prefix.
     pub name: String,
     /// Where it goes.
     pub part: Part,
@@ -47,6 +49,8 @@ pub struct IndexedFile {
 pub struct Index {
     /// The weights files.
     pub files: Vec<IndexedFile>,
+    /// Names of tensors that the model has no use for, as the files have them.
+    pub unused: Vec<String>,
 }
 
 /// Refuses a model whose tensors cannot all be held, before a byte of them is read.
@@ -63,32 +67,89 @@ pub fn refuse_too_large(wanted: &[Wanted]) -> Result<(), WeightsError> {
 }
 
 impl Index {
-    /// Finds every wanted tensor in the files. One that several shards hold is taken from the first.
+    /// Finds every wanted tensor in the files, under whatever prefix all of them have.
     ///
     /// # Errors
-    /// `MissingTensor`; for each file `ShapeMismatch`, `UnsupportedDtype`, `NotGpt2` for a tensor that GPT-2 does not
-    /// have, `BadSafetensors` for one that is there twice.
+    /// As [`Index::of_model`].
     pub fn new(wanted: &[Wanted], files: Vec<(String, Header)>) -> Result<Index, Error> {
+        let (index, missing) = Index::search(wanted, files, &HashMap::new())?;
+        all_there(missing)?;
+        Ok(index)
+    }
+
+    /// Finds a model's tensors in its files, and where its unembedding is, which is written into the settings: an
+    /// `lm_head.weight` that is there counts. `placed` says in which file a tensor is, where several have it.
+    ///
+    /// # Errors
+    /// `MissingTensor`; `BadSafetensors` for a tensor that is there twice, and for prefixes that differ; for each file
+    /// `ShapeMismatch`, `UnsupportedDtype`, `ForeignTensor`; `OutOfMemory`.
+    pub fn of_model(
+        config: &mut Config,
+        files: Vec<(String, Header)>,
+        placed: &HashMap<String, String>,
+    ) -> Result<Index, Error> {
+        let ties = config.tie_word_embeddings;
+        config.head = Head::Own;
+        let (mut index, mut missing) = Index::search(&wanted(config), files, placed)?;
+        let embedding = Table::Tokens.tensor();
+        if missing.iter().any(|name| name == HEAD) {
+            missing.retain(|name| name != HEAD);
+            config.head = if ties { Head::Tied } else { Head::Absent };
+        } else if ties && missing.iter().any(|name| name == embedding) {
+            // The two are one, and stored under the other's name.
+            missing.retain(|name| name != embedding);
+            config.head = Head::Tied;
+            let all = index.files.iter_mut().flat_map(|file| &mut file.wanted);
+            for located in all.filter(|located| located.name == HEAD) {
+                (located.name, located.part) = (embedding.into(), Part::Embedding);
+            }
+        }
+        all_there(missing)?;
+        refuse_too_large(&wanted(config))?;
+        Ok(index)
+    }
+
+    /// Finds tensors; also says which are nowhere.
+    fn search(
+        wanted: &[Wanted],
+        files: Vec<(String, Header)>,
+        placed: &HashMap<String, String>,
+    ) -> Result<(Index, Vec<String>), Error> {
         let by_name: HashMap<&str, &Wanted> = wanted.iter().map(|want| (want.name.as_str(), want)).collect();
-        let mut found = HashSet::new();
-        let mut index = Index::default();
-        for (name, header) in files {
-            check(&name, &header, &by_name)?;
-            let mut list = Vec::new();
+        let mut found: HashMap<&str, (&str, &TensorInfo)> = HashMap::new();
+        for (file, header) in &files {
             for info in &header.tensors {
-                let plain = plain_name(&info.name);
-                if let Some(want) = by_name.get(plain)
-                    && found.insert(plain.to_string())
-                {
-                    list.push(Located { name: plain.to_string(), part: want.part, info: info.clone() });
+                refuse_unknown(file, &info.name)?;
+                let Some(want) = tails(&info.name).find_map(|tail| by_name.get(tail)) else { continue };
+                let here = (file.as_str(), info);
+                let chosen = match found.get(want.name.as_str()) {
+                    Some(before) => one_of(&want.name, *before, here, placed)?,
+                    None => here,
+                };
+                found.insert(&want.name, chosen);
+            }
+        }
+        same_prefix(&found, &files)?;
+        let mut index = Index::default();
+        for (name, header) in &files {
+            let (mut list, mut unused) = (Vec::new(), Vec::new());
+            for info in &header.tensors {
+                match tails(&info.name).find_map(|tail| by_name.get(tail)) {
+                    Some(want) if found.get(want.name.as_str()) == Some(&(name.as_str(), info)) => {
+                        check(name, info, want)?;
+                        list.push(Located { name: want.name.clone(), part: want.part, info: info.clone() });
+                    }
+                    Some(_) => {} // another file's counts
+                    None if is_mask(&info.name) => {}
+                    None => unused.push(info.name.clone()),
                 }
             }
-            index.files.push(IndexedFile { name, header, wanted: list });
+            index.unused.extend(unused);
+            index.files.push(IndexedFile { name: name.clone(), header: header.clone(), wanted: list });
         }
-        match wanted.iter().map(|want| &want.name).filter(|name| !found.contains(*name)).min() {
-            Some(name) => Err(ModelError::MissingTensor { name: name.clone() }.into()),
-            None => Ok(index),
-        }
+        let missing = wanted.iter().map(|want| &want.name).filter(|name| !found.contains_key(name.as_str()));
+        let missing = missing.cloned().collect();
+        Ok((index, missing))
     }
 
     /// Bytes of all wanted tensors, as their files have them.
@@ -146,28 +207,75 @@ impl Located {
     }
 }
 
-/// Checks the wanted tensors of one file: shapes, types, and that no block holds more than GPT-2 has.
+/// Which of two tensors of one name counts: the one in the file that the checkpoint's index names.
+fn one_of<'a>(
+    plain: &str,
+    before: (&'a str, &'a TensorInfo),
+    here: (&'a str, &'a TensorInfo),
+    placed: &HashMap<String, String>,
+) -> Result<(&'a str, &'a TensorInfo), WeightsError> {
+    let is_placed = |(file, info): (&str, &TensorInfo)| placed.get(&info.name).is_some_and(|named| named == file);
+    if before.0 == here.0 {
+        let why = format!("tensor \"{plain}\" is there twice, as \"{}\" and as \"{}\"", before.1.name, here.1.name);
+        return Err(WeightsError::BadSafetensors { file: here.0.into(), why });
+    }
+    match (is_placed(before), is_placed(here)) {
+        (true, false) => Ok(before),
+        (false, true) => Ok(here),
+        _ => {
+            let (first, second) = (before.0.to_string(), here.0.to_string());
+            Err(WeightsError::Duplicate { tensor: here.1.name.clone(), first, second })
+        }
+    }
+}
+
+/// Refuses tensors that were put together from several models: all must have one prefix, but for the unembedding, which may
+/// stand outside some of the wrappers. A prefix that is not known to say nothing must be that of every tensor.
+fn same_prefix(found: &HashMap<&str, (&str, &TensorInfo)>, files: &[(String, Header)]) -> Result<(), WeightsError> {
+    let prefix = |plain: &str, info: &TensorInfo| info.name[..info.name.len() - plain.len()].to_string();
+    let mut all: Vec<_> = found.iter().map(|(plain, (file, info))| (*plain, *file, *info)).collect();
+    all.sort_by_key(|(plain, ..)| *plain);
+    let refuse = |file: &str, why: String| Err(WeightsError::BadSafetensors { file: file.into(), why });
+    let Some(&(plain, file, info)) = all.iter().find(|(plain, ..)| *plain != HEAD) else { return Ok(()) };
+    let common = prefix(plain, info);
+    for (plain, file, other) in &all {
+        let its = prefix(plain, other);
+        if its != common && !(*plain == HEAD && common.starts_with(&its)) {
+            let why = format!(
+                "\"{}\" and \"{}\" have different prefixes, as tensors of two models have. Give the file of one model.",
+                info.name, other.name
+            );
+            return refuse(file, why);
+        }
+    }
+    let outside = |(_, header): &&(String, Header)| {
+        header.tensors.iter().any(|tensor| !tensor.name.starts_with(&common) && !tensor.name.ends_with(HEAD))
+    };
+    if !is_wrapper(&common) && files.iter().any(|file| outside(&file)) {
+        let why = format!(
+            "its tensors' names begin with \"{common}\" where GPT-2's begin with nothing or \"transformer.\", and not all do: is it a part of another model? Rename them, or save the part by itself."
+        );
+        return refuse(file, why);
+    }
+    Ok(())
+}
+
+fn all_there(missing: Vec<String>) -> Result<(), ModelError> {
+    missing.into_iter().min().map_or(Ok(()), |name| Err(ModelError::MissingTensor { name }))
+}
+
+/// Checks a tensor's shape and type.
 ///
 /// # Errors
-/// `ShapeMismatch`, `UnsupportedDtype`, `NotGpt2`, `BadSafetensors` where a tensor is there with and without prefix.
-fn check(file: &str, header: &Header, wanted: &HashMap<&str, &Wanted>) -> Result<(), Error> {
-    let mut seen = HashSet::new();
-    for tensor in &header.tensors {
-        refuse_unknown(&tensor.name)?;
-        let plain = plain_name(&tensor.name);
-        let Some(want) = wanted.get(plain) else { continue };
-        if !seen.insert(plain) {
-            let why = format!("tensor \"{plain}\" is there twice, with and without prefix");
-            return Err(WeightsError::BadSafetensors { file: file.into(), why }.into());
-        }
-        if want.shape != tensor.shape {
-            let (expected, found) = (want.shape.clone(), tensor.shape.clone());
-            return Err(ModelError::ShapeMismatch { name: tensor.name.clone(), expected, found }.into());
-        }
-        if tensor.dtype().is_none() {
-            let (tensor, found) = (tensor.name.clone(), tensor.dtype_name.clone());
-            return Err(WeightsError::UnsupportedDtype { file: file.into(), tensor, found }.into());
-        }
+/// `ShapeMismatch`, `UnsupportedDtype`.
+fn check(file: &str, tensor: &TensorInfo, want: &Wanted) -> Result<(), Error> {
+    if want.shape != tensor.shape {
+        let (expected, found) = (want.shape.clone(), tensor.shape.clone());
+        return Err(ModelError::ShapeMismatch { name: tensor.name.clone(), expected, found }.into());
+    }
+    if tensor.dtype().is_none() {
+        let (tensor, found) = (tensor.name.clone(), tensor.dtype_name.clone());
+        return Err(WeightsError::UnsupportedDtype { file: file.into(), tensor, found }.into());
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ pub mod fill;
 pub mod folder;
 pub mod header;
 pub mod index;
+pub mod names;
 pub mod plan;
 pub mod retry;
 pub mod runs;

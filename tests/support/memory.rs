@@ -55,6 +55,8 @@ pub struct Memory {
     pub slow: bool,
     /// Whether parts of files are sent.
     pub ranges: bool,
+    /// Whether these are files that a reader picked.
+    pub picked: bool,
     /// Where the server stops sending weights, though it says that there are more.
     pub ends_at: Option<usize>,
     pub version: Version,
@@ -80,6 +82,7 @@ impl Default for Memory {
             piece: 1 << 16,
             slow: false,
             ranges: true,
+            picked: false,
             ends_at: None,
             version: Version::default(),
             tells: true,
@@ -121,6 +124,11 @@ impl Memory {
     pub fn without(mut self, name: &str) -> Memory {
         self.files.remove(name).expect("the file to take away");
         self
+    }
+
+    /// As files that a reader picked, all of them together.
+    pub fn picked(self) -> Memory {
+        Memory { picked: true, ..self }
     }
 
     /// With faults to come, one per answer for weights.
@@ -216,6 +224,16 @@ impl Files for Memory {
         let etag = self.marks.then(|| "one".to_string());
         let stamp = |bytes: &Vec<u8>| Stamp { etag: etag.clone(), size: Some(bytes.len() as u64) };
         Ok(self.files.get(name).map(stamp))
+    }
+
+    fn weight_files(&self) -> Option<Vec<String>> {
+        let mut names: Vec<_> = self.files.keys().filter(|name| name.ends_with(".safetensors")).cloned().collect();
+        names.sort();
+        self.picked.then_some(names)
+    }
+
+    fn is_local(&self) -> bool {
+        self.picked
     }
 
     fn place(&self) -> String {

@@ -5,7 +5,7 @@
 //! rest of the tables waits.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::pin::pin;
 use std::rc::Rc;
 
@@ -15,6 +15,7 @@ use futures_util::stream::FuturesUnordered;
 
 use super::News;
 use super::queue::{Job, Source, Stage, State};
+use super::remarks::untied;
 use crate::Result;
 use crate::engine::parts::Parts;
 use crate::model::checkpoint::Part;
@@ -52,7 +53,7 @@ impl<F: Files, K: Keep> Arrival<F, K> {
             queue: BTreeMap::new(),
             queued: 0,
             sources,
-            damaged_once: HashSet::new(),
+            damaged_once: HashMap::new(),
             damaged: Vec::new(),
             cached: 0,
             buffer: Vec::new(),
@@ -286,7 +287,10 @@ impl<F: Files, K: Keep> Arrival<F, K> {
 
     /// Reports how far it has come, and what came up.
     pub fn say(&self, report: &impl Fn(News)) {
-        let notices = std::mem::take(&mut self.state.borrow_mut().notices);
+        let mut notices = std::mem::take(&mut self.state.borrow_mut().notices);
+        if self.parts.found_untied() {
+            notices.push(untied());
+        }
         for notice in notices {
             report(News::Notice(notice));
         }
@@ -317,8 +321,14 @@ impl<F: Files, K: Keep> Arrival<F, K> {
                         // What cannot be forgotten is found damaged again on the next visit.
                         let _ = pieces.forget(Extent { begin: span.bytes.start, end: span.bytes.end });
                     }
-                    if !state.damaged_once.insert(tensor.clone()) {
-                        return Err(WeightsError::Damaged { file: name, tensor, at }.into());
+                    let before = state.damaged_once.insert(format!("{tensor} at {}", span.bytes.start), at);
+                    if let Some(before) = before {
+                        let same = before == at;
+                        return Err(match same {
+                            true => WeightsError::NotFinite { file: name, tensor, at },
+                            false => WeightsError::Damaged { file: name, tensor, at },
+                        }
+                        .into());
                     }
                     state.damaged.push(span.clone());
                     state.plan_again(&span);

@@ -50,7 +50,7 @@ impl<F: Files, K: Keep> Arrival<F, K> {
         }
         let name = source.name.clone();
         // Of a file that was held back nothing has been made: it is read once more.
-        if held.is_none() || !state.damaged_once.insert(format!("file {name}")) {
+        if held.is_none() || state.damaged_once.insert(format!("file {name}"), 0).is_some() {
             return Err(WeightsError::WrongHash { file: name, expected, found }.into());
         }
         self.parts.checked(); // and is checked anew

@@ -1,17 +1,21 @@
 //! Which weights files there are, and the header of each: from the shelf, or by two small range requests.
 
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use super::absent;
 use super::queue::{Begun, Source};
 use super::samples::{differs, has_no_marks};
-use super::{INDEX, ONE_FILE, absent};
 use crate::model::ModelError;
-use crate::model::checkpoint::{Wanted, plain_name};
+use crate::model::checkpoint::{HEAD, Wanted, tails};
 use crate::weights::WeightsError;
 use crate::weights::files::{Failure, Files};
 use crate::weights::header::Header;
+use crate::weights::names::{INDEX, ONE_FILE, sorted_out};
+use crate::weights::plan::Table;
 use crate::weights::retry::Patience;
 use crate::weights::store::{Disk, Extent, Identity, Keep, Pieces, StoreError};
 use crate::weights::visit::{Visit, no_header, read_exactly};
-use crate::{Code, Result};
+use crate::{Code, Error, Result};
 use serde_json::Value;
 
 /// A weights file whose header is read.
@@ -20,38 +24,85 @@ pub(super) struct Opened<F: Files, K: Keep> {
     pub source: Source<F, K>,
 }
 
-/// The headers of all weights files.
+/// The weights files of a model.
+pub(super) struct WeightFiles<F: Files, K: Keep> {
+    pub opened: Vec<Opened<F, K>>,
+    /// The file that each tensor is in, by the checkpoint's own index.
+    pub placed: HashMap<String, String>,
+    /// What ends in `.safetensors` and was not opened, and why.
+    pub left_out: Vec<(String, &'static str)>,
+}
+
+/// The headers of all weights files. Of a whole file and shards, the whole file is read, as transformers does.
 pub(super) async fn read_headers<F: Files, K: Keep>(
     visit: &Visit<F, K>,
     wanted: &[Wanted],
-) -> Result<Vec<Opened<F, K>>> {
+) -> Result<WeightFiles<F, K>> {
     let kept = visit.kept_files();
+    let (mut placed, mut left_out) = (HashMap::new(), Vec::new());
     let names = match visit.files.weight_files() {
-        Some(names) => names,
-        None if !kept.is_empty() && kept != [ONE_FILE] => shards(visit, wanted).await?,
-        None => match read_header(visit, ONE_FILE).await? {
-            Some(opened) => return Ok(vec![opened]),
-            None => shards(visit, wanted).await?,
-        },
+        Some(all) => {
+            let names;
+            (names, placed, left_out) = of_picked(visit, &all, wanted).await?;
+            names
+        }
+        None => {
+            let may_be_whole = kept.is_empty() || kept == [ONE_FILE];
+            if may_be_whole && let Some(opened) = read_header(visit, ONE_FILE).await? {
+                return Ok(WeightFiles { opened: vec![opened], placed, left_out });
+            }
+            let index = visit.small(INDEX).await?.ok_or_else(|| absent(&visit.files, ONE_FILE))?;
+            placed = read_index(&index, wanted)?;
+            shards(&placed)
+        }
     };
     if names.is_empty() {
-        return Err(absent(&visit.files, ONE_FILE));
+        return Err(no_weights(&visit.files, &left_out));
     }
-    let mut files = Vec::new();
+    let mut opened = Vec::new();
     for name in &names {
-        let mut opened = read_header(visit, name).await?.ok_or_else(|| absent(&visit.files, name))?;
+        let mut file = read_header(visit, name).await?.ok_or_else(|| absent(&visit.files, name))?;
         if names.len() > 1 {
             // Several whole files at a time would arrive side by side; each is asked for again in its turn.
-            opened.source.whole = opened.source.whole.map(|_| None);
+            file.source.whole = file.source.whole.map(|_| None);
         }
-        files.push(opened);
+        opened.push(file);
     }
-    Ok(files)
+    Ok(WeightFiles { opened, placed, left_out })
 }
 
-async fn shards<F: Files, K: Keep>(visit: &Visit<F, K>, wanted: &[Wanted]) -> Result<Vec<String>> {
-    let index = visit.small(INDEX).await?.ok_or_else(|| absent(&visit.files, ONE_FILE))?;
-    read_index(&index, wanted)
+/// Of files that a reader picked: those that hold the model; the file of each tensor; and those that are passed over.
+async fn of_picked<F: Files, K: Keep>(
+    visit: &Visit<F, K>,
+    all: &[String],
+    wanted: &[Wanted],
+) -> Result<(Vec<String>, HashMap<String, String>, Vec<(String, &'static str)>)> {
+    let (mut names, mut left_out) = sorted_out(all.iter().map(String::as_str));
+    let Some(index) = visit.small(INDEX).await? else { return Ok((names, HashMap::new(), left_out)) };
+    let has_whole = names.iter().any(|name| name == ONE_FILE);
+    let placed = match read_index(&index, wanted) {
+        // Nothing depends on it.
+        Err(_) if has_whole => HashMap::new(),
+        placed => placed?,
+    };
+    let of_index = shards(&placed);
+    if has_whole && !of_index.iter().any(|name| name == ONE_FILE) {
+        // What is beside both is still compared with the one that counts.
+        names.retain(|name| !of_index.contains(name));
+        return Ok((names, HashMap::new(), left_out));
+    }
+    let beside = names.into_iter().filter(|name| !of_index.contains(name));
+    left_out.extend(beside.map(|name| (name, "not in model.safetensors.index.json")));
+    Ok((of_index, placed, left_out))
+}
+
+fn no_weights(files: &impl Files, left_out: &[(String, &'static str)]) -> Error {
+    if left_out.is_empty() {
+        return absent(files, ONE_FILE);
+    }
+    let list: Vec<String> = left_out.iter().map(|(name, what)| format!("{name} ({what})")).collect();
+    let message = format!("no weights of a model are among the files: {}.", list.join(", "));
+    Error::new(Code::NotFound, message)
 }
 
 /// The header of a weights file: from the shelf, or by two small range requests; `None` where there is no such file.
@@ -69,6 +120,8 @@ async fn read_header<F: Files, K: Keep>(visit: &Visit<F, K>, name: &str) -> Resu
     loop {
         match ask_header(visit, name).await {
             Ok(opened) => return Ok(opened),
+            // On this machine nothing is on its way any more.
+            Err(failure) if visit.files.is_local() => return Err(failure.error),
             Err(failure) => match patience.after(failure) {
                 Ok(pause) => visit.files.wait(pause).await,
                 // Storage that lists nothing says "forbidden" of what is not there.
@@ -114,8 +167,11 @@ async fn ask_header<F: Files, K: Keep>(
     let Some(mut answer) = visit.files.ask(name, Some(0..8)).await? else { return Ok(None) };
     let mut rest = Vec::new();
     let mut bytes = read_exactly(&mut answer, &mut rest, 8).await?;
+    let short = |expected, found| {
+        if visit.files.is_local() { cut_off(name, expected, found) } else { no_header(name, expected, found) }
+    };
     let Ok(first) = <[u8; 8]>::try_from(bytes.as_slice()) else {
-        return Err(no_header(name, 8, bytes.len() as u64));
+        return Err(short(8, bytes.len() as u64));
     };
     // Text announces no length that could be meant.
     let text = first.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&first).trim_ascii_start();
@@ -131,14 +187,14 @@ async fn ask_header<F: Files, K: Keep>(
     } else {
         let range = 8..8 + length as u64;
         let next = visit.files.ask(name, Some(range)).await?;
-        let mut next = next.ok_or_else(|| no_header(name, 8 + length as u64, 8))?;
+        let mut next = next.ok_or_else(|| short(8 + length as u64, 8))?;
         if next.begin != 8 || !next.stamp.agrees_with(&answer.stamp) {
             return Err(Failure::passing(WeightsError::Changed { file: name.into() }));
         }
         read_exactly(&mut next, &mut Vec::new(), length).await?
     };
     if json.len() < length {
-        return Err(no_header(name, 8 + length as u64, 8 + json.len() as u64));
+        return Err(short(8 + length as u64, 8 + json.len() as u64));
     }
     let header = Header::parse(name, &json)?;
     bytes.extend(json);
@@ -152,6 +208,11 @@ async fn ask_header<F: Files, K: Keep>(
     let at = source.head.len() as u64;
     source.whole = whole.then(|| Some(Begun { answer, rest, at }));
     Ok(Some(Opened { header, source }))
+}
+
+/// The error for a file of this machine that ends within its header.
+fn cut_off(name: &str, expected: u64, found: u64) -> Failure {
+    Failure::lasting(WeightsError::CutOff { file: name.into(), expected, found })
 }
 
 fn keep_header<D: Disk>(pieces: &mut Pieces<D>, bytes: &[u8]) -> std::result::Result<(), StoreError> {
@@ -178,23 +239,27 @@ pub(super) fn within_file<F: Files, K: Keep>(file: &Opened<F, K>) -> Result<()> 
     Err(WeightsError::BadSafetensors { file: file.source.name.clone(), why }.into())
 }
 
-/// File names of a sharded checkpoint, each once.
-fn read_index(bytes: &[u8], wanted: &[Wanted]) -> Result<Vec<String>> {
+/// The file of each tensor of a sharded checkpoint.
+fn read_index(bytes: &[u8], wanted: &[Wanted]) -> Result<HashMap<String, String>> {
     let bad = |why: String| WeightsError::BadSafetensors { file: INDEX.into(), why };
     let index: Value = serde_json::from_slice(bytes).map_err(|why| bad(why.to_string()))?;
     let map = index.get("weight_map").and_then(Value::as_object).ok_or_else(|| bad("no weight_map".into()))?;
-    let listed: std::collections::HashSet<&str> = map.keys().map(|key| plain_name(key)).collect();
-    if let Some(want) = wanted.iter().find(|want| !listed.contains(want.name.as_str())) {
+    let listed: HashSet<&str> = map.keys().flat_map(|key| tails(key)).collect();
+    // An unembedding may be stored in the embedding's place.
+    let is_listed = |name: &str| listed.contains(name) || name == Table::Tokens.tensor() && listed.contains(HEAD);
+    if let Some(want) = wanted.iter().find(|want| !is_listed(&want.name)) {
         return Err(ModelError::MissingTensor { name: want.name.clone() }.into());
     }
-    let mut names = Vec::new();
-    for file in map.values() {
+    let mut placed = HashMap::new();
+    for (tensor, file) in map {
         let name = file.as_str().filter(|name| !name.contains(['/', '\\', '?', '#']));
         let name = name.ok_or_else(|| bad(format!("{file} is no name of a file beside it")))?;
-        if !names.iter().any(|known| known == name) {
-            names.push(name.to_string());
-        }
+        placed.insert(tensor.clone(), name.to_string());
     }
-    names.sort();
-    Ok(names)
+    Ok(placed)
+}
+
+/// The files that an index names, each once.
+fn shards(placed: &HashMap<String, String>) -> Vec<String> {
+    placed.values().cloned().collect::<BTreeSet<_>>().into_iter().collect()
 }

@@ -12,26 +12,27 @@ mod arrive;
 mod check;
 mod headers;
 mod queue;
+mod remarks;
 mod samples;
 mod transfer;
 
 use arrive::Arrival;
-use headers::{Opened, read_headers, within_file};
+use headers::{Opened, WeightFiles, read_headers, within_file};
+use remarks::remarks;
 
 use super::parts::Parts;
 use super::pool::Crew;
 use crate::model::checkpoint::wanted;
+use crate::model::config::{Head, plain_json};
 use crate::model::{Config, ModelError, Tokenizer};
 use crate::protocol::{Notice, Phase, Progress};
 use crate::weights::Files;
 use crate::weights::files::CONFIG;
 use crate::weights::index::{Index, refuse_too_large};
+use crate::weights::names::ONE_FILE;
 use crate::weights::store::Keep;
 use crate::weights::visit::Visit;
 use crate::{Code, Error, Result};
-
-const ONE_FILE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
 
 /// What loading says of itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,8 +76,12 @@ pub async fn open<F: Files, K: Keep>(
     {
         read = self::read(&visit, report).await;
     }
-    let Read { config, config_json, tokenizer, index, files } = read.map_err(|error| visit.explain(error, ONE_FILE))?;
+    let Read { config, config_json, tokenizer, index, files, left_out } =
+        read.map_err(|error| visit.explain(error, ONE_FILE))?;
     visit.keep_small().await;
+    for notice in remarks(&config, &index, &left_out) {
+        report(News::Notice(notice));
+    }
     for notice in visit.take_notices() {
         report(News::Notice(notice));
     }
@@ -95,6 +100,7 @@ struct Read<F: Files, K: Keep> {
     tokenizer: Option<Tokenizer>,
     index: Index,
     files: Vec<Opened<F, K>>,
+    left_out: Vec<(String, &'static str)>,
 }
 
 async fn read<F: Files, K: Keep>(visit: &Visit<F, K>, report: &impl Fn(News)) -> Result<Read<F, K>> {
@@ -104,20 +110,23 @@ async fn read<F: Files, K: Keep>(visit: &Visit<F, K>, report: &impl Fn(News)) ->
     };
     let config_json = visit.small(CONFIG).await?.ok_or_else(|| absent(&visit.files, CONFIG))?;
     small(Phase::Config, config_json.len());
-    let config = Config::from_json(&config_json)?;
-    let wanted = wanted(&config);
+    let mut config = Config::from_json(&config_json)?;
+    // Where the unembedding is, the weights will say.
+    let wanted = wanted(&Config { head: Head::Tied, ..config.clone() });
     refuse_too_large(&wanted)?;
-    let config_json = String::from_utf8(config_json).map_err(|why| ModelError::BadConfig(why.to_string()))?;
+    let config_json = String::from_utf8(plain_json(&config_json).into_owned())
+        .map_err(|why| ModelError::BadConfig(why.to_string()))?;
     // Both wait for their server twice or more: side by side.
     let tokenizer = async { read_tokenizer(visit).await.inspect(|(_, bytes)| small(Phase::Tokenizer, *bytes)) };
     let (tokenizer, files) = join(tokenizer, read_headers(visit, &wanted)).await;
     let ((tokenizer, _), files) = (tokenizer?, files?);
+    let WeightFiles { opened: files, placed, left_out } = files;
     let headers = files.iter().map(|file| (file.source.name.clone(), file.header.clone())).collect();
-    let index = Index::new(&wanted, headers)?;
+    let index = Index::of_model(&mut config, headers, &placed)?;
     for file in &files {
         within_file(file)?;
     }
-    Ok(Read { config, config_json, tokenizer, index, files })
+    Ok(Read { config, config_json, tokenizer, index, files, left_out })
 }
 
 impl<F: Files, K: Keep> Loading<F, K> {

@@ -1,6 +1,6 @@
 //! What is to be read, in which order, and what is known of the files meanwhile.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use crate::protocol::{Notice, NoticeKind};
 use crate::weights::Files;
@@ -84,8 +84,8 @@ pub(super) struct State<F: Files, K: Keep> {
     pub queue: BTreeMap<(Stage, usize), Job>,
     pub queued: usize,
     pub sources: Vec<Source<F, K>>,
-    /// Tensors that came damaged once.
-    pub damaged_once: HashSet<String>,
+    /// What came damaged once: a tensor or rows of it, with the first bad byte, or a file.
+    pub damaged_once: HashMap<String, u64>,
     /// Bytes that proved damaged, in the order of the discovery.
     pub damaged: Vec<Span>,
     /// Bytes that came from the shelf.

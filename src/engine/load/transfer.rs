@@ -240,6 +240,10 @@ impl<F: Files, K: Keep> Arrival<F, K> {
                 }
                 None => {
                     let (file, expected, found) = (name.clone(), course.end, here);
+                    if self.visit.files.is_local() {
+                        // It was whole when its header was read.
+                        return Err(Failure::lasting(WeightsError::CutOff { file, expected, found }));
+                    }
                     return Err(Failure::passing(WeightsError::CorruptDownload { file, expected, found }));
                 }
             }
