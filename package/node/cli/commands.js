@@ -35,10 +35,11 @@ export const HELP = `residual-stream: what every attention and MLP sub-layer of 
     --lens K            the logit lens: K candidates per layer and token
     --leads             since which layer the final prediction leads
     --no-predictions    leaves log-probabilities and next tokens out;   --next N   how many next tokens (5)
-    --patterns LIST     attention patterns of heads, as LAYER.HEAD, both from 0: 1.0,3.2 (charts say "layer 2" for 1)
+    --patterns LIST     attention patterns of heads, as LAYER.HEAD, both from 0 (charts call layer 0
+                        "layer 1"): 1.0,3.2
     --attribution       what moves the predicted token's logit;   --target TOKEN, --against TOKEN   other tokens
-    --off LIST          with parts switched off, beside the unchanged model: attn.3,mlp.2.mean,head.1.4; layers and heads
-                        count from 0
+    --off LIST          with parts switched off, beside the unchanged model: attn.3,mlp.2.mean,head.1.4;
+                        layers and heads count from 0
     --name NAME         what the trace calls the model, instead of its folder or address
     --workers N         how many threads compute, 1 to 64; by default what the model's size makes worthwhile
     --hub URL           instead of https://huggingface.co

@@ -22,6 +22,6 @@ export function oneOf(values, name, words) {
 /** A head as LAYER.HEAD. */
 export function head(name, item) {
   const found = item.match(/^(\d+)\.(\d+)$/);
-  if (!found) throw new Misuse(`--${name}: expected LAYER.HEAD, such as 3.2 (both count from 0), not "${item}".`);
+  if (!found) throw new Misuse(`--${name}: expected LAYER.HEAD, such as 3.2, not "${item}". Both count from 0.`);
   return { layer: Number(found[1]), head: Number(found[2]) };
 }
