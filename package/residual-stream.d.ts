@@ -146,7 +146,15 @@ export interface Notice {
     /** The server is slow or refuses; the request is made again. */
     | "retrying"
     /** The server would not or cannot say whether the model has changed: what is kept in this browser is used. */
-    | "unchecked";
+    | "unchecked"
+    /** The weights have an unembedding, `lm_head.weight`, that differs from the embedding, though config.json ties the
+     *  two: the file's counts, as in transformers 5. */
+    | "untied"
+    /** The weights have no unembedding, and config.json does not tie it to the embedding: norms can be traced, and
+     *  nothing is predicted. */
+    | "no-unembedding"
+    /** Tensors of the weights, or files among those given, that are there and not used; the message lists them. */
+    | "unused";
   /** A sentence for readers. */
   message: string;
 }

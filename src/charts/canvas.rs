@@ -117,7 +117,9 @@ fn layout_size(canvas: &HtmlCanvasElement) -> Size {
     let side = |name: &str, whole: i32| {
         let exact = style.as_ref().and_then(|style| style.get_property_value(name).ok());
         // No length of pixels where nothing is laid out.
-        exact.and_then(|side| side.strip_suffix("px")?.parse().ok()).unwrap_or(f64::from(whole))
+        // Read by JavaScript: Rust's own reader of numbers would be 14 KB of every embed.
+        let pixels = exact.and_then(|side| side.strip_suffix("px").map(js_sys::parse_float));
+        pixels.filter(|pixels| pixels.is_finite()).unwrap_or(f64::from(whole))
     };
     Size::new(side("width", canvas.offset_width()), side("height", canvas.offset_height()))
 }

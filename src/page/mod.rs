@@ -25,6 +25,8 @@ mod choices;
 #[cfg(all(any(feature = "page", feature = "embed"), target_arch = "wasm32"))]
 mod dom;
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
+mod dropped;
+#[cfg(all(feature = "page", target_arch = "wasm32"))]
 mod embed_dialog;
 #[cfg(all(feature = "page", target_arch = "wasm32"))]
 mod experiments;

@@ -4,9 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use wasm_bindgen::JsCast;
+use wasm_bindgen_futures::spawn_local;
 use web_sys::{DragEvent, Element, HtmlButtonElement, HtmlElement, HtmlInputElement, HtmlProgressElement};
 
 use super::dom::{self, Listener, listen};
+use super::dropped::Dropped;
 use super::kept::KeptModels;
 use super::kept_list::KeptList;
 use super::model_view::{Labelled, Loading, Models, Named};
@@ -160,23 +162,35 @@ impl ModelPanel {
             dom::set_class(&panel.root, "dropping", panel.root.contains(to.as_ref()));
             None
         });
-        on(&self.root, "drop", |panel, event| {
-            event.prevent_default();
-            dom::set_class(&panel.root, "dropping", false);
-            let files = listed(event.dyn_ref::<DragEvent>()?.data_transfer()?.files());
-            (!files.is_empty()).then_some(())?;
-            panel.choose("files");
-            Some(ModelEvent::Load(Wish::files(files)))
-        });
         on(&self.root, "focusin", |_, _| Some(ModelEvent::Look));
         on(self.kept.element(), "toggle", |_, _| Some(ModelEvent::Look));
         if let Ok(document) = dom::document() {
             on(&document, "visibilitychange", |_, _| Some(ModelEvent::Look));
         }
+        listeners.push(self.listen_to_drops(&handler));
         self.listeners.replace(listeners);
         let on_delete = handler.clone();
         self.kept.on_delete(move |folders| on_delete(ModelEvent::Delete(folders)));
         self.render();
+    }
+
+    fn listen_to_drops(self: &Rc<Self>, handler: &Rc<dyn Fn(ModelEvent)>) -> Listener {
+        let (weak, handler) = (Rc::downgrade(self), handler.clone());
+        listen(&self.root, "drop", move |event| {
+            event.prevent_default();
+            let Some(panel) = weak.upgrade() else { return };
+            dom::set_class(&panel.root, "dropping", false);
+            let transfer = event.dyn_ref::<DragEvent>().and_then(DragEvent::data_transfer);
+            let Some(dropped) = transfer.map(|transfer| Dropped::new(&transfer)).filter(|it| !it.is_empty()) else {
+                return;
+            };
+            let handler = handler.clone();
+            spawn_local(async move {
+                let files = dropped.files().await;
+                panel.choose("files");
+                handler(ModelEvent::Load(Wish::files(files)));
+            });
+        })
     }
 
     /// Ticks the row of a model as a reader would: what is large waits for its button.

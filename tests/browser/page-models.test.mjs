@@ -2,7 +2,7 @@
 // CDN's, to this machine, so that the page's own addresses and its Content-Security-Policy are what is tested.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, test } from "node:test";
@@ -139,4 +139,23 @@ test("files from disk", async () => {
   await page.locator("#files-input").setInputFiles([{ name: "config.json", mimeType: "", buffer: fixture("tiny-gpt2/config.json") }]);
   await until("a message about the missing weights", async () => /safetensors/.test(await page.locator("#model-error").textContent()));
   await isQuiet(page);
+});
+
+test("a folder that is dropped is read, also one that holds the model's folder", async () => {
+  const inner = join(folder, "models--someone--dropped/snapshots/607a30d");
+  mkdirSync(inner, { recursive: true });
+  for (const [name, bytes] of Object.entries(tinyModel())) writeFileSync(join(inner, name), bytes);
+  writeFileSync(join(inner, "._model.safetensors"), "what another system leaves");
+  writeFileSync(join(inner, "optimizer.safetensors"), "not read");
+  const client = await page.context().newCDPSession(page);
+  const { x, y, width } = await page.locator("#model").boundingBox();
+  const place = { x: x + width / 2, y: y + 20 };
+  for (const dropped of [inner, join(folder, "models--someone--dropped")]) {
+    const data = { items: [], files: [dropped], dragOperationsMask: 1 };
+    for (const type of ["dragEnter", "dragOver", "drop"]) await client.send("Input.dispatchDragEvent", { type, ...place, data });
+    await inUse(/model\.safetensors/);
+    assert.match(await page.locator("#model-notice").innerText(), /optimizer\.safetensors/);
+    await page.reload();
+    await inUse(/Demo/);
+  }
 });
