@@ -70,7 +70,9 @@ pub fn config(random: &mut Random, settings: &Settings) -> Value {
 /// Every tensor, in as many files as there are lists.
 pub fn shards(random: &mut Random, settings: &Settings) -> Vec<Vec<Tensor>> {
     let dtypes = random.pick(&[["F32"; 3], ["F16"; 3], ["BF16"; 3], ["F32", "F16", "BF16"]]);
-    let prefixed = random.below(3);
+    let prefixes =
+        ["", "transformer.", "transformer.", "_orig_mod.transformer.", "module.", "base_model.model.", "policy."];
+    let (prefix, mixed) = (random.pick(&prefixes), random.one_in(16));
     let gain = 10f64.powf(random.unit() * 3.0 - 2.0);
     let mut tensors = Vec::new();
     for (name, shape) in shapes(settings) {
@@ -79,11 +81,10 @@ pub fn shards(random: &mut Random, settings: &Settings) -> Vec<Vec<Tensor>> {
         let count = shape.iter().product::<u64>();
         let offset = if name.contains("ln_") && name.ends_with("weight") { 1.0 } else { 0.0 };
         let bytes = (0..count).flat_map(|_| encoded(dtype, offset + scale * random.normal())).collect();
-        let prefix = match prefixed {
-            _ if name.starts_with("lm_head") => "",
-            0 => "",
-            1 => "transformer.",
-            _ => random.pick(&["", "transformer."]),
+        let prefix = match name.starts_with("lm_head") {
+            true => "",
+            false if mixed => random.pick(&prefixes),
+            false => prefix,
         };
         tensors.push(Tensor { name: format!("{prefix}{name}"), dtype: dtype.into(), shape, bytes });
     }
@@ -147,7 +148,10 @@ fn extras(random: &mut Random, settings: &Settings, tensors: &mut Vec<Tensor>) {
     }
     if settings.tied && random.one_in(3) {
         let table = tensors.iter().find(|tensor| tensor.name.ends_with("wte.weight")).unwrap();
-        let (dtype, shape, bytes) = (table.dtype.clone(), table.shape.clone(), table.bytes.clone());
+        let (dtype, shape, mut bytes) = (table.dtype.clone(), table.shape.clone(), table.bytes.clone());
+        if random.one_in(3) {
+            bytes[0] ^= 1;
+        }
         tensors.push(Tensor { name: "lm_head.weight".into(), dtype, shape, bytes });
     }
 }

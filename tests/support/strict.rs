@@ -60,106 +60,141 @@ struct Header(Vec<(String, Option<Info>)>);
 /// A tensor as a file has it.
 struct Stored<'a> {
     file: &'a str,
-    dtype: String,
-    shape: Vec<u64>,
+    full: String,
+    prefix: String,
+    plain: String,
+    info: Info,
     bytes: &'a [u8],
 }
+
+/// The file of each tensor, by the checkpoint's index.
+type Placed = HashMap<String, String>;
 
 /// A tensor of a file: its name, what the header says of it, its bytes.
 type Named<'a> = (String, Info, &'a [u8]);
 
 /// Reads a checkpoint's files.
 pub fn read(files: &Files) -> Result<Read, String> {
-    let settings = settings(files.get("config.json").ok_or("no config.json")?)?;
-    let (stored, mut doubt) = stored(files)?;
-    let mut shapes = shapes(&settings);
-    let mut model = Model { settings, tensors: HashMap::new() };
-    if let Some(found) = stored.get("lm_head.weight")
-        && let Some(table) = stored.get("wte.weight")
-        && model.settings.tied
-    {
-        // transformers 5 compares the two, and keeps the file's where they differ.
-        if (&found.dtype, &found.shape, found.bytes) != (&table.dtype, &table.shape, table.bytes) {
-            doubt = Some("the unembedding differs from the embedding that it is tied to");
-            model.settings.tied = false;
-            shapes.push(("lm_head.weight".into(), shapes[0].1.clone()));
+    let mut settings = settings(files.get("config.json").ok_or("no config.json")?)?;
+    let (names, placed) = weight_files(files)?;
+    let mut all = Vec::new();
+    for name in &names {
+        let (name, bytes) = files.get_key_value(name).ok_or_else(|| format!("no {name}"))?;
+        for (full, info, bytes) in tensors(bytes).map_err(|why| format!("{name}: {why}"))? {
+            let (prefix, plain) = parts(&full)?;
+            all.push(Stored { file: name, prefix, plain, full, info, bytes });
         }
     }
-    let is_absent = |name: &str| !stored.contains_key(name);
-    let wants_both = !model.settings.tied || is_absent("wte.weight");
-    if wants_both && is_absent("wte.weight") != is_absent("lm_head.weight") {
-        doubt = Some("one of the two tables is missing");
-        shapes.retain(|(name, _)| !is_absent(name) || !["wte.weight", "lm_head.weight"].contains(&name.as_str()));
-    }
-    for (name, shape) in shapes {
-        let found = stored.get(&name).ok_or_else(|| format!("no {name}"))?;
-        if found.shape != shape {
-            return Err(format!("{name}: {:?} for {shape:?}", found.shape));
+    let says_tied = settings.tied;
+    settings.tied = false;
+    let mut chosen: HashMap<String, &Stored> = HashMap::new();
+    for (name, _) in shapes(&settings) {
+        if let Some(stored) = choose(&name, &all, &placed)? {
+            chosen.insert(name, stored);
         }
-        model
-            .tensors
-            .insert(name.clone(), numbers(&found.dtype, found.bytes).ok_or_else(|| format!("{name}: its numbers"))?);
+    }
+    one_prefix(&chosen, &all)?;
+    // An unembedding that is there counts. Of two tables that are one, either may be stored.
+    let mut doubt = None;
+    if !chosen.contains_key("lm_head.weight") {
+        settings.tied = true;
+        doubt = (!says_tied).then_some("it has no unembedding: there are norms, and no predictions");
+    } else if says_tied && !chosen.contains_key("wte.weight") {
+        settings.tied = true;
+        let table = chosen["lm_head.weight"];
+        chosen.insert("wte.weight".into(), table);
+    }
+    let mut model = Model { tensors: HashMap::new(), settings };
+    for (name, shape) in shapes(&model.settings) {
+        let Stored { info, bytes, .. } = chosen.get(&name).ok_or_else(|| format!("no {name}"))?;
+        if info.shape != shape {
+            return Err(format!("{name}: {:?} for {shape:?}", info.shape));
+        }
+        let numbers = numbers(&info.dtype, bytes).ok_or_else(|| format!("{name}: its numbers"))?;
+        model.tensors.insert(name, numbers);
+    }
+    if !placed.is_empty() {
+        let listed = |name: &str| placed.keys().any(|full| parts(full).is_ok_and(|(_, plain)| plain == name));
+        let is_listed = |name: &str| listed(name) || name == "wte.weight" && listed("lm_head.weight");
+        if let Some(name) = model.tensors.keys().find(|name| *name != "lm_head.weight" && !is_listed(name)) {
+            return Err(format!("the index does not list {name}"));
+        }
     }
     Ok(Read { model, doubt })
 }
 
-/// Every tensor of the checkpoint by its plain name.
-fn stored(files: &Files) -> Result<(HashMap<String, Stored<'_>>, Option<&'static str>), String> {
-    let mut all: HashMap<String, Stored> = HashMap::new();
-    let (names, map) = match files.contains_key("model.safetensors") {
-        true => (vec!["model.safetensors".to_owned()], HashMap::new()),
-        false => index(files.get("model.safetensors.index.json").ok_or("no weights")?)?,
-    };
-    let mut doubt = None;
-    for name in &names {
-        let (name, bytes) = files.get_key_value(name).ok_or_else(|| format!("no {name}"))?;
-        let mut of_this_file = HashMap::new();
-        for (full, info, bytes) in tensors(bytes).map_err(|why| format!("{name}: {why}"))? {
-            let plain = plain(&full);
-            if !is_of_gpt2(plain) {
-                return Err(format!("{full} is none of GPT-2's"));
-            }
-            let tensor = Stored { file: name, dtype: info.dtype, shape: info.shape, bytes };
-            if of_this_file.insert(plain.to_owned(), tensor).is_some() && is_wanted_somewhere(plain) {
-                return Err(format!("{plain} stands twice in {name}"));
-            }
-        }
-        for (plain, tensor) in of_this_file {
-            let named = map.get(&plain);
-            match all.get(&plain) {
-                Some(other) if named.is_none() => return Err(format!("{plain} is in {} and in {name}", other.file)),
-                Some(_) if named != Some(name) => doubt = Some("a tensor that two files have"),
-                Some(_) => {
-                    doubt = Some("a tensor that two files have");
-                    all.insert(plain, tensor);
-                }
-                _ => {
-                    all.insert(plain, tensor);
-                }
-            }
-        }
+/// Of the tensors of one name, the one that counts: where several files have it, the index must say which.
+fn choose<'a>(name: &str, all: &'a [Stored], placed: &Placed) -> Result<Option<&'a Stored<'a>>, String> {
+    let found: Vec<&Stored> = all.iter().filter(|stored| stored.plain == name).collect();
+    if found.len() < 2 {
+        return Ok(found.first().copied());
     }
-    if map.iter().any(|(plain, file)| all.get(plain).is_some_and(|found| found.file != file)) {
-        doubt = Some("the index names another file than the one that has the tensor");
+    let mut files: Vec<&str> = found.iter().map(|stored| stored.file).collect();
+    files.dedup();
+    let named: Vec<&Stored> =
+        found.iter().filter(|one| placed.get(&one.full).is_some_and(|file| file == one.file)).copied().collect();
+    match named.as_slice() {
+        [one] if files.len() == found.len() => Ok(Some(one)),
+        _ => Err(format!("{name} is there {} times, in {files:?}", found.len())),
     }
-    if !map.is_empty() && all.keys().any(|plain| !map.contains_key(plain)) {
-        doubt = Some("a tensor that the index does not name");
-    }
-    Ok((all, doubt))
 }
 
-/// The shards' names, and which of them each tensor is said to be in.
-fn index(bytes: &[u8]) -> Result<(Vec<String>, HashMap<String, String>), String> {
+/// All tensors of a model have one prefix; the unembedding may stand outside some of it. One that means something must be
+/// everybody's.
+fn one_prefix(chosen: &HashMap<String, &Stored>, all: &[Stored]) -> Result<(), String> {
+    let mut prefixes: Vec<&str> =
+        chosen.iter().filter(|(name, _)| *name != "lm_head.weight").map(|(_, stored)| stored.prefix.as_str()).collect();
+    prefixes.sort_unstable();
+    prefixes.dedup();
+    let [prefix] = prefixes.as_slice() else {
+        return if prefixes.is_empty() { Ok(()) } else { Err(format!("prefixes {prefixes:?}")) };
+    };
+    let wrappers = ["transformer", "_orig_mod", "module", "model", "gpt2", "base_model"];
+    let is_known = prefix.split('.').all(|word| word.is_empty() || wrappers.contains(&word));
+    let outside = all.iter().any(|stored| !stored.full.starts_with(prefix) && !stored.full.ends_with("lm_head.weight"));
+    let head = chosen.get("lm_head.weight").is_none_or(|head| prefix.starts_with(&head.prefix));
+    if head && (is_known || !outside) { Ok(()) } else { Err(format!("the prefix {prefix}")) }
+}
+
+/// The weights files' names, and by the index, the file of each tensor.
+fn weight_files(files: &Files) -> Result<(Vec<String>, Placed), String> {
+    if files.contains_key("model.safetensors") {
+        return Ok((vec!["model.safetensors".to_owned()], Placed::new()));
+    }
+    let bytes = files.get("model.safetensors.index.json").ok_or("no weights")?;
     let index: Value = serde_json::from_slice(bytes).map_err(|why| why.to_string())?;
-    let mut map = HashMap::new();
+    let mut placed = Placed::new();
     for (name, file) in index.get("weight_map").and_then(Value::as_object).ok_or("no weight_map")? {
         let file = file.as_str().filter(|file| !file.contains(['/', '\\', '?', '#'])).ok_or("a file's name")?;
-        map.insert(plain(name).to_owned(), file.to_owned());
+        placed.insert(name.clone(), file.to_owned());
     }
-    let mut names: Vec<String> = map.values().cloned().collect();
+    let mut names: Vec<String> = placed.values().cloned().collect();
     names.sort();
     names.dedup();
-    Ok((names, map))
+    Ok((names, placed))
+}
+
+/// A tensor's name in two: a prefix, and the name that it has in GPT-2 or, if it has none there, all of it.
+fn parts(full: &str) -> Result<(String, String), String> {
+    let layers = ["ln_1", "ln_2", "attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"];
+    let starts = std::iter::once(0).chain(full.match_indices('.').map(|(at, _)| at + 1));
+    for at in starts {
+        let (prefix, name) = (full[..at].to_owned(), full[at..].to_owned());
+        if ["wte.weight", "wpe.weight", "ln_f.weight", "ln_f.bias", "lm_head.weight"].contains(&name.as_str()) {
+            return Ok((prefix, name));
+        }
+        let Some((layer, within)) = name.strip_prefix("h.").and_then(|rest| rest.split_once('.')) else { continue };
+        if layer.is_empty() || !layer.bytes().all(|byte| byte.is_ascii_digit()) {
+            continue;
+        }
+        let (part, kind) = within.rsplit_once('.').unwrap_or((within, ""));
+        let is_known = layers.contains(&part) && ["weight", "bias"].contains(&kind);
+        if is_known || ["attn.bias", "attn.masked_bias"].contains(&within) {
+            return Ok((prefix, name));
+        }
+        return Err(format!("{full} is none of GPT-2's"));
+    }
+    Ok((String::new(), full.to_owned()))
 }
 
 /// Every tensor of a safetensors file, with its bytes.
@@ -234,24 +269,6 @@ pub fn shapes(settings: &Settings) -> Vec<(String, Vec<u64>)> {
         list.push(("lm_head.weight".to_owned(), table(settings.vocabulary)));
     }
     list
-}
-
-fn plain(name: &str) -> &str {
-    name.strip_prefix("transformer.").unwrap_or(name)
-}
-
-/// Whether a model of any size has a tensor of this name: only those must not be ambiguous.
-fn is_wanted_somewhere(plain: &str) -> bool {
-    !plain.ends_with(".attn.bias") && !plain.ends_with(".attn.masked_bias")
-}
-
-/// Whether a tensor inside a block is one that GPT-2's blocks have. Those outside are not looked at.
-fn is_of_gpt2(plain: &str) -> bool {
-    let Some((_, within)) = plain.strip_prefix("h.").and_then(|rest| rest.split_once('.')) else { return true };
-    let (part, kind) = within.rsplit_once('.').unwrap_or((within, ""));
-    let layers = ["ln_1", "ln_2", "attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"];
-    (layers.contains(&part) && ["weight", "bias"].contains(&kind))
-        || ["attn.bias", "attn.masked_bias"].contains(&within)
 }
 
 /// Reads `config.json`.
