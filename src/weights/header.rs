@@ -138,12 +138,15 @@ impl Header {
     }
 }
 
+/// A tensor's name, and what is said of it.
+type Named = (String, Map<String, Value>);
+
 /// The tensors in file order, each with what is said of it. Unlike a map, this sees a name that stands twice: programs
 /// differ in which of the two they take.
-fn entries(json: &[u8]) -> Result<Vec<(String, Map<String, Value>)>, serde_json::Error> {
+fn entries(json: &[u8]) -> Result<Vec<Named>, serde_json::Error> {
     struct Entries;
     impl<'de> Visitor<'de> for Entries {
-        type Value = Vec<(String, Map<String, Value>)>;
+        type Value = Vec<Named>;
 
         fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
             f.write_str("an object of tensors")

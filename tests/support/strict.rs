@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{MapAccess, Visitor};
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::paper::{Model, Row, Settings};
@@ -343,7 +343,7 @@ impl<'de> Deserialize<'de> for Header {
                     }
                     let is_metadata = name == "__metadata__";
                     let info =
-                        if is_metadata { map.next_value::<Value>().map(|_| None) } else { map.next_value().map(Some) };
+                        if is_metadata { map.next_value::<IgnoredAny>().map(|_| None) } else { map.next_value().map(Some) };
                     list.push((name, info?));
                 }
                 Ok(Header(list))
