@@ -41,7 +41,7 @@ async function readFolder(address) {
 
   const config = await need("config.json");
   const whole = await find("model.safetensors");
-  const weights = whole ? [whole] : await Promise.all((await shards(folder)).map((name) => need(name)));
+  const weights = whole ? [whole] : await indexed(folder, need);
   const tokenizer = await find("tokenizer.json");
   const [vocab, merges] = tokenizer ? [] : [await find("vocab.json"), await find("merges.txt")];
   return { config, weights, tokenizer: tokenizer ?? (vocab && merges && { vocab, merges }), name: basename(folder) };
@@ -55,8 +55,8 @@ function pathOf(address) {
   }
 }
 
-/** The names of the files that the index lists. */
-async function shards(folder) {
+/** The files that the index lists, and the index, which says what is where. */
+async function indexed(folder, need) {
   const name = "model.safetensors.index.json";
   const index = await DiskFile.find(join(folder, name));
   if (!index) fail("not-found", `neither model.safetensors nor ${name} is in ${folder}: weights are read from safetensors files.`);
@@ -75,7 +75,7 @@ async function shards(folder) {
   if (names.length === 0 || names.some((shard) => typeof shard !== "string" || shard === ".." || /[\\/\0]/.test(shard))) {
     fail("bad-safetensors", `${name} has no "weight_map" that names the files beside it.`);
   }
-  return names;
+  return [...(await Promise.all(names.map((shard) => need(shard)))), index];
 }
 
 /** Blobs that Node cannot send to a thread (those of fs.openAsBlob) are read into memory. */

@@ -52,5 +52,7 @@ pub fn listed(files: Option<FileList>) -> Vec<File> {
 /// The weights file's name stands for the set.
 fn title_of(files: &[File]) -> String {
     let names: Vec<String> = files.iter().map(File::name).collect();
-    names.iter().find(|name| name.ends_with(".safetensors")).or(names.first()).cloned().unwrap_or_default()
+    let may_be_weights = |name: &&String| name.ends_with(".safetensors") && !name.starts_with('.');
+    let whole = names.iter().find(|name| *name == "model.safetensors");
+    whole.or_else(|| names.iter().find(may_be_weights)).or(names.first()).cloned().unwrap_or_default()
 }

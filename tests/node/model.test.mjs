@@ -51,6 +51,16 @@ test("a folder may be a path, a file: URL, shards with an index, or files as Blo
   allClose("shards: mlp_norm", trace.sequences[0].mlp_norm, expected.mlp_norm, { relative: NORM_RELATIVE });
 });
 
+test("of a tensor that two shards have, the index says which counts", async () => {
+  const folder = join(FIXTURES, "checkpoints/b18-dup");
+  const expected = fixtureJson("checkpoints/b18-dup/expected.json");
+  const model = await rs.loadModel(folder);
+  const [sequence] = (await model.traceTokens([expected.ids])).sequences;
+  model.close();
+  expected.token_logprob.forEach((value, place) => assert.ok(Math.abs(sequence.token_logprob[place] - value) < 1e-3, `log-probability ${place}`));
+  assert.deepEqual([...sequence.next.ids].slice(0, 3), expected.next.ids);
+});
+
 test("text goes through a folder's tokenizer, whatever the folder is called", async () => {
   const named = join(folder, "demo");
   cpSync(DEMO, named, { recursive: true });

@@ -110,7 +110,7 @@ async fn read_header<F: Files, K: Keep>(visit: &Visit<F, K>, name: &str) -> Resu
     if let Some(identity) = visit.still_kept(name).await
         && let Some(mut pieces) = visit.pieces(name, &identity).await
         && let Some(bytes) = kept_header(&mut pieces)
-        && is_what_it_was(visit, name, &identity, &bytes, &mut pieces).await
+        && let Some(pieces) = what_it_was(visit, name, &identity, &bytes, pieces).await
     {
         let header = Header::parse(name, &bytes[8..])?;
         let source = Source::new(name, identity, visit.sha256(name), Some(pieces), bytes);
@@ -132,24 +132,26 @@ async fn read_header<F: Files, K: Keep>(visit: &Visit<F, K>, name: &str) -> Resu
     }
 }
 
-/// Whether a server that gives its files no marks still sends what is kept of this one; if not, it is forgotten.
-async fn is_what_it_was<F: Files, K: Keep>(
+/// The kept pieces of a file, if a server that gives its files no marks still sends what they are of; otherwise they are
+/// forgotten.
+async fn what_it_was<F: Files, K: Keep>(
     visit: &Visit<F, K>,
     name: &str,
     identity: &Identity,
     head: &[u8],
-    pieces: &mut Pieces<K::Disk>,
-) -> bool {
+    mut pieces: Pieces<K::Disk>,
+) -> Option<Pieces<K::Disk>> {
     if !has_no_marks(identity) || !visit.can_be_asked() {
-        return true;
+        return Some(pieces);
     }
-    if differs(visit, name, head, Some(pieces)).await {
-        let _ = pieces.forget(Extent { begin: 0, end: u64::MAX });
+    if differs(visit, name, head, Some(&mut pieces)).await {
+        // A file that is open stays on the shelf when that is emptied.
+        drop(pieces);
         visit.forget(name).await;
-        return false;
+        return None;
     }
     visit.remark_unchecked("its server gives neither ETag nor time of change; a few places were compared");
-    true
+    Some(pieces)
 }
 
 fn kept_header<D: Disk>(pieces: &mut Pieces<D>) -> Option<Vec<u8>> {
