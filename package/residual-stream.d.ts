@@ -86,14 +86,28 @@ export type ChartName =
   /** Needs `patching` in the trace: `{ ...trace, patching: await model.patch(clean, corrupted) }`. */
   | "patching";
 
+/** Small files that may lie beside a tokenizer, read as Hugging Face transformers 5 reads them. */
+export interface TokenizerSettings {
+  /** `tokenizer_config.json`. */
+  config?: Blob | Uint8Array;
+  /** `special_tokens_map.json`. */
+  special?: Blob | Uint8Array;
+  /** `added_tokens.json`. */
+  added?: Blob | Uint8Array;
+}
+
 /** A model's files as bytes. Without `tokenizer`, only `traceTokens` works. */
 export interface ModelFiles {
   /** `config.json`. */
   config: Blob | Uint8Array;
   /** Safetensors files: one, or all shards. Messages name a `File` as it is called. */
   weights: (Blob | Uint8Array)[];
-  /** `tokenizer.json`, or both files it replaces. */
-  tokenizer?: Blob | Uint8Array | { vocab: Blob | Uint8Array; merges: Blob | Uint8Array };
+  /** `tokenizer.json`, or both files it replaces; with the small files beside it where they are to count. */
+  tokenizer?:
+    | Blob
+    | Uint8Array
+    | ({ json: Blob | Uint8Array } & TokenizerSettings)
+    | ({ vocab: Blob | Uint8Array; merges: Blob | Uint8Array } & TokenizerSettings);
   /** What traces call the model (default "files"). */
   name?: string;
 }

@@ -3,6 +3,7 @@
 
 mod support;
 
+use residual_stream::model::tokenizer::SmallFiles;
 use residual_stream::model::{ModelError, Tokenizer};
 use residual_stream::{Code, Error};
 use serde::Deserialize;
@@ -182,4 +183,149 @@ fn damaged_files_are_named() {
     ] {
         refused(what, Tokenizer::from_json(damaged.as_bytes()), "tokenizer.json");
     }
+}
+
+/// Folders whose small files change the ids; what transformers makes of texts is in their `expected.json`.
+const SETTINGS: [&str; 5] = ["b04-added", "b04-map", "b04-decoder", "b05-prefix", "b05-bos"];
+
+fn from_folder(name: &str) -> Tokenizer {
+    let read = |file: &str| std::fs::read(format!("tests/fixtures/tokenizer-settings/{name}/{file}")).ok();
+    let small = SmallFiles {
+        config: read("tokenizer_config.json"),
+        special: read("special_tokens_map.json"),
+        added: read("added_tokens.json"),
+    };
+    match read("tokenizer.json") {
+        Some(json) => Tokenizer::from_json_with(&json, &small).unwrap(),
+        None => {
+            let (vocab, merges) = (read("vocab.json").unwrap(), read("merges.txt").unwrap());
+            Tokenizer::from_vocab_and_merges_with(&vocab, &merges, &small).unwrap()
+        }
+    }
+}
+
+#[test]
+fn settings_beside_the_tokenizer_count() {
+    for name in SETTINGS {
+        let path = format!("tests/fixtures/tokenizer-settings/{name}/expected.json");
+        let expected: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let tokenizer = from_folder(name);
+        let texts = expected["texts"].as_array().unwrap();
+        assert!(texts.len() > 3, "tokenizer.rs: {name} tests nothing");
+        for case in texts {
+            let text = case["text"].as_str().unwrap();
+            let found = tokenizer.encode(text).unwrap();
+            assert_eq!(json!(found.ids), case["ids"], "settings.rs, {name}: {text:?}");
+            assert_eq!(found.spans.len(), 2 * found.ids.len(), "spans.rs, {name}: {text:?}");
+        }
+    }
+}
+
+#[test]
+fn a_token_around_the_text_has_no_place_in_it() {
+    let found = from_folder("b05-bos").encode("the").unwrap();
+    assert_eq!((found.ids, found.spans), (vec![261, 257], vec![0, 0, 0, 3]), "spans.rs");
+    let found = from_folder("b05-prefix").encode("1 a").unwrap();
+    assert_eq!(found.spans, [0, 1, 0, 1, 1, 3], "spans.rs: the space before is shown at the first character");
+}
+
+/// What transformers 5.24 makes of `the<pad>`, `the cat`, `<|endoftext|>12` and `the<q>` in b04-decoder with
+/// another `tokenizer_config.json`.
+#[test]
+fn settings_are_read_as_transformers_reads_them() {
+    let json = std::fs::read("tests/fixtures/tokenizer-settings/b04-decoder/tokenizer.json").unwrap();
+    let with = |config: Option<Value>, prefix: bool| {
+        let mut json: Value = serde_json::from_slice(&json).unwrap();
+        json["pre_tokenizer"]["add_prefix_space"] = json!(prefix);
+        let small =
+            SmallFiles { config: config.map(|config| config.to_string().into_bytes()), ..SmallFiles::default() };
+        let tokenizer = Tokenizer::from_json_with(json.to_string().as_bytes(), &small).unwrap();
+        ["the<pad>", "the cat", "<|endoftext|>12", "the<q>"].map(|text| tokenizer.encode(text).unwrap().ids)
+    };
+    let ids = |lists: [&[u32]; 4]| lists.map(<[u32]>::to_vec);
+    let plain = ids([&[257, 60, 112, 97, 100, 62], &[257, 32, 99, 97, 116], &[261, 49, 50], &[257, 60, 113, 62]]);
+    let spaced = ids([&[258, 60, 112, 97, 100, 62], &[258, 32, 99, 97, 116], &[261, 32, 49, 50], &[258, 60, 113, 62]]);
+    let padded = ids([&[257, 262], &[257, 32, 99, 97, 116], &[261, 49, 50], &[257, 60, 113, 62]]);
+    for (what, config, prefix, expected) in [
+        ("no settings", None, false, &plain),
+        ("GPT-2's tokenizer adds no space unless told", None, true, &plain),
+        ("tokenizer.json decides", Some(json!({"tokenizer_class": "PreTrainedTokenizerFast"})), true, &spaced),
+        ("told", Some(json!({"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": true})), false, &spaced),
+        (
+            "told in vain",
+            Some(json!({"tokenizer_class": "PreTrainedTokenizerFast", "add_prefix_space": true})),
+            false,
+            &plain,
+        ),
+        (
+            "an id that is not the next",
+            Some(json!({"added_tokens_decoder": {"300": {"content": "<pad>"}}})),
+            false,
+            &padded,
+        ),
+        (
+            "a token with settings",
+            Some(json!({"pad_token": {"__type": "AddedToken", "content": "<pad>", "lstrip": true}})),
+            false,
+            &padded,
+        ),
+        ("tokenizer.json says what goes around", Some(json!({"add_bos_token": true})), false, &plain),
+    ] {
+        assert_eq!(&with(config, prefix), expected, "settings.rs: {what}");
+    }
+    let both = with(Some(json!({"additional_special_tokens": ["<q>"], "x_token": "<pad>"})), false);
+    assert_eq!((&both[0][..], &both[3][..]), (&[257, 262][..], &[257, 263][..]), "settings.rs: tokens without a role");
+}
+
+#[test]
+fn damaged_settings_are_named() {
+    let json = as_json().to_string();
+    let with = |small: SmallFiles| Tokenizer::from_json_with(json.as_bytes(), &small);
+    let half = || Some(b"{\"a\"".to_vec());
+    refused("half", with(SmallFiles { config: half(), ..Default::default() }), "tokenizer_config.json");
+    refused("half", with(SmallFiles { special: half(), ..Default::default() }), "special_tokens_map.json");
+    refused("half", with(SmallFiles { added: half(), ..Default::default() }), "added_tokens.json");
+    let text = Some(br#"{"<x>": "one"}"#.to_vec());
+    refused("an id that is none", with(SmallFiles { added: text, ..Default::default() }), "added_tokens.json");
+}
+
+#[test]
+fn a_byte_order_mark_is_passed_over() {
+    let marked = |bytes: &[u8]| [b"\xef\xbb\xbf", bytes].concat();
+    let pair = Tokenizer::from_vocab_and_merges(&marked(&file("vocab.json")), &marked(&file("merges.txt"))).unwrap();
+    let json = Tokenizer::from_json(&marked(as_json().to_string().as_bytes())).unwrap();
+    for tokenizer in [pair, json] {
+        assert_eq!(tokenizer.encode("one two").unwrap().ids, [505, 734], "tokenizer/mod.rs");
+    }
+}
+
+/// Many added tokens, long words and long white space: seconds were minutes once.
+#[test]
+fn large_vocabularies_and_long_texts_take_no_quadratic_time() {
+    let added = |id: usize, content: &str, strip: bool| {
+        json!({"id": id, "content": content, "single_word": false, "lstrip": strip, "rstrip": strip,
+            "normalized": false, "special": false})
+    };
+    let with = |tokens: Vec<Value>| {
+        let mut json = as_json();
+        json["added_tokens"] = json!(tokens);
+        Tokenizer::from_json(json.to_string().as_bytes()).unwrap()
+    };
+    let timed = |what: &str, tokenizer: &Tokenizer, text: &str| {
+        let begin = std::time::Instant::now();
+        let encoded = tokenizer.encode(text).unwrap();
+        let took = begin.elapsed();
+        println!("{what}: {took:?}, {} tokens", encoded.ids.len());
+        assert!(took.as_secs() < 5, "tokenizer.rs: {what} took {took:?}");
+        encoded
+    };
+    for count in [20_000, 200_000] {
+        let many = with((0..count).map(|index| added(50257 + index, &format!("word{index}<>"), false)).collect());
+        for letters in [1_000, 10_000, 50_000] {
+            timed(&format!("{count} added tokens, {letters} letters"), &many, &"w".repeat(letters));
+        }
+    }
+    let space = with(vec![added(50257, " ", true)]);
+    let encoded = timed("a space that takes others, 100,000 spaces", &space, &" ".repeat(100_000));
+    assert_eq!(encoded.spans, [0, 100_000]);
 }

@@ -7,6 +7,9 @@ import { fail } from "./fail.js";
 
 /** Bytes of an index: GPT-2 xl's has 0.1 MB. */
 const LARGEST_INDEX = 16 << 20;
+/** Small files beside a tokenizer, by the names that `loadModel` takes them under. */
+const SETTINGS = { config: "tokenizer_config.json", special: "special_tokens_map.json", added: "added_tokens.json" };
+const TOKENIZER = ["json", "vocab", "merges", ...Object.keys(SETTINGS)];
 
 /** "./model", "../model", "/model", "C:\\model", "file:///model": a path or a file: URL, never a repo's id. */
 export function isPath(source) {
@@ -42,9 +45,19 @@ async function readFolder(address) {
   const config = await need("config.json");
   const whole = await find("model.safetensors");
   const weights = whole ? [whole] : await indexed(folder, need);
-  const tokenizer = await find("tokenizer.json");
-  const [vocab, merges] = tokenizer ? [] : [await find("vocab.json"), await find("merges.txt")];
-  return { config, weights, tokenizer: tokenizer ?? (vocab && merges && { vocab, merges }), name: basename(folder) };
+  return { config, weights, tokenizer: await tokenizerOf(find), name: basename(folder) };
+}
+
+/** The tokenizer's files, with the small ones beside them that say more of it; nothing where there are none. */
+async function tokenizerOf(find) {
+  const found = async (names) => {
+    const files = await Promise.all(Object.entries(names).map(async ([key, name]) => [key, await find(name)]));
+    return Object.fromEntries(files.filter(([, file]) => file));
+  };
+  const json = await found({ json: "tokenizer.json" });
+  const own = json.json ? json : await found({ vocab: "vocab.json", merges: "merges.txt" });
+  if (!own.json && !(own.vocab && own.merges)) return undefined;
+  return { ...own, ...(await found(SETTINGS)) };
 }
 
 function pathOf(address) {
@@ -90,11 +103,14 @@ async function sendable({ config, weights, tokenizer, ...others }) {
       return file instanceof File ? new File([bytes], file.name) : new Blob([bytes]);
     }
   };
-  const both = tokenizer?.vocab && { vocab: await one(tokenizer.vocab), merges: await one(tokenizer.merges) };
+  const several = tokenizer?.json || tokenizer?.vocab
+    ? Object.fromEntries(await Promise.all(TOKENIZER.filter((key) => tokenizer[key])
+      .map(async (key) => [key, await one(tokenizer[key])])))
+    : undefined;
   return {
     ...others,
     config: await one(config),
     weights: Array.isArray(weights) ? await Promise.all(weights.map(one)) : weights,
-    tokenizer: both || (await one(tokenizer)),
+    tokenizer: several ?? (await one(tokenizer)),
   };
 }

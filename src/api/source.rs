@@ -29,6 +29,10 @@ const INDEX: &str = "model.safetensors.index.json";
 /// The name of a model whose files have none together.
 const FILES: &str = "files";
 
+/// Small files that may lie beside a tokenizer, by the names that `loadModel` takes them under.
+const TOKENIZER_SETTINGS: [(&str, &str); 3] =
+    [("config", "tokenizer_config.json"), ("special", "special_tokens_map.json"), ("added", "added_tokens.json")];
+
 impl ModelFiles {
     /// Files under their names.
     pub(super) fn new(files: Vec<(String, Blob)>) -> ModelFiles {
@@ -60,7 +64,7 @@ impl ModelFiles {
     }
 
     /// Reads `{ config, weights: [..], tokenizer, name }`, each file a Blob or Uint8Array; the tokenizer may be
-    /// `{ vocab, merges }`. A `File` keeps its name, so that errors can name it.
+    /// `{ json }` or `{ vocab, merges }`, either with `config`, `special` and `added`. A `File` keeps its name, so that errors can name it.
     fn from_js(value: &JsValue) -> Result<ModelFiles> {
         let mut files = vec![("config.json".to_string(), blob(value, "config")?)];
         let weights = get(value, "weights");
@@ -74,11 +78,18 @@ impl ModelFiles {
             files.push((name, blob(&weights, &index.to_string())?));
         }
         let tokenizer = get(value, "tokenizer");
-        if get(&tokenizer, "vocab").is_object() {
+        if get(&tokenizer, "json").is_object() {
+            files.push(("tokenizer.json".into(), blob(&tokenizer, "json")?));
+        } else if get(&tokenizer, "vocab").is_object() {
             files.push(("vocab.json".into(), blob(&tokenizer, "vocab")?));
             files.push(("merges.txt".into(), blob(&tokenizer, "merges")?));
         } else if tokenizer.is_object() {
             files.push(("tokenizer.json".into(), blob(value, "tokenizer")?));
+        }
+        for (key, file) in TOKENIZER_SETTINGS {
+            if get(&tokenizer, key).is_object() {
+                files.push((file.into(), blob(&tokenizer, key)?));
+            }
         }
         let name = get(value, "name").as_string().filter(|name| !name.is_empty());
         Ok(ModelFiles { name: name.unwrap_or_else(|| FILES.into()), files })

@@ -116,6 +116,10 @@ impl Remote {
 impl Files for Remote {
     type Body = BrowserBody;
 
+    fn has_tokenizer_settings(&self) -> bool {
+        !self.whole
+    }
+
     async fn ask(&self, name: &str, bytes: Option<Range<u64>>) -> Asked<Option<Answer<BrowserBody>>> {
         let url = self.base.borrow().file(name);
         let direct = self.direct.borrow().get(name).cloned().filter(|_| bytes.is_some());

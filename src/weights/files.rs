@@ -62,6 +62,11 @@ pub trait Files {
         false
     }
 
+    /// Whether settings may lie beside the tokenizer; not so for the demo model, which is known to have none.
+    fn has_tokenizer_settings(&self) -> bool {
+        true
+    }
+
     /// What is known of the model's version without reading a file, for one that may be kept.
     fn version(&self) -> impl Future<Output = Version> {
         async { Version::default() }

@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 
-use futures_util::future::join;
+use futures_util::future::{join, join3};
 
 mod arrive;
 mod check;
@@ -24,6 +24,7 @@ use super::parts::Parts;
 use super::pool::Crew;
 use crate::model::checkpoint::wanted;
 use crate::model::config::{Head, plain_json};
+use crate::model::tokenizer::SmallFiles;
 use crate::model::{Config, ModelError, Tokenizer};
 use crate::protocol::{Notice, Phase, Progress};
 use crate::weights::Files;
@@ -151,8 +152,9 @@ impl<F: Files, K: Keep> Loading<F, K> {
 }
 
 async fn read_tokenizer<F: Files, K: Keep>(visit: &Visit<F, K>) -> Result<(Option<Tokenizer>, usize)> {
-    if let Some(json) = visit.small("tokenizer.json").await? {
-        return Ok((Some(Tokenizer::from_json(&json)?), json.len()));
+    let (json, small) = join(visit.small("tokenizer.json"), small_files(visit)).await;
+    if let Some(json) = json? {
+        return Ok((Some(Tokenizer::from_json_with(&json, &small?)?), json.len()));
     }
     let (vocab, merges) = join(visit.small("vocab.json"), visit.small("merges.txt")).await;
     let Some(vocab) = vocab? else { return Ok((None, 0)) };
@@ -160,7 +162,19 @@ async fn read_tokenizer<F: Files, K: Keep>(visit: &Visit<F, K>) -> Result<(Optio
         let why = "there is a vocab.json, but no merges.txt beside it".into();
         return Err(ModelError::BadTokenizer { file: "merges.txt", why }.into());
     };
-    Ok((Some(Tokenizer::from_vocab_and_merges(&vocab, &merges)?), vocab.len() + merges.len()))
+    let tokenizer = Tokenizer::from_vocab_and_merges_with(&vocab, &merges, &small?)?;
+    Ok((Some(tokenizer), vocab.len() + merges.len()))
+}
+
+/// The small files beside a tokenizer, side by side: none of them need be there.
+async fn small_files<F: Files, K: Keep>(visit: &Visit<F, K>) -> Result<SmallFiles> {
+    if !visit.files.has_tokenizer_settings() {
+        return Ok(SmallFiles::default());
+    }
+    let files = ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"].map(|name| visit.small(name));
+    let [config, special, added] = files;
+    let (config, special, added) = join3(config, special, added).await;
+    Ok(SmallFiles { config: config?, special: special?, added: added? })
 }
 
 fn absent(files: &impl Files, name: &str) -> Error {

@@ -24,6 +24,11 @@ fn of_char(character: char) -> Option<u8> {
     u8::try_from(byte).ok()
 }
 
+/// Whether all of a token's characters stand for bytes.
+pub fn is_bytes(token: &str) -> bool {
+    token.chars().all(|character| of_char(character).is_some())
+}
+
 /// The bytes that a token stands for; where one of its characters stands for none, the text as it is, in UTF-8.
 pub fn of_token(token: &str, into: &mut Vec<u8>) {
     let begin = into.len();

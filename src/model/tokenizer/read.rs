@@ -1,15 +1,45 @@
-//! `tokenizer.json`: which of its parts this program knows. All others are refused by name, never passed over:
-//! a part left out would give other tokens.
+//! `tokenizer.json`: which of its parts this program follows. All others are refused by name, never passed over: a
+//! part left out would give other tokens, or tokens whose place in the text is not known.
 //! Must never know: texts, tokens found in them.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokenizers::models::bpe::Merges;
+use tokenizers::pipeline::{PipelinePreTokenizer, PipelineToken};
 
-use super::added::{Added, AddedTokens};
-use super::bpe::{Bpe, Unknown};
-use super::hash::Map;
-use super::pieces::{Cut, WORDS};
-use super::{After, Join, Tokenizer};
+use super::added::Added;
+use super::bytes::to_char;
+use super::vocabulary::{Ids, Settings, Vocabulary};
+
+/// GPT-2's pattern, as files name it that keep it apart from the byte level.
+const WORDS: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+
+/// What a `tokenizer.json` says, checked.
+pub struct Parts {
+    /// Tokens and merges.
+    pub vocabulary: Vocabulary,
+    /// Tokens beside them.
+    pub added: Vec<Added>,
+    /// How a text is cut.
+    pub cuts: PipelinePreTokenizer,
+    /// A space goes before every stretch of text that does not begin with one.
+    pub prefix: bool,
+    /// What happens to the tokens then.
+    pub after: After,
+    /// Whether tokens are joined by the bytes that they stand for; else as they are written, with spaces.
+    pub by_bytes: bool,
+}
+
+/// What happens to the tokens of a text once they are found.
+#[derive(Default)]
+pub struct After {
+    /// Spans lose the white space at both ends; not the space that was put before the text, where this says so.
+    pub trim: Option<bool>,
+    /// Tokens before the text, such as one for its beginning.
+    pub before: Vec<u32>,
+    /// Tokens after it.
+    pub after: Vec<u32>,
+}
 
 #[derive(Deserialize)]
 struct File {
@@ -40,7 +70,9 @@ struct Model {
     fuse_unk: Option<bool>,
     byte_fallback: Option<bool>,
     ignore_merges: Option<bool>,
-    vocab: Map<String, u32>,
+    /// Stated from version 2.0 on; before, ByteLevel among the pre-tokenizers said it.
+    byte_level: Option<bool>,
+    vocab: Ids,
     merges: Vec<Merge>,
 }
 
@@ -67,36 +99,82 @@ struct ModelKind {
 /// Reads a `tokenizer.json`.
 ///
 /// # Errors
-/// What is wrong with it, or which of its parts is not known.
-pub fn tokenizer(bytes: &[u8]) -> Result<Tokenizer, String> {
-    if let Ok(Kind { model: ModelKind { kind: Some(kind) } }) = serde_json::from_slice(bytes)
-        && kind != "BPE"
-    {
-        return Err(format!("its model is of type \"{kind}\"; only byte-level BPE, as GPT-2 has it, can be read"));
+/// What is wrong with it, or which of its parts is not followed.
+pub fn parts(bytes: &[u8]) -> Result<Parts, String> {
+    let file: File = serde_json::from_slice(bytes).map_err(|why| match serde_json::from_slice(bytes) {
+        Ok(Kind { model: ModelKind { kind: Some(kind) } }) if kind != "BPE" => other_model(&kind),
+        _ => why.to_string(),
+    })?;
+    if let Some(kind) = file.model._kind.as_ref().filter(|kind| *kind != "BPE") {
+        return Err(other_model(kind));
     }
-    let file: File = serde_json::from_slice(bytes).map_err(|why| why.to_string())?;
-    if let Some(version) = file.version.filter(|version| version != "1.0") {
-        return Err(format!("version is \"{version}\"; expected \"1.0\""));
+    let version = file.version.as_deref().unwrap_or("1.0");
+    if !["1.0", "2.0"].contains(&version) {
+        return Err(format!("version is \"{version}\"; expected \"1.0\" or \"2.0\""));
     }
     if let Some(part) = Part::all("normalizer", "normalizers", &file.normalizer)?.first() {
-        return Err(part.unknown());
+        let why = "it changes the text, so that tokens have no place in it";
+        return Err(format!("{}: {why}", part.unknown()));
     }
+    let (cuts, prefix) = cuts(&file.pre_tokenizer, file.model.byte_level == Some(true))?;
+    let by_bytes = by_bytes(&file.decoder)?;
+    let trim = trim(&file.post_processor)?;
+    let (cuts, [before, after]) = (cutter(cuts)?, around(file.post_processor)?);
     let vocabulary = file.model.vocabulary()?;
-    if let Some(token) = file.added_tokens.iter().find(|token| token.single_word) {
-        return Err(format!("added token \"{}\": single_word is true, which is not supported", token.content));
+    let mut added = file.added_tokens;
+    added.sort_by_key(|token| token.id);
+    Ok(Parts { vocabulary, added, cuts, prefix, after: After { trim, before, after }, by_bytes })
+}
+
+fn other_model(kind: &str) -> String {
+    format!("its model is of type \"{kind}\"; only byte-level BPE, as GPT-2 has it, can be read")
+}
+
+/// The parts of GPT-2's own tokenizer, which has no `tokenizer.json`.
+///
+/// # Errors
+/// None in practice: the crate reads what it writes.
+pub fn gpt2(vocabulary: Vocabulary) -> Result<Parts, String> {
+    let cuts = cutter(vec![split(WORDS)])?;
+    Ok(Parts { vocabulary, added: Vec::new(), cuts, prefix: false, after: After::default(), by_bytes: true })
+}
+
+fn split(pattern: &str) -> Value {
+    json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false})
+}
+
+/// Has the crate read how texts are cut, in a file with the smallest vocabulary there is.
+fn cutter(mut cuts: Vec<Value>) -> Result<PipelinePreTokenizer, String> {
+    let pre_tokenizer = match cuts.len() {
+        0 | 1 => cuts.pop().unwrap_or_default(),
+        _ => json!({"type": "Sequence", "pretokenizers": cuts}),
+    };
+    let vocab: serde_json::Map<_, _> = (0..=255u8).map(|byte| (to_char(byte).to_string(), byte.into())).collect();
+    let file = json!({"version": "2.0", "pre_tokenizer": pre_tokenizer,
+        "model": {"type": "BPE", "byte_level": true, "vocab": vocab, "merges": []}});
+    let read = tokenizers::from_json(&file.to_string()).map_err(|why| format!("pre_tokenizer: {why}"))?;
+    Ok(read.get_pre_tokenizer().clone())
+}
+
+/// Has the crate upgrade and read what goes before and after every text.
+fn around(mut value: Value) -> Result<[Vec<u32>; 2], String> {
+    let kinds = |value: &Value| -> Result<Vec<String>, String> {
+        Ok(Part::all("post_processor", "processors", value)?.iter().map(|part| part.kind.into()).collect())
+    };
+    let kinds = kinds(&value)?;
+    if kinds.iter().all(|kind| kind == "ByteLevel") {
+        // It adds no token, and what it does to spans is done here.
+        return Ok(Default::default());
     }
-    Ok(Tokenizer {
-        file: "tokenizer.json",
-        added: AddedTokens::new(file.added_tokens, &vocabulary),
-        vocabulary,
-        cuts: cuts(&file.pre_tokenizer)?,
-        after: after(&file.post_processor)?,
-        join: join(&file.decoder)?,
-    })
+    let bad = |why: String| format!("post_processor, {}: {why}", kinds.join(" and "));
+    tokenizers::canonicalize_post_processor(&mut value).map_err(|why| bad(why.to_string()))?;
+    let read = tokenizers::post_processor_from_json(&value.to_string()).map_err(|why| bad(why.to_string()))?;
+    let ids = |part: &[(PipelineToken, u8)]| part.iter().map(|(token, _)| token.id()).collect();
+    Ok([ids(&read.single.prefix), ids(&read.single.suffix)])
 }
 
 impl Model {
-    fn vocabulary(self) -> Result<Bpe, String> {
+    fn vocabulary(self) -> Result<Vocabulary, String> {
         let refused = [
             ("dropout", self.dropout.is_some_and(|dropout| dropout != 0.0)),
             ("continuing_subword_prefix", self.continuing_subword_prefix.is_some_and(|text| !text.is_empty())),
@@ -106,107 +184,92 @@ impl Model {
         if let Some((setting, _)) = refused.iter().find(|(_, is)| *is) {
             return Err(format!("model: {setting} is set, which byte-level BPE has no use for; it is not supported"));
         }
-        let fuse = self.fuse_unk == Some(true);
-        let unknown = self.unk_token.map(|token| Unknown { token, fuse });
-        let mut merges = Vec::with_capacity(self.merges.len());
-        for merge in &self.merges {
+        let mut merges = Merges::with_capacity(self.merges.len());
+        for merge in self.merges {
             merges.push(match merge {
-                Merge::Pair(left, right) => (left.as_str(), right.as_str()),
+                Merge::Pair(left, right) => (left, right),
                 Merge::Line(line) if line.starts_with("#version") => continue,
-                Merge::Line(line) => two_parts(line).ok_or_else(|| format!("merge \"{line}\": expected two parts"))?,
+                Merge::Line(line) => two_parts(&line).ok_or_else(|| format!("merge \"{line}\": expected two parts"))?,
             });
         }
-        Bpe::new(self.vocab, merges.into_iter(), unknown, self.ignore_merges == Some(true))
+        let settings = Settings {
+            unknown: self.unk_token,
+            fuse: self.fuse_unk == Some(true),
+            whole_pieces: self.ignore_merges == Some(true),
+        };
+        Vocabulary::new(self.vocab, merges, settings).map_err(super::vocabulary::Fault::why)
     }
 }
 
 /// The two parts of a merge in one line.
-pub fn two_parts(line: &str) -> Option<(&str, &str)> {
-    line.split_once(' ').filter(|(_, right)| !right.contains(' '))
+pub fn two_parts(line: &str) -> Option<(String, String)> {
+    let (left, right) = line.split_once(' ').filter(|(_, right)| !right.contains(' '))?;
+    Some((left.into(), right.into()))
 }
 
-fn cuts(value: &Value) -> Result<Vec<Cut>, String> {
+/// Steps of cutting, and whether a space goes before the text.
+fn cuts(value: &Value, byte_level: bool) -> Result<(Vec<Value>, bool), String> {
     let mut parts = Part::all("pre_tokenizer", "pretokenizers", value)?;
-    let bytes = parts.pop().filter(|part| part.kind == "ByteLevel");
-    let bytes =
-        bytes.ok_or("pre_tokenizer: expected ByteLevel as the only or last step; other kinds are not supported")?;
-    let mut cuts = Vec::new();
-    for part in parts {
-        cuts.push(match part.kind {
-            "Digits" => {
-                part.knows(&["individual_digits"])?;
-                Cut::Digits { individual: part.flag("individual_digits", None)? }
-            }
-            "Split" => {
-                part.knows(&["pattern", "behavior", "invert"])?;
-                let pattern =
-                    part.value.get("pattern").and_then(|pattern| pattern.get("Regex")).and_then(Value::as_str);
-                let behavior = part.value.get("behavior").and_then(Value::as_str);
-                // All of the text matches: to keep the matches, or what is between them and the matches, is the same.
-                match (pattern, behavior, part.flag("invert", None)?) {
-                    (Some(WORDS), Some("Isolated"), false) | (Some(WORDS), Some("Removed"), true) => Cut::Words,
-                    _ => return Err("pre_tokenizer: Split by another pattern than GPT-2's is not supported".into()),
-                }
-            }
-            _ => return Err(part.unknown()),
-        });
+    let bytes = parts.pop_if(|part| part.kind == "ByteLevel");
+    if bytes.is_none() && !byte_level {
+        return Err("pre_tokenizer: expected ByteLevel as the only or last step; other kinds are not supported".into());
     }
+    let mut cuts = parts.iter().map(cut).collect::<Result<Vec<_>, _>>()?;
+    let Some(bytes) = bytes else { return Ok((cuts, false)) };
     bytes.knows(&["add_prefix_space", "trim_offsets", "use_regex"])?;
-    if bytes.flag("add_prefix_space", None)? {
-        cuts.push(Cut::PrefixSpace);
+    let prefix = bytes.flag("add_prefix_space", None)?;
+    if prefix && !cuts.is_empty() {
+        return Err("pre_tokenizer: ByteLevel's add_prefix_space is not supported after another step".into());
     }
     if bytes.flag("use_regex", Some(true))? {
-        cuts.push(Cut::Words);
+        cuts.push(split(WORDS));
     }
-    Ok(cuts)
+    Ok((cuts, prefix))
 }
 
-fn after(value: &Value) -> Result<Vec<After>, String> {
-    let mut steps = Vec::new();
+/// One step that cuts a text and keeps all of it.
+fn cut(part: &Part) -> Result<Value, String> {
+    let behavior = part.value.get("behavior").and_then(Value::as_str);
+    let step = Value::Object(part.value.clone());
+    match part.kind {
+        "Digits" => part.knows(&["individual_digits"])?,
+        "Punctuation" => part.knows(&["behavior"])?,
+        "Split" => part.knows(&["pattern", "behavior", "invert"])?,
+        _ => return Err(part.unknown()),
+    }
+    if behavior != Some("Removed") {
+        return Ok(step);
+    }
+    // All of the text matches GPT-2's pattern: to keep the matches alone is to keep everything.
+    let pattern = part.value.get("pattern").and_then(|pattern| pattern.get("Regex")).and_then(Value::as_str);
+    match pattern {
+        Some(WORDS) if part.flag("invert", Some(false))? => Ok(split(WORDS)),
+        _ => Err(format!("pre_tokenizer: {} that removes text is not supported", part.kind)),
+    }
+}
+
+/// Whether spans lose their white space, and whether the space before the text is spared.
+fn trim(value: &Value) -> Result<Option<bool>, String> {
+    let mut trim = None;
     for part in Part::all("post_processor", "processors", value)? {
         match part.kind {
-            "ByteLevel" => {
-                part.knows(&["add_prefix_space", "trim_offsets", "use_regex"])?;
-                if part.flag("trim_offsets", None)? {
-                    steps.push(After::Trim { prefixed: part.flag("add_prefix_space", None)? });
-                }
-            }
-            "TemplateProcessing" => {
-                part.knows(&["single", "pair", "special_tokens"])?;
-                steps.push(template(part.value).ok_or("post_processor: this TemplateProcessing cannot be followed")?);
-            }
+            "ByteLevel" => part.knows(&["add_prefix_space", "trim_offsets", "use_regex"])?,
+            "RobertaProcessing" => part.knows(&["sep", "cls", "add_prefix_space", "trim_offsets"])?,
+            "TemplateProcessing" => part.knows(&["single", "pair", "special_tokens"])?,
+            "BertProcessing" => part.knows(&["sep", "cls"])?,
             _ => return Err(part.unknown()),
         }
-    }
-    Ok(steps)
-}
-
-/// Tokens around a text; `None` where it does not stand there just once, or a token is not explained.
-fn template(value: &serde_json::Map<String, Value>) -> Option<After> {
-    let mut around = [Vec::new(), Vec::new()];
-    let mut seen = 0;
-    for piece in value.get("single")?.as_array()? {
-        let (kind, settings) = piece.as_object()?.iter().next()?;
-        let name = settings.get("id")?.as_str()?;
-        match kind.as_str() {
-            "Sequence" if name == "A" => seen += 1,
-            "SpecialToken" => {
-                let ids = value.get("special_tokens")?.get(name)?.get("ids")?.as_array()?;
-                for id in ids {
-                    around.get_mut(seen)?.push(u32::try_from(id.as_u64()?).ok()?);
-                }
-            }
-            _ => return None,
+        if matches!(part.kind, "ByteLevel" | "RobertaProcessing") && part.flag("trim_offsets", None)? {
+            trim = Some(part.flag("add_prefix_space", None)?);
         }
     }
-    let [before, after] = around;
-    (seen == 1).then_some(After::Template { before, after })
+    Ok(trim)
 }
 
-fn join(value: &Value) -> Result<Join, String> {
+fn by_bytes(value: &Value) -> Result<bool, String> {
     match Part::all("decoder", "decoders", value)?.as_slice() {
-        [] => Ok(Join::Spaced),
-        [one] if one.kind == "ByteLevel" => Ok(Join::Bytes),
+        [] => Ok(false),
+        [one] if one.kind == "ByteLevel" => Ok(true),
         [one, ..] => Err(one.unknown()),
     }
 }
