@@ -342,8 +342,11 @@ impl<'de> Deserialize<'de> for Header {
                         return Err(serde::de::Error::custom(format!("{name} stands twice")));
                     }
                     let is_metadata = name == "__metadata__";
-                    let info =
-                        if is_metadata { map.next_value::<IgnoredAny>().map(|_| None) } else { map.next_value().map(Some) };
+                    let info = if is_metadata {
+                        map.next_value::<IgnoredAny>().map(|_| None)
+                    } else {
+                        map.next_value().map(Some)
+                    };
                     list.push((name, info?));
                 }
                 Ok(Header(list))
