@@ -15,7 +15,8 @@ const PROGRAMS = [
   ["--package", "residual-stream", "--no-default-features", "--features", "page,embed,embed-live"],
 ];
 /** What may be given on under our own licences with a notice. */
-const PERMISSIVE = ["MIT", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Zlib", "Unicode-3.0", "Unlicense", "0BSD", "CC0-1.0", "BSL-1.0"];
+// MPL-2.0 asks besides that its source be to be had: crates.io has it, under the name and version in the list.
+const PERMISSIVE = ["MPL-2.0", "MIT", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Zlib", "Unicode-3.0", "Unlicense", "0BSD", "CC0-1.0", "BSL-1.0"];
 const IS_LICENCE = /^(licen[cs]e|copying|unlicense|notice)/i;
 /** Some crates are published without the text that their manifest names: then it is the text that we have of it. */
 const OURS = { "Apache-2.0": "LICENSE-APACHE", MIT: "LICENSE-MIT" };
