@@ -28,12 +28,13 @@ export class DiskFile extends File {
     this.#end = end;
   }
 
-  /** The file of this path; undefined where there is none. A folder, a pipe or a device in its place is an error: to read
-   *  from some of them would never end. */
+  /** The file of this path; undefined where there is none. A pipe or a device in its place is an error: to read from some
+   *  of them would never end. */
   static async find(path) {
     const found = await look(path);
-    if (found && !found.isFile()) fail("not-found", `${path} is no file, but ${found.isDirectory() ? "a folder" : "a pipe or a device"}.`);
-    return found && new DiskFile(path, { size: found.size, changed: found.mtimeMs });
+    if (!found || found.isDirectory()) return undefined;
+    if (!found.isFile()) fail("not-found", `${path} is no file, but a pipe or a device.`);
+    return new DiskFile(path, { size: found.size, changed: found.mtimeMs });
   }
 
   /** What another thread makes the same file of. */
