@@ -148,9 +148,10 @@ test("a folder that is dropped is read, also one that holds the model's folder",
   writeFileSync(join(inner, "._model.safetensors"), "what another system leaves");
   writeFileSync(join(inner, "optimizer.safetensors"), "not read");
   const client = await page.context().newCDPSession(page);
-  const { x, y, width } = await page.locator("#model").boundingBox();
-  const place = { x: x + width / 2, y: y + 20 };
   for (const dropped of [inner, join(folder, "models--someone--dropped")]) {
+    await page.locator("#model").scrollIntoViewIfNeeded();
+    const { x, y, width } = await page.locator("#model").boundingBox();
+    const place = { x: x + width / 2, y: y + 20 };
     const data = { items: [], files: [dropped], dragOperationsMask: 1 };
     for (const type of ["dragEnter", "dragOver", "drop"]) await client.send("Input.dispatchDragEvent", { type, ...place, data });
     await inUse(/model\.safetensors/);
