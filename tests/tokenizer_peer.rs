@@ -56,6 +56,26 @@ fn added(id: u32, content: &str, lstrip: bool, rstrip: bool, normalized: bool) -
         "normalized": normalized, "special": !normalized})
 }
 
+const CL100K: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const O200K: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// Splits by these patterns one after the other, then bytes.
+fn splits(patterns: &[&str]) -> Value {
+    let mut steps: Vec<Value> = patterns
+        .iter()
+        .map(|pattern| json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false}))
+        .collect();
+    steps.push(json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}));
+    json!({"type": "Sequence", "pretokenizers": steps})
+}
+
+/// A known pattern, cut in another way than the crate can without an engine for regular expressions.
+fn merged_split() -> Value {
+    let mut value = splits(&[CL100K]);
+    value["pretokenizers"][0]["behavior"] = json!("MergedWithPrevious");
+    value
+}
+
 /// Files that differ in one respect each, by what they differ in.
 fn files() -> Vec<(&'static str, String)> {
     let byte_level = |prefix: bool, trim: bool, regex: bool| json!({"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": trim, "use_regex": regex});
@@ -95,12 +115,13 @@ fn files() -> Vec<(&'static str, String)> {
         ("digits", file(gpt2(), |file| file["pre_tokenizer"] = digits(false))),
         ("single digits", file(gpt2(), |file| file["pre_tokenizer"] = digits(true))),
         ("the pattern apart", file(gpt2(), |file| file["pre_tokenizer"] = split.clone())),
+        ("cl100k's pattern", file(gpt2(), |file| file["pre_tokenizer"] = splits(&[CL100K]))),
+        ("o200k's pattern", file(gpt2(), |file| file["pre_tokenizer"] = splits(&[O200K]))),
         (
-            "another pattern",
+            "a word to split by",
             file(gpt2(), |file| {
                 file["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": [
-                    {"type": "Split", "pattern": {"Regex": r"\d{1,2}|[a-c]+(?!b)"}, "behavior": "Isolated",
-                        "invert": false},
+                    {"type": "Split", "pattern": {"String": "ab"}, "behavior": "MergedWithNext", "invert": false},
                     byte_level(false, true, false)]});
             }),
         ),
@@ -296,6 +317,9 @@ fn a_part_that_is_not_known_is_refused_by_name() {
             ),
             "Split",
         ),
+        (set("/pre_tokenizer", splits(&[r"\d{1,2}|[a-c]+(?!b)"])), "[a-c]"),
+        (set("/pre_tokenizer", splits(&[CL100K, r"\p{N}\p{L}"])), "cl100k"),
+        (set("/pre_tokenizer", merged_split()), "Isolated"),
         (set("/post_processor", json!({"type": "BertProcessing"})), "BertProcessing"),
         (set("/post_processor", json!({"type": "TemplateProcessing", "single": [], "pair": []})), "TemplateProcessing"),
         (set("/decoder", json!({"type": "Metaspace"})), "Metaspace"),

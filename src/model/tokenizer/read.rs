@@ -230,21 +230,31 @@ fn cuts(value: &Value, byte_level: bool) -> Result<(Vec<Value>, bool), String> {
 /// One step that cuts a text and keeps all of it.
 fn cut(part: &Part) -> Result<Value, String> {
     let behavior = part.value.get("behavior").and_then(Value::as_str);
-    let step = Value::Object(part.value.clone());
     match part.kind {
         "Digits" => part.knows(&["individual_digits"])?,
         "Punctuation" => part.knows(&["behavior"])?,
         "Split" => part.knows(&["pattern", "behavior", "invert"])?,
         _ => return Err(part.unknown()),
     }
-    if behavior != Some("Removed") {
-        return Ok(step);
+    if let Some(pattern) = part.value.get("pattern").and_then(|pattern| pattern.get("Regex")?.as_str()) {
+        return pattern_cut(pattern, behavior, part.flag("invert", Some(false))?);
     }
-    // All of the text matches GPT-2's pattern: to keep the matches alone is to keep everything.
-    let pattern = part.value.get("pattern").and_then(|pattern| pattern.get("Regex")).and_then(Value::as_str);
-    match pattern {
-        Some(WORDS) if part.flag("invert", Some(false))? => Ok(split(WORDS)),
-        _ => Err(format!("pre_tokenizer: {} that removes text is not supported", part.kind)),
+    match behavior {
+        Some("Removed") => Err(format!("pre_tokenizer: {} that removes text is not supported", part.kind)),
+        _ => Ok(Value::Object(part.value.clone())),
+    }
+}
+
+/// A cut by a pattern that the crate follows without an engine for regular expressions, which would make the first visit
+/// a quarter larger. All of a text matches such a pattern: to keep the matches alone is to keep everything.
+fn pattern_cut(pattern: &str, behavior: Option<&str>, invert: bool) -> Result<Value, String> {
+    if tokenizers::utils::recognize(pattern).is_none() {
+        let known = "the patterns of GPT-2, cl100k, o200k, Llama 3 and 4, Qwen, Tekken and Kimi are";
+        return Err(format!("pre_tokenizer: Split by the pattern {pattern:?} is not supported; {known}"));
+    }
+    match (behavior, invert) {
+        (Some("Isolated"), false) | (Some("Removed"), true) => Ok(split(pattern)),
+        _ => Err("pre_tokenizer: Split by a pattern is supported with behavior \"Isolated\" and without invert, or with \"Removed\" and invert".into()),
     }
 }
 
