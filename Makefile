@@ -14,7 +14,8 @@ WITH := bash tools/with-tools.sh
 # CARGO_TARGET_DIR keeps Trunk's own cargo apart from the native build, which then never waits for it.
 TRUNK := $(WITH) env CARGO_TARGET_DIR=target/page RESIDUAL_STREAM_PROFILE=$(PROFILE) trunk
 TRUNK_PROFILE := $(if $(filter release,$(PROFILE)),--release,--cargo-profile $(PROFILE))
-WASM := --target wasm32-unknown-unknown --no-default-features
+WASM := --target wasm32-unknown-unknown
+PAGE := --package residual-stream --package residual-stream-embed --package residual-stream-embed-live
 PAGE_CARGO := $(WITH) env CARGO_TARGET_DIR=target/page cargo
 ENGINE_CARGO := $(WITH) env CARGO_TARGET_DIR=target/engine RUSTFLAGS='--cfg getrandom_backend="wasm_js" -C llvm-args=-pre-RA-sched=linearize -C target-feature=+simd128' cargo
 
@@ -71,15 +72,12 @@ format: setup ## formatting, checked
 
 lint: setup ## clippy, natively and for both wasm32 halves; warnings are errors
 	$(WITH) cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
-	$(PAGE_CARGO) clippy $(WASM) --features page --lib --bins --locked -- -D warnings
-	$(PAGE_CARGO) clippy $(WASM) --features embed --lib --bin embed --locked -- -D warnings
-	$(PAGE_CARGO) clippy $(WASM) --features embed-live --lib --locked -- -D warnings
-	$(ENGINE_CARGO) clippy $(WASM) --workspace --features residual-stream/engine --lib --locked -- -D warnings
-	$(ENGINE_CARGO) clippy $(WASM) --package residual-stream-worker --locked -- -D warnings
+	$(PAGE_CARGO) clippy $(WASM) $(PAGE) --lib --bins --locked -- -D warnings
+	$(ENGINE_CARGO) clippy $(WASM) --package residual-stream-engine --package residual-stream-worker --locked -- -D warnings
 
 docs: setup ## rustdoc; warnings are errors
 	$(WITH) env RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --lib --all-features --locked
-	$(WITH) env RUSTDOCFLAGS='-D warnings' CARGO_TARGET_DIR=target/page cargo doc $(WASM) --features page --no-deps --lib --locked
+	$(WITH) env RUSTDOCFLAGS='-D warnings' CARGO_TARGET_DIR=target/page cargo doc $(WASM) $(PAGE) --no-deps --lib --locked
 
 types: setup ## the package's TypeScript types, by a program that uses all of them
 	$(WITH) tsc -p tests/browser/types

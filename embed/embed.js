@@ -1,5 +1,5 @@
 // Defines <residual-stream>: one classic script that any page may load from any origin, no CORS needed.
-// It holds what charts of saved runs need (the glue and the wasm of src/page/embed); what runs a model comes in further
+// It holds what charts of saved runs need (the glue and the wasm of crates/embed); what runs a model comes in further
 // classic scripts beside this one, when a model is asked for. tools/embed.mjs fills in the braces.
 (() => {
   const NAME = "residual-stream";

@@ -34,26 +34,6 @@
 //! sees and summarises it, [`charts`] draws summaries on any surface. `engine` is the worker's side of
 //! the wire, `api` the public JavaScript contract on the page's side, `page` the site's own controls.
 
-pub mod charts;
-pub mod error;
-pub mod protocol;
-pub mod shelf;
-pub mod trace;
-pub mod wording;
-
-#[cfg(feature = "engine")]
-pub mod engine;
-#[cfg(feature = "engine")]
-pub mod model;
-#[cfg(feature = "engine")]
-pub mod weights;
-
-#[cfg(all(feature = "page", target_arch = "wasm32"))]
+#[cfg(target_arch = "wasm32")]
 pub mod api;
-#[cfg(all(any(feature = "page", feature = "embed"), target_arch = "wasm32"))]
-pub mod js_error;
 pub mod page;
-#[cfg(all(any(feature = "page", feature = "engine"), target_arch = "wasm32"))]
-pub mod trusted_types;
-
-pub use error::{Code, Error, Result};

@@ -6,17 +6,17 @@ mod support;
 
 use std::cell::RefCell;
 
-use residual_stream::engine::breath::NoBreath;
-use residual_stream::engine::load::News;
-use residual_stream::engine::run::{RunOptions, from_ids, run};
-use residual_stream::protocol::NoticeKind;
-use residual_stream::trace::Sequence;
-use residual_stream::weights::files::Version;
-use residual_stream::{Code, Error};
+use engine::load::News;
+use engine::run::breath::NoBreath;
+use engine::run::texts::{RunOptions, from_ids, run};
+use engine::weights::files::Version;
+use engine::{Code, Error};
+use protocol::NoticeKind;
 use sha2::{Digest, Sha256};
 use support::memory::{
     Entry, Fault, Memory, MemoryShelf, entries, opened, opened_with, others_turn, safetensors, together,
 };
+use trace::Sequence;
 
 /// Large enough for pieces: 12 MB, most of it the table of tokens.
 const LARGE: &str =
@@ -78,7 +78,7 @@ fn sent(files: &Memory) -> u64 {
 
 /// Bytes of the weights that were sent more than once.
 fn twice(files: &Memory) -> u64 {
-    let mut seen = residual_stream::weights::runs::Runs::default();
+    let mut seen = engine::weights::runs::Runs::default();
     files.sent.borrow().iter().map(|(_, range)| range.end - range.start - seen.add(range.clone())).sum()
 }
 
@@ -397,7 +397,7 @@ fn a_shelf_that_cannot_be_used_is_said_and_done_without() {
         (|shelf| shelf.inside().busy = true, NoticeKind::StorageBusy),
         (
             |shelf| {
-                let disk = residual_stream::weights::store::MemoryDisk::default();
+                let disk = engine::weights::store::MemoryDisk::default();
                 *disk.room.borrow_mut() = Some(3_000_000);
                 shelf.inside().disks.insert("model.safetensors.data".into(), disk);
             },

@@ -6,19 +6,19 @@ mod support;
 
 use std::cell::RefCell;
 
-use residual_stream::engine::breath::NoBreath;
-use residual_stream::engine::load::{News, open};
-use residual_stream::engine::patch::patch;
-use residual_stream::engine::pool::Crew;
-use residual_stream::engine::run::{RunOptions, from_ids, run};
-use residual_stream::engine::sample::sample;
-use residual_stream::protocol::{Notice, NoticeKind, PatchOptions, SampleOptions};
-use residual_stream::trace::Sequence;
-use residual_stream::{Code, Error};
+use engine::load::{News, open};
+use engine::pool::Crew;
+use engine::run::breath::NoBreath;
+use engine::run::patch::patch;
+use engine::run::sample::sample;
+use engine::run::texts::{RunOptions, from_ids, run};
+use engine::{Code, Error};
+use protocol::{Notice, NoticeKind, PatchOptions, SampleOptions};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use support::LOGPROB;
 use support::memory::{Entry, Fault, Memory, MemoryShelf, entries, safetensors};
+use trace::Sequence;
 
 const CONFIG: &str =
     r#"{"model_type":"gpt2","vocab_size":7,"n_positions":5,"n_embd":4,"n_layer":2,"n_head":2,"n_inner":6}"#;

@@ -4,21 +4,21 @@
 
 mod support;
 
-use residual_stream::engine::breath::NoBreath;
-use residual_stream::engine::load::open;
-use residual_stream::engine::parts::Parts;
-use residual_stream::engine::patch::patch;
-use residual_stream::engine::pool::Crew;
-use residual_stream::engine::run::{RunOptions, from_ids, run};
-use residual_stream::engine::sample::sample;
-use residual_stream::protocol::{PatchOptions, SampleOptions};
-use residual_stream::trace::Sequence;
-use residual_stream::trace::closer::{Ablated, Attribution, AttributionOf, Head, TokenRef};
-use residual_stream::weights::folder::Folder;
-use residual_stream::weights::store::Nothing;
-use residual_stream::{Code, Result};
+use engine::load::open;
+use engine::pool::Crew;
+use engine::run::breath::NoBreath;
+use engine::run::parts::Parts;
+use engine::run::patch::patch;
+use engine::run::sample::sample;
+use engine::run::texts::{RunOptions, from_ids, run};
+use engine::weights::folder::Folder;
+use engine::weights::store::Nothing;
+use engine::{Code, Result};
+use protocol::{PatchOptions, SampleOptions};
 use serde::Deserialize;
 use support::{LOGPROB, RELATIVE, assert_drawable};
+use trace::Sequence;
+use trace::closer::{Ablated, Attribution, AttributionOf, Head, TokenRef};
 
 const FOLDERS: [&str; 2] = ["tests/fixtures/tiny-gpt2", "tests/fixtures/tiny-distil"];
 

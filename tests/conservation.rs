@@ -6,7 +6,7 @@ mod support;
 use std::collections::HashMap;
 
 use candle_core::{Result, Tensor};
-use residual_stream::model::{Gpt2, Point, Probe};
+use engine::model::{Gpt2, Point, Probe};
 use support::Expected;
 use support::memory::gpt2;
 

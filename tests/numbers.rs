@@ -8,17 +8,17 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use residual_stream::engine::breath::{Breath, NoBreath};
-use residual_stream::engine::parts::Parts;
-use residual_stream::engine::patch::patch;
-use residual_stream::engine::run::{RunOptions, from_ids, run};
-use residual_stream::engine::sample::sample;
-use residual_stream::protocol::{PatchOptions, SampleOptions};
-use residual_stream::trace::Sequence;
-use residual_stream::trace::closer::{Ablated, AttributionOf, Head, Instead, Sampled, Switched, TokenRef};
-use residual_stream::trace::summary::{Overflow, overflow};
-use residual_stream::{Code, Result};
+use engine::run::breath::{Breath, NoBreath};
+use engine::run::parts::Parts;
+use engine::run::patch::patch;
+use engine::run::sample::sample;
+use engine::run::texts::{RunOptions, from_ids, run};
+use engine::{Code, Result};
+use protocol::{PatchOptions, SampleOptions};
 use support::memory::{Memory, entries, opened, safetensors};
+use trace::Sequence;
+use trace::closer::{Ablated, AttributionOf, Head, Instead, Sampled, Switched, TokenRef};
+use trace::summary::{Overflow, overflow};
 
 const CONFIG: &str =
     r#"{"model_type":"gpt2","vocab_size":50,"n_positions":16,"n_embd":8,"n_layer":4,"n_head":2,"n_inner":8}"#;

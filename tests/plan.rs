@@ -4,13 +4,13 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use engine::model::Config;
+use engine::model::checkpoint::{Part, Wanted, wanted};
+use engine::weights::index::{Index, Span};
+use engine::weights::plan::{PIECE, Planner, REQUEST, RowPlan, Table};
+use engine::weights::runs::Runs;
+use engine::weights::{Header, TensorInfo};
 use proptest::prelude::*;
-use residual_stream::model::Config;
-use residual_stream::model::checkpoint::{Part, Wanted, wanted};
-use residual_stream::weights::index::{Index, Span};
-use residual_stream::weights::plan::{PIECE, Planner, REQUEST, RowPlan, Table};
-use residual_stream::weights::runs::Runs;
-use residual_stream::weights::{Header, TensorInfo};
 
 /// GPT-2 124M, as its `config.json` says.
 const GPT2: &str =

@@ -7,22 +7,22 @@ mod support;
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use engine::load::open;
+use engine::model::Config;
+use engine::pool::helper::Helper;
+use engine::pool::shares::Piece;
+use engine::pool::wire::Order;
+use engine::pool::{Crew, Line};
+use engine::run::breath::NoBreath;
+use engine::run::parts::Parts;
+use engine::run::texts::{RunOptions, from_ids, run};
+use engine::weights::store::Nothing;
+use engine::{Code, Error, Result};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
-use residual_stream::engine::breath::NoBreath;
-use residual_stream::engine::load::open;
-use residual_stream::engine::parts::Parts;
-use residual_stream::engine::pool::helper::Helper;
-use residual_stream::engine::pool::shares::Piece;
-use residual_stream::engine::pool::wire::Order;
-use residual_stream::engine::pool::{Crew, Line};
-use residual_stream::engine::run::{RunOptions, from_ids, run};
-use residual_stream::model::Config;
-use residual_stream::trace::Sequence;
-use residual_stream::weights::store::Nothing;
-use residual_stream::{Code, Error, Result};
 use support::memory::Memory;
 use support::same::assert_same;
+use trace::Sequence;
 
 static ALL: RunOptions = RunOptions::new(true, 2, true);
 /// Sums over heads and columns in another order, through as many as six blocks; a fixture with coordinates thousands of
@@ -152,7 +152,7 @@ fn a_stopped_run_leaves_nothing_behind() {
     let text = ids(20, 7, &parts);
     go(&parts, &[text[..12].to_vec()], &ALL).unwrap();
     struct Stop;
-    impl residual_stream::engine::breath::Breath for Stop {
+    impl engine::run::breath::Breath for Stop {
         async fn breathe(&self) -> Result<()> {
             Err(Error::new(Code::Aborted, "stopped by the test"))
         }

@@ -5,15 +5,15 @@ mod support;
 
 use std::cell::{Cell, RefCell};
 
-use residual_stream::engine::breath::{Breath, NoBreath};
-use residual_stream::engine::load::News;
-use residual_stream::engine::parts::Parts;
-use residual_stream::engine::run::{RunOptions, from_ids, run};
-use residual_stream::trace::Sequence;
-use residual_stream::{Code, Error, Result};
+use engine::load::News;
+use engine::run::breath::{Breath, NoBreath};
+use engine::run::parts::Parts;
+use engine::run::texts::{RunOptions, from_ids, run};
+use engine::{Code, Error, Result};
 use support::memory::{Entry, Memory, entries, opened, others_turn, safetensors, together};
 use support::same::assert_same;
 use support::{assert_drawable, trace_ids};
+use trace::Sequence;
 
 const TINY: &str = "tests/fixtures/tiny-gpt2";
 static ALL: RunOptions = RunOptions::new(true, 1, true);

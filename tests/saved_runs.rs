@@ -6,13 +6,13 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+use charts::{ChartName, ChartOptions, Figure, Size, Theme, svg};
 use proptest::prelude::*;
-use residual_stream::Code;
-use residual_stream::charts::{ChartName, ChartOptions, Figure, Size, Theme, svg};
-use residual_stream::trace::closer::{Ablated, Attribution, Instead, Leads, Patching, Pattern, Switched, Writes};
-use residual_stream::trace::file::{read, to_json, to_safetensors};
-use residual_stream::trace::{Lens, ModelInfo, Next, Sequence, Trace, Vocab};
 use serde_json::{Value, json};
+use trace::Code;
+use trace::closer::{Ablated, Attribution, Instead, Leads, Patching, Pattern, Switched, Writes};
+use trace::file::{read, to_json, to_safetensors};
+use trace::{Lens, ModelInfo, Next, Sequence, Trace, Vocab};
 
 /// Counts what this thread holds, and the most that it held.
 struct Counting;

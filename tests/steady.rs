@@ -6,16 +6,16 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_core::{DType, Device, Tensor};
+use engine::model::attention::Segment;
+use engine::model::checkpoint::{Part, Tensors, wanted};
+use engine::model::gpt2::Block;
+use engine::model::linear::packing::{Cut, Packing};
+use engine::model::linear::{Linear, Weight};
+use engine::model::probe::NoProbe;
+use engine::model::team::Alone;
+use engine::model::widen::Format;
+use engine::model::{Config, ModelError};
 use futures_util::FutureExt;
-use residual_stream::model::attention::Segment;
-use residual_stream::model::checkpoint::{Part, Tensors, wanted};
-use residual_stream::model::gpt2::Block;
-use residual_stream::model::linear::packing::{Cut, Packing};
-use residual_stream::model::linear::{Linear, Weight};
-use residual_stream::model::probe::NoProbe;
-use residual_stream::model::team::Alone;
-use residual_stream::model::widen::Format;
-use residual_stream::model::{Config, ModelError};
 
 /// Bytes from which on an allocation is a buffer. What candle keeps of a tensor's shape is a hundred or two.
 const BUFFER: usize = 2048;

@@ -3,9 +3,9 @@
 
 mod support;
 
-use residual_stream::model::tokenizer::SmallFiles;
-use residual_stream::model::{ModelError, Tokenizer};
-use residual_stream::{Code, Error};
+use engine::model::tokenizer::SmallFiles;
+use engine::model::{ModelError, Tokenizer};
+use engine::{Code, Error};
 use serde::Deserialize;
 use serde_json::{Value, json};
 

@@ -3,9 +3,9 @@
 
 use std::sync::LazyLock;
 
+use engine::model::Tokenizer;
+use engine::{Code, Error};
 use proptest::prelude::*;
-use residual_stream::model::Tokenizer;
-use residual_stream::{Code, Error};
 use serde_json::{Value, json};
 
 const FOLDER: &str = "tests/fixtures/gpt2-tokenizer";

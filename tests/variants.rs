@@ -4,12 +4,12 @@
 
 mod support;
 
-use residual_stream::engine::breath::NoBreath;
-use residual_stream::engine::run::{RunOptions, from_ids, run};
-use residual_stream::trace::Sequence;
+use engine::run::breath::NoBreath;
+use engine::run::texts::{RunOptions, from_ids, run};
 use serde_json::{Value, json};
 use support::memory::{Memory, opened};
 use support::{Expected, RELATIVE, compare};
+use trace::Sequence;
 
 /// A model, and its telling settings with another value each.
 const VARIANTS: [(&str, &[(&str, &str)]); 7] = [
@@ -59,7 +59,7 @@ fn each_setting_shows_in_its_fixture() {
 }
 
 fn trace(files: Memory, ids: &[u32]) -> Sequence {
-    let found: residual_stream::Result<_> = pollster::block_on(async {
+    let found: engine::Result<_> = pollster::block_on(async {
         let loading = opened(files).await?;
         let parts = loading.parts.clone();
         loading.finish(&|_| {}).await?;

@@ -6,14 +6,14 @@ mod support;
 
 use std::cell::RefCell;
 
-use residual_stream::engine::breath::NoBreath;
-use residual_stream::engine::load::News;
-use residual_stream::engine::run::{RunOptions, from_ids, run};
-use residual_stream::protocol::NoticeKind;
-use residual_stream::trace::Sequence;
-use residual_stream::weights::files::Version;
-use residual_stream::{Code, Error};
+use engine::load::News;
+use engine::run::breath::NoBreath;
+use engine::run::texts::{RunOptions, from_ids, run};
+use engine::weights::files::Version;
+use engine::{Code, Error};
+use protocol::NoticeKind;
 use support::memory::{Fault, Memory, MemoryShelf, entries, opened_with, safetensors, together};
+use trace::Sequence;
 
 const CONFIG: &str =
     r#"{"model_type":"gpt2","vocab_size":50,"n_positions":16,"n_embd":8,"n_layer":2,"n_head":2,"n_inner":8}"#;

@@ -5,13 +5,13 @@ mod support;
 
 use std::rc::Rc;
 
+use engine::Code;
+use engine::model::checkpoint::{Part, Wanted};
+use engine::weights::Header;
+use engine::weights::arrivals::{Arrivals, Arrived};
+use engine::weights::index::Index;
 use half::{bf16, f16};
 use proptest::prelude::*;
-use residual_stream::Code;
-use residual_stream::model::checkpoint::{Part, Wanted};
-use residual_stream::weights::Header;
-use residual_stream::weights::arrivals::{Arrivals, Arrived};
-use residual_stream::weights::index::Index;
 use serde_json::json;
 use support::memory::{Entry, Memory, entries, opened, safetensors};
 

@@ -12,7 +12,7 @@ const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const TARGET = "wasm32-unknown-unknown";
 const PROGRAMS = [
   ["--package", "residual-stream-worker"],
-  ["--package", "residual-stream", "--no-default-features", "--features", "page,embed,embed-live"],
+  ["--package", "residual-stream", "--package", "residual-stream-embed", "--package", "residual-stream-embed-live"],
 ];
 /** What may be given on under our own licences with a notice. */
 // MPL-2.0 asks besides that its source be to be had: crates.io has it, under the name and version in the list.

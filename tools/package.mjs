@@ -54,7 +54,7 @@ function run(command, args, env = {}) {
 const targetDir = (kind) => join(ROOT, "target", kind);
 
 function cargo(kind, profile, args, flags) {
-  run("cargo", [...args, "--locked", "--no-default-features", "--target", TARGET, "--profile", profile], {
+  run("cargo", [...args, "--locked", "--target", TARGET, "--profile", profile], {
     CARGO_TARGET_DIR: targetDir(kind),
     RUSTFLAGS: flags,
   });
@@ -107,8 +107,7 @@ export async function buildPackage({ out, profile, demo, installed = false }) {
     const dir = cargo(folder, profile, ["build", "--package", "residual-stream-worker", "--features", ENGINE_FEATURES], flags);
     bind(join(dir, "worker.wasm"), internal, name, "no-modules", release ? [...optimise, ...FOR_SPEED] : []);
   }
-  // The library is an rlib as well, which rules out link-time optimisation; here only the cdylib is wanted.
-  const pageDir = cargo("page", profile, ["rustc", "--lib", "--crate-type", "cdylib", "--features", "page"], PAGE_FLAGS);
+  const pageDir = cargo("page", profile, ["rustc", "--lib", "--crate-type", "cdylib"], PAGE_FLAGS);
   bind(join(pageDir, "residual_stream.wasm"), internal, "page", "web", release ? ["-Oz"] : []);
 
   const engine = await hashNames(internal, "engine");
@@ -156,9 +155,9 @@ async function writeInline(out) {
 export async function buildEmbedOf({ out, pkg, engines, profile }) {
   const release = profile === "release";
   const program = (kind) => {
-    const args = kind === "embed" ? ["build", "--bin", "embed", "--features", "embed"]
-      : ["rustc", "--lib", "--crate-type", "cdylib", "--features", "embed-live"];
-    return join(cargo("page", profile, args, PAGE_FLAGS), kind === "embed" ? "embed.wasm" : "residual_stream.wasm");
+    const name = kind === "embed" ? "embed" : "embed-live";
+    const dir = cargo("page", profile, ["build", "--package", `residual-stream-${name}`], PAGE_FLAGS);
+    return join(dir, `${name.replace("-", "_")}.wasm`);
   };
   await buildEmbed({
     root: ROOT, out, program,

@@ -4,7 +4,7 @@ use wasm_bindgen::JsCast;
 use wasm_bindgen::closure::Closure;
 use web_sys::AbortSignal;
 
-use crate::{Code, Error};
+use trace::{Code, Error};
 
 /// Calls back when the signal fires; stops listening when dropped.
 pub struct AbortListener {

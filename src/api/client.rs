@@ -15,10 +15,11 @@ use super::deferred::Deferred;
 use super::errors;
 use super::launch::{demo, launch};
 use super::source::Source;
-use crate::protocol::{FromEngine, Notice, Opened, PatchOptions, Progress, RunOptions, SampleOptions, Task, ToEngine};
-use crate::trace::closer::{Patching, Sampled};
-use crate::trace::{ModelInfo, Trace, js};
-use crate::{Code, Error, Result};
+use protocol::js;
+use protocol::{FromEngine, Notice, Opened, PatchOptions, Progress, RunOptions, SampleOptions, Task, ToEngine};
+use trace::closer::{Patching, Sampled};
+use trace::{Code, Error, Result};
+use trace::{ModelInfo, Trace};
 
 /// How to load.
 #[derive(Clone)]

@@ -4,7 +4,7 @@ use js_sys::{Function, Promise};
 use wasm_bindgen::JsValue;
 
 use super::errors;
-use crate::Error;
+use trace::Error;
 
 /// The two ends of a promise that something else will settle.
 pub struct Deferred {

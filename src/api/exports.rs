@@ -15,12 +15,12 @@ use super::options::{
 };
 use super::shelves;
 use super::source::Source;
-use crate::charts::svg::document;
-use crate::charts::{ChartName, ChartOptions, Figure, Size, Theme, canvas};
-use crate::protocol::{Notice, PatchOptions, Progress, RunOptions, SampleOptions, Task};
-use crate::trace::js::{bytes, from_js};
-use crate::trace::{file, summary};
-use crate::{Code, Error, Result};
+use charts::svg::document;
+use charts::{ChartName, ChartOptions, Figure, Size, Theme, canvas};
+use protocol::js::{bytes, from_js};
+use protocol::{Notice, PatchOptions, Progress, RunOptions, SampleOptions, Task};
+use trace::{Code, Error, Result};
+use trace::{file, summary};
 
 /// Options by the names that JavaScript has for them, beside those that [`settings`] reads.
 const LOADING: [&str; 7] = ["onProgress", "onNotice", "signal", "hub", "cache", "parallel", "workers"];
@@ -327,7 +327,7 @@ pub fn read_trace(file: &JsValue) -> Result<JsValue, JsValue> {
                 )));
             }
         };
-        Ok(crate::trace::js::to_js(&file::read(&file)?))
+        Ok(protocol::js::to_js(&file::read(&file)?))
     };
     read().map_err(|error| to_js(&error))
 }

@@ -13,7 +13,8 @@ use wasm_bindgen_futures::JsFuture;
 use web_sys::{Blob, BlobPropertyBag, Response, Url, Worker};
 
 use super::source::{ModelFiles, Source};
-use crate::{Code, Error, Result, trusted_types};
+use protocol::trusted_types;
+use trace::{Code, Error, Result};
 
 /// Appended to wasm-bindgen's glue.
 const BOOT: &str = include_str!("boot.js");

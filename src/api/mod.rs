@@ -13,10 +13,10 @@ mod options;
 mod shelves;
 mod source;
 
-pub use crate::js_error as errors;
 pub use client::{LoadOptions, Model, TraceOptions};
 pub use launch::{EngineFiles, Locations, configure};
+pub use protocol::js_error as errors;
 pub use shelves::{CachedModel, ask_to_persist, cached_models, remove_cached_model, remove_folder, storage_room};
 pub use source::{ModelFiles, Source};
 
-pub use crate::protocol::{Notice, NoticeKind, PatchOptions, Phase, Progress, RunOptions, SampleOptions};
+pub use protocol::{Notice, NoticeKind, PatchOptions, Phase, Progress, RunOptions, SampleOptions};

@@ -6,8 +6,8 @@ use serde::de::DeserializeOwned;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::AbortSignal;
 
-use crate::wording::{in_words, nearest};
-use crate::{Code, Error, Result};
+use trace::wording::{in_words, nearest};
+use trace::{Code, Error, Result};
 
 /// The options of an attribution, and of an entry of `ablate`.
 const ATTRIBUTION: [&str; 3] = ["target", "against", "position"];

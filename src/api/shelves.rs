@@ -14,8 +14,8 @@ use web_sys::{
     StorageManager,
 };
 
-use crate::shelf::{ABOUT, About, ROOT, VERSION};
-use crate::{Code, Error, Result};
+use protocol::shelf::{ABOUT, About, ROOT, VERSION};
+use trace::{Code, Error, Result};
 
 /// A worker that was ended a moment ago still holds its files: pauses between attempts to remove them, in milliseconds.
 const REMOVAL_PAUSES: [i32; 3] = [100, 300, 600];

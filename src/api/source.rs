@@ -5,7 +5,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{Blob, File, Url};
 
 use super::options::describe;
-use crate::{Code, Error, Result};
+use trace::{Code, Error, Result};
 
 /// What a model is loaded from.
 #[derive(Clone, Debug)]

@@ -9,22 +9,22 @@ use web_sys::{
     AbortController, Element, HtmlButtonElement, HtmlElement, HtmlInputElement, HtmlMetaElement, MediaQueryList,
 };
 
-use super::chart_panel::ChartPanel;
-use super::dom::{self, Listener, listen};
 use super::experiments::{OffLine, PatchWish};
 use super::findings::FindingsList;
 use super::link::Link;
 use super::model_panel::{ModelEvent, ModelPanel};
-use super::repo::KNOWN_MODELS;
 use super::text_panel::{TextEvent, TextPanel};
 use super::token_strip::TokenStrip;
 use super::view_panel::ViewPanel;
 use super::wish::Wish;
 use crate::api::{self, EngineFiles, Locations, Model, RunOptions};
-use crate::charts::{ChartName, ChartOptions};
-use crate::error::{Code, Error, Result};
-use crate::trace::Trace;
-use crate::trace::closer::{Ablated, Head, Patching};
+use charts::{ChartName, ChartOptions};
+use trace::Trace;
+use trace::closer::{Ablated, Head, Patching};
+use trace::{Code, Error, Result};
+use view::chart_panel::ChartPanel;
+use view::dom::{self, Listener, listen};
+use view::repo::KNOWN_MODELS;
 
 thread_local! {
     /// Keeps the page alive for as long as its tab.

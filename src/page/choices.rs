@@ -3,14 +3,14 @@
 use std::rc::Rc;
 
 use super::app::App;
-use super::dom;
 use super::view_panel::{Wish, serves};
 use crate::api::RunOptions;
-use crate::charts::format::quote_token;
-use crate::charts::{ChartName, Kind, Quantity};
-use crate::trace::Trace;
-use crate::trace::closer::Head;
-use crate::trace::summary::{Finding, Topic};
+use charts::format::quote_token;
+use charts::{ChartName, Kind, Quantity};
+use trace::Trace;
+use trace::closer::Head;
+use trace::summary::{Finding, Topic};
+use view::dom;
 
 impl App {
     /// Pins a token, or takes the pin away where it is pinned already.

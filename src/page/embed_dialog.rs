@@ -12,15 +12,15 @@ use web_sys::{
 };
 
 use super::app::App;
-use super::asked::Asked;
-use super::dom::{self, Listener, listen};
-use super::progress::format_bytes;
 use super::snippet::{Numbers, PICTURE, Snippet, file_stem};
-use super::text_lines;
 use super::wish::Origin;
-use crate::charts::{ChartName, ChartOptions, Figure, Size, Theme, canvas};
-use crate::error::{Code, Error, Result};
-use crate::trace::{Trace, file};
+use charts::{ChartName, ChartOptions, Figure, Size, Theme, canvas};
+use trace::{Code, Error, Result};
+use trace::{Trace, file};
+use view::asked::Asked;
+use view::dom::{self, Listener, listen};
+use view::progress::format_bytes;
+use view::text_lines;
 
 /// Handles to the dialog's parts.
 struct Parts {

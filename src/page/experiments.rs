@@ -6,15 +6,15 @@ use std::rc::Rc;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{Element, HtmlButtonElement, HtmlElement};
 
-use super::advice::{Step, explain};
 use super::app::{App, abort_controller};
-use super::dom::{self, Listener, listen};
 use super::view_panel::Wish;
 use crate::api::{Model, PatchOptions};
-use crate::charts::ChartName;
-use crate::error::{Code, Error, Result};
-use crate::trace::Trace;
-use crate::trace::closer::{Ablated, Patching};
+use charts::ChartName;
+use trace::Trace;
+use trace::closer::{Ablated, Patching};
+use trace::{Code, Error, Result};
+use view::advice::{Step, explain};
+use view::dom::{self, Listener, listen};
 
 /// The line that says what is switched off.
 pub struct OffLine {

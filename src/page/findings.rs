@@ -5,10 +5,10 @@ use std::rc::Rc;
 
 use web_sys::{Element, HtmlElement};
 
-use super::dom::{self, Listener, listen};
-use crate::error::Result;
-use crate::trace::Trace;
-use crate::trace::summary::{self, Finding, Topic};
+use trace::Result;
+use trace::Trace;
+use trace::summary::{self, Finding, Topic};
+use view::dom::{self, Listener, listen};
 
 /// Told of the finding that the reader chose.
 type OnChoose = Rc<dyn Fn(Finding)>;

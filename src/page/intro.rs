@@ -2,8 +2,8 @@
 
 use web_sys::{HtmlButtonElement, HtmlElement};
 
-use super::dom::{self, Listener, listen};
-use crate::error::Result;
+use trace::Result;
+use view::dom::{self, Listener, listen};
 
 /// Where the browser remembers that they were read.
 const KEY: &str = "residual-stream:intro";

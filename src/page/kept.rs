@@ -1,8 +1,8 @@
 //! "Kept in this browser" in words: what the list, the picker's rows and the storage line say. No DOM.
 
-use super::progress::format_bytes;
-use super::repo::{KNOWN_MODELS, hub_file};
-use crate::shelf::About;
+use protocol::shelf::About;
+use view::progress::format_bytes;
+use view::repo::{KNOWN_MODELS, hub_file};
 
 /// A model in the browser's storage.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -175,7 +175,7 @@ mod tests {
 
     fn kept(address: &str, bytes: f64, weights_bytes: u64, complete: bool) -> Kept {
         let about = About {
-            version: crate::shelf::VERSION,
+            version: protocol::shelf::VERSION,
             key: key_of(address),
             source: address.to_owned(),
             weights_bytes,

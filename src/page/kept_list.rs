@@ -6,9 +6,9 @@ use std::rc::Rc;
 use wasm_bindgen::JsCast;
 use web_sys::{Element, HtmlButtonElement, HtmlElement, KeyboardEvent};
 
-use super::dom::{self, Listener, listen};
 use super::kept::{Kept, KeptModels};
-use crate::error::Result;
+use trace::Result;
+use view::dom::{self, Listener, listen};
 
 /// What the reader is asked about.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,12 +4,12 @@
 use wasm_bindgen::JsValue;
 use web_sys::UrlSearchParams;
 
-use super::dom;
-use super::part_names::{read_ablated, read_pair, write_ablated};
 use super::view_panel::Asked;
-use crate::charts::ChartName;
-use crate::error::Result;
-use crate::trace::closer::{Ablated, Head};
+use charts::ChartName;
+use trace::Result;
+use trace::closer::{Ablated, Head};
+use view::dom;
+use view::part_names::{read_ablated, read_pair, write_ablated};
 
 /// Longest address that is written: browsers and chat programs cut longer ones.
 const LONGEST: usize = 16_000;

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use super::app::{App, Loaded};
 use super::link::Link;
-use super::repo::KNOWN_MODELS;
 use super::wish::Origin;
+use view::repo::KNOWN_MODELS;
 
 /// What a link can say of a model: files are the reader's own.
 fn address_of(loaded: &Loaded) -> Option<String> {

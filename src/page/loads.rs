@@ -5,14 +5,14 @@ use std::rc::Rc;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::AbortSignal;
 
-use super::advice::{Step, ends_engine, explain};
 use super::app::{App, Arriving, Loaded, abort_controller};
-use super::dom;
-use super::hub_size::weights_size;
-use super::progress::{Stage, format_count};
 use super::wish::{Origin, Wish};
 use crate::api::{self, LoadOptions, Model, ModelFiles, Notice, NoticeKind, Phase, Progress, Source};
-use crate::error::{Code, Error, Result};
+use trace::{Code, Error, Result};
+use view::advice::{Step, ends_engine, explain};
+use view::dom;
+use view::hub_size::weights_size;
+use view::progress::{Stage, format_count};
 
 /// For more than this, the browser is asked not to throw away what is kept.
 const PERSIST_ABOVE_BYTES: f64 = 50e6;

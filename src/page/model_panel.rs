@@ -7,15 +7,15 @@ use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{DragEvent, Element, HtmlButtonElement, HtmlElement, HtmlInputElement, HtmlProgressElement};
 
-use super::dom::{self, Listener, listen};
 use super::dropped::Dropped;
 use super::kept::KeptModels;
 use super::kept_list::KeptList;
 use super::model_view::{Labelled, Loading, Models, Named};
-use super::progress::{RateMeter, Stage, describe_download};
-use super::repo::{KNOWN_MODELS, parse_repo_id};
 use super::wish::{Origin, Wish, listed};
-use crate::error::Result;
+use trace::Result;
+use view::dom::{self, Listener, listen};
+use view::progress::{RateMeter, Stage, describe_download};
+use view::repo::{KNOWN_MODELS, parse_repo_id};
 
 /// Between two updates of the progress line, in milliseconds: readable, and cheap.
 const PROGRESS_EVERY_MS: f64 = 200.0;

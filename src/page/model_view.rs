@@ -2,8 +2,8 @@
 
 use super::kept::{Kept, KeptModels};
 use super::notices::Notices;
-use super::progress::format_bytes;
-use super::repo::{KNOWN_MODELS, parse_repo_id};
+use view::progress::format_bytes;
+use view::repo::{KNOWN_MODELS, parse_repo_id};
 
 /// A model by its row and the name readers see.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -328,8 +328,8 @@ mod tests {
 
     #[test]
     fn a_kept_model_loads_without_a_question() {
-        let about = |complete| crate::shelf::About {
-            key: super::super::kept::key_of("openai-community/gpt2"),
+        let about = |complete| protocol::shelf::About {
+            key: super::kept::key_of("openai-community/gpt2"),
             weights_bytes: 500_000_000,
             complete,
             ..Default::default()

@@ -7,8 +7,8 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::HtmlMetaElement;
 
-use super::dom;
-use crate::trusted_types::script_url;
+use protocol::trusted_types::script_url;
+use view::dom;
 
 thread_local! {
     static DONE: Cell<bool> = const { Cell::new(false) };

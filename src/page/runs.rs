@@ -5,15 +5,15 @@ use std::rc::Rc;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::AbortController;
 
-use super::advice::{Step, ends_engine, explain};
 use super::app::{App, Running, abort_controller};
-use super::dom;
-use super::progress::format_milliseconds;
 use super::view_panel::{lacking, serves};
 use crate::api::{Model, RunOptions, TraceOptions};
-use crate::error::{Code, Error};
-use crate::trace::Trace;
-use crate::trace::closer::Head;
+use trace::Trace;
+use trace::closer::Head;
+use trace::{Code, Error};
+use view::advice::{Step, ends_engine, explain};
+use view::dom;
+use view::progress::format_milliseconds;
 
 /// Said after a run on a model whose token table is not all there.
 const REST: &str = "The charts are complete; predictions wait for the rest.";

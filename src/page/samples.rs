@@ -92,7 +92,7 @@ pub fn sample(key: &str) -> Option<&'static Sample> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::page::text_lines;
+    use view::text_lines;
 
     #[test]
     fn every_button_of_the_page_has_a_set_of_several_sentences() {

@@ -1,10 +1,10 @@
 //! The lines of HTML that put a chart on somebody else's page.
 //! Must never know: where they are shown.
 
-use super::asked::Asked;
-use super::part_names::write_ablated;
-use crate::charts::{ChartName, Quantity};
-use crate::trace::closer::{Ablated, Head};
+use charts::{ChartName, Quantity};
+use trace::closer::{Ablated, Head};
+use view::asked::Asked;
+use view::part_names::write_ablated;
 
 /// Where an embed takes its numbers from.
 #[derive(Clone, Debug, PartialEq)]
@@ -141,7 +141,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::closer::{Instead, Switched};
+    use trace::closer::{Instead, Switched};
 
     fn snippet(asked: &Asked, numbers: Numbers) -> String {
         let ablate = [Ablated { layer: 3, part: Switched::Mlp, head: None, how: Instead::Mean }];

@@ -5,11 +5,11 @@ use std::rc::Rc;
 use wasm_bindgen_futures::spawn_local;
 
 use super::app::App;
-use super::dom;
 use super::kept::{Kept, KeptModels, key_of};
-use super::progress::format_bytes;
 use super::wish::{Origin, Wish};
 use crate::api;
+use view::dom;
+use view::progress::format_bytes;
 
 /// Between two looks that nobody asked for, in milliseconds.
 const LOOK_EVERY_MS: i32 = 500;

@@ -7,9 +7,10 @@ use js_sys::{Function, Reflect};
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{Element, HtmlButtonElement, HtmlElement, HtmlTextAreaElement, KeyboardEvent};
 
-use super::dom::{self, Listener, listen};
-use super::{samples, text_lines};
-use crate::error::Result;
+use super::samples;
+use trace::Result;
+use view::dom::{self, Listener, listen};
+use view::text_lines;
 
 /// What a reader asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

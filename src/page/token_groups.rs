@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use crate::trace::Sequence;
-use crate::trace::summary::words::{norm, quote_token};
+use trace::Sequence;
+use trace::summary::words::{norm, quote_token};
 
 /// A saved run's token may be as long as a book: longer ones are cut.
 const MOST_LETTERS: usize = 200;

@@ -7,10 +7,10 @@ use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{Element, HtmlElement, KeyboardEvent};
 
-use super::dom::{self, Listener, listen};
 use super::token_groups::{Piece, TokenGroup, describe_group, group_tokens, pieces};
-use crate::error::Result;
-use crate::trace::Trace;
+use trace::Result;
+use trace::Trace;
+use view::dom::{self, Listener, listen};
 
 /// More chips than this are counted, not shown: building them would hold the page up.
 const MOST_CHIPS: usize = 1200;

@@ -6,9 +6,10 @@ use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{Element, HtmlElement, HtmlInputElement};
 
 use super::app::App;
-use super::dom::{self, Listener, listen};
-use crate::error::{Code, Error, Result};
-use crate::trace::{Trace, file, js};
+use protocol::js;
+use trace::{Code, Error, Result};
+use trace::{Trace, file};
+use view::dom::{self, Listener, listen};
 
 impl App {
     /// Wires the buttons below the findings.

@@ -4,12 +4,12 @@ use std::rc::Rc;
 
 use web_sys::{Element, HtmlButtonElement, HtmlElement, HtmlInputElement, HtmlSelectElement};
 
-pub use super::asked::Asked;
-use super::dom::{self, Listener, listen};
 use crate::api::SampleOptions;
-use crate::charts::ChartName;
-use crate::error::Result;
-use crate::trace::closer::{Ablated, Head, Instead, Switched};
+use charts::ChartName;
+use trace::Result;
+use trace::closer::{Ablated, Head, Instead, Switched};
+pub use view::asked::Asked;
+use view::dom::{self, Listener, listen};
 
 /// Handles to the controls.
 pub struct ViewControls {

@@ -6,14 +6,14 @@ use std::rc::Rc;
 use wasm_bindgen::JsCast;
 use web_sys::{Element, HtmlButtonElement, HtmlElement, KeyboardEvent};
 
-pub use super::asked::serves;
-use super::chart_panel::ChartPanel;
-use super::dom::{self, Listener, listen};
 pub use super::view_controls::{Asked, ViewControls, Wish};
 use crate::api::RunOptions;
-use crate::charts::{ChartName, ChartOptions, Columns};
-use crate::error::Result;
-use crate::trace::{Sequence, Trace};
+use charts::{ChartName, ChartOptions, Columns};
+use trace::Result;
+use trace::{Sequence, Trace};
+pub use view::asked::serves;
+use view::chart_panel::ChartPanel;
+use view::dom::{self, Listener, listen};
 
 /// The panel and its tabs.
 pub struct ViewPanel {

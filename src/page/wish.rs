@@ -3,7 +3,7 @@
 use web_sys::{File, FileList};
 
 use super::model_view::Named;
-use super::repo::{ASK_ABOVE_BYTES, KNOWN_MODELS, KnownModel};
+use view::repo::{ASK_ABOVE_BYTES, KNOWN_MODELS, KnownModel};
 
 /// A model a reader asks for.
 #[derive(Clone, Debug)]

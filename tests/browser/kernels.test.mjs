@@ -53,7 +53,7 @@ async function compare(samples) {
         const largest = Math.max(1e-3, ...expected.map(Math.abs));
         expected.forEach((value, place) => {
           const error = Math.abs(found[number][name][place] - value) / largest;
-          assert.ok(error <= TOLERANCE, `${what}[${place}] is ${found[number][name][place]}, not ${value}: look at kernels/src/linear and attention`);
+          assert.ok(error <= TOLERANCE, `${what}[${place}] is ${found[number][name][place]}, not ${value}: look at crates/kernels/src/linear and attention`);
         });
       }
     });

@@ -3,17 +3,17 @@
 
 use std::rc::Rc;
 
-use residual_stream::engine::breath::NoBreath;
-use residual_stream::engine::load::{Loading, open};
-use residual_stream::engine::parts::Parts;
-use residual_stream::engine::patch::patch;
-use residual_stream::engine::run::{RunOptions, from_ids, run};
-use residual_stream::protocol::PatchOptions;
-use residual_stream::trace::closer::{Ablated, AttributionOf, Head, Instead, Switched, TokenRef};
-use residual_stream::trace::{ModelInfo, Sequence, Trace};
-use residual_stream::{Code, Error};
+use engine::load::{Loading, open};
+use engine::run::breath::NoBreath;
+use engine::run::parts::Parts;
+use engine::run::patch::patch;
+use engine::run::texts::{RunOptions, from_ids, run};
+use engine::{Code, Error};
+use protocol::PatchOptions;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, json};
+use trace::closer::{Ablated, AttributionOf, Head, Instead, Switched, TokenRef};
+use trace::{ModelInfo, Sequence, Trace};
 
 use super::damage;
 use super::harness::{Input, Outcome, Room};

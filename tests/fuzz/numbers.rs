@@ -3,10 +3,10 @@
 //! A number may be off by a share of itself, and by as much as single precision makes of it in this very model: some models
 //! lose all digits (an attention score of 1e9 has none behind the point).
 
-use residual_stream::engine::run::RunOptions;
-use residual_stream::trace::closer::{Attribution, Instead, Leads, Pattern, Switched, TokenRef};
-use residual_stream::trace::{Lens, Next, Sequence};
-use residual_stream::{Code, Error};
+use engine::run::texts::RunOptions;
+use engine::{Code, Error};
+use trace::closer::{Attribution, Instead, Leads, Pattern, Switched, TokenRef};
+use trace::{Lens, Next, Sequence};
 
 use super::paper::{Model, Part, Pass, Precision, Row, Rows, cosine, length, log_softmax};
 
@@ -92,12 +92,7 @@ fn makes_sense(model: &Model, texts: &[Vec<u32>], options: &RunOptions) -> bool 
 }
 
 /// What is put in the place of what is switched off.
-fn replacement(
-    model: &Model,
-    clean: &[Passes],
-    ablated: &residual_stream::trace::closer::Ablated,
-    precision: Precision,
-) -> (Part, Row) {
+fn replacement(model: &Model, clean: &[Passes], ablated: &trace::closer::Ablated, precision: Precision) -> (Part, Row) {
     let part = match (ablated.part, ablated.head) {
         (Switched::Attn, _) => Part::Attention(ablated.layer),
         (Switched::Mlp, _) => Part::Mlp(ablated.layer),

@@ -3,15 +3,15 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use residual_stream::charts::recorder::Recorder;
-use residual_stream::charts::{ApproximateText, ChartName, ChartOptions, Figure, Size, Theme, svg};
+use charts::recorder::Recorder;
+use charts::{ApproximateText, ChartName, ChartOptions, Figure, Size, Theme, svg};
 use residual_stream::page::token_groups::{describe_group, group_tokens};
-use residual_stream::trace::Trace;
-use residual_stream::trace::file::{read, to_json, to_safetensors};
-use residual_stream::trace::summary::findings;
-use residual_stream::{Code, Error};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use trace::Trace;
+use trace::file::{read, to_json, to_safetensors};
+use trace::summary::findings;
+use trace::{Code, Error};
 
 use super::harness::{Input, Outcome, Room};
 use super::random::Random;

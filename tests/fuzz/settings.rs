@@ -1,14 +1,15 @@
 //! Settings that stand in links, attributes and commands: whatever they hold, they are read or refused by name, and what is
 //! written is read back as it was.
 
-use residual_stream::charts::{ChartName, ChartOptions};
-use residual_stream::page::asked::serves;
-use residual_stream::page::embed::settings::{ATTRIBUTES, Settings};
-use residual_stream::page::part_names::{read_ablated, read_pair, write_ablated};
-use residual_stream::page::{repo, token_groups};
-use residual_stream::protocol::{PatchOptions, RunOptions, SampleOptions, ToEngine};
-use residual_stream::{Code, Error};
+use charts::{ChartName, ChartOptions};
+use protocol::{PatchOptions, RunOptions, SampleOptions, ToEngine};
+use residual_stream::page::token_groups;
 use serde_json::{Value, json};
+use trace::{Code, Error};
+use view::asked::serves;
+use view::embed_settings::{ATTRIBUTES, Settings};
+use view::part_names::{read_ablated, read_pair, write_ablated};
+use view::repo;
 
 use super::damage;
 use super::harness::{Input, Outcome, Room};

@@ -3,8 +3,8 @@
 use std::panic::catch_unwind;
 use std::time::{Duration, Instant};
 
-use residual_stream::model::Tokenizer;
-use residual_stream::{Code, Error};
+use engine::model::Tokenizer;
+use engine::{Code, Error};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 

@@ -3,14 +3,14 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use engine::Result;
+use engine::model::Config;
+use engine::pool::helper::Helper;
+use engine::pool::shares::Piece;
+use engine::pool::wire::Order;
+use engine::pool::{Crew, Line};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
-use residual_stream::Result;
-use residual_stream::engine::pool::helper::Helper;
-use residual_stream::engine::pool::shares::Piece;
-use residual_stream::engine::pool::wire::Order;
-use residual_stream::engine::pool::{Crew, Line};
-use residual_stream::model::Config;
 
 struct Here(Rc<RefCell<Helper>>);
 

@@ -1,8 +1,8 @@
 //! Sentences about one text, notes and descriptions.
 
-use residual_stream::charts::{ChartName, Quantity};
-use residual_stream::trace::Sequence;
-use residual_stream::trace::closer::Attribution;
+use charts::{ChartName, Quantity};
+use trace::Sequence;
+use trace::closer::Attribution;
 
 use crate::reading::*;
 use crate::traces::{HEADS, K};

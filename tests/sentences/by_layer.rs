@@ -1,7 +1,7 @@
 //! Sentences about statistics over layers.
 
-use residual_stream::charts::ChartName;
-use residual_stream::trace::Sequence;
+use charts::ChartName;
+use trace::Sequence;
 
 use crate::reading::*;
 use crate::{Case, first_broken};

@@ -9,9 +9,9 @@ mod traces;
 
 use std::collections::BTreeMap;
 
-use residual_stream::charts::{ChartName, ChartOptions, Figure, Quantity};
-use residual_stream::trace::summary::{Topic, findings};
-use residual_stream::trace::{Sequence, Trace};
+use charts::{ChartName, ChartOptions, Figure, Quantity};
+use trace::summary::{Topic, findings};
+use trace::{Sequence, Trace};
 
 const SEEDS: u64 = 1500;
 

@@ -1,6 +1,6 @@
 //! Reading sentences: what stands in the gaps of a template, and whether a number in words is a number.
 
-use residual_stream::charts::Cell;
+use charts::Cell;
 
 /// What stands where the template has `{}`, if the text is of this template.
 pub fn read<'a>(text: &'a str, template: &str) -> Option<Vec<&'a str>> {

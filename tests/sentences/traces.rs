@@ -1,8 +1,8 @@
 //! Random traces of every kind that a chart may meet: calm ones, zeros, ties, extremes, numbers that are none; one token,
 //! one layer, partial and ablated ones.
 
-use residual_stream::trace::closer::{Ablated, Attribution, Instead, Leads, Patching, Pattern, Switched};
-use residual_stream::trace::{Lens, ModelInfo, Next, Sequence, Trace};
+use trace::closer::{Ablated, Attribution, Instead, Leads, Patching, Pattern, Switched};
+use trace::{Lens, ModelInfo, Next, Sequence, Trace};
 
 pub const HEADS: usize = 2;
 /// Predictions a cell of the lens.

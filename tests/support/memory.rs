@@ -10,17 +10,17 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use candle_core::Tensor;
-use residual_stream::engine::load::{Loading, News, open};
-use residual_stream::engine::pool::Crew;
-use residual_stream::model::checkpoint::wanted;
-use residual_stream::model::{Config, Gpt2};
-use residual_stream::weights::arrivals::{Arrivals, Arrived};
-use residual_stream::weights::files::{Again, Answer, Asked, Body, Failure, Stamp, Version};
-use residual_stream::weights::index::Index;
-use residual_stream::weights::plan::Table;
-use residual_stream::weights::store::{About, Identity, Keep, Kept, MemoryDisk, Pieces, StoreError};
-use residual_stream::weights::{Files, Header};
-use residual_stream::{Code, Error};
+use engine::load::{Loading, News, open};
+use engine::model::checkpoint::wanted;
+use engine::model::{Config, Gpt2};
+use engine::pool::Crew;
+use engine::weights::arrivals::{Arrivals, Arrived};
+use engine::weights::files::{Again, Answer, Asked, Body, Failure, Stamp, Version};
+use engine::weights::index::Index;
+use engine::weights::plan::Table;
+use engine::weights::store::{About, Identity, Keep, Kept, MemoryDisk, Pieces, StoreError};
+use engine::weights::{Files, Header};
+use engine::{Code, Error};
 
 /// What goes wrong with one answer.
 #[derive(Clone, Debug)]

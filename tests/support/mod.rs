@@ -7,16 +7,16 @@ pub mod same;
 
 use std::path::Path;
 
-use residual_stream::Error;
-use residual_stream::engine::breath::NoBreath;
-use residual_stream::engine::load::open;
-use residual_stream::engine::pool::Crew;
-use residual_stream::engine::run::{RunOptions, from_ids, run, tokenize};
-use residual_stream::model::Config;
-use residual_stream::trace::{ModelInfo, Sequence, Trace};
-use residual_stream::weights::folder::Folder;
-use residual_stream::weights::store::Nothing;
+use engine::Error;
+use engine::load::open;
+use engine::model::Config;
+use engine::pool::Crew;
+use engine::run::breath::NoBreath;
+use engine::run::texts::{RunOptions, from_ids, run, tokenize};
+use engine::weights::folder::Folder;
+use engine::weights::store::Nothing;
 use serde::Deserialize;
+use trace::{ModelInfo, Sequence, Trace};
 
 /// Whether what a run recorded is what a saved run may hold, and what charts rely on.
 pub fn assert_drawable(config: &Config, sequences: &[Sequence]) {

@@ -1,6 +1,6 @@
 //! Comparing traces number by number.
 
-use residual_stream::trace::Sequence;
+use trace::Sequence;
 
 /// One of a sequence's arrays, if it is there.
 type Array = fn(&Sequence) -> Option<&[f32]>;

@@ -1,0 +1,358 @@
+//! A model's parts while it is arriving: tensors go in, finished blocks are waited for and come out.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, TryReserveError};
+use std::rc::Rc;
+
+use candle_core::{Device, Tensor};
+use tokio::sync::watch;
+
+use super::recall::Recall;
+use crate::load::demand::Demand;
+use crate::pool::Crew;
+
+use crate::model::checkpoint::{Part, Tensors, wanted, within_block};
+use crate::model::config::Head;
+use crate::model::linear::packing::Packing;
+use crate::model::linear::{Linear, PACKS, Weight};
+use crate::model::spare::recycle;
+use crate::model::team::Team;
+use crate::model::values::with_values;
+use crate::model::{Block, Config, Embedding, ModelError, Unembedding};
+use crate::weights::plan::Table;
+use crate::{Error, Result};
+
+/// The parts that have arrived, and a way to wait for the others.
+pub struct Parts {
+    /// The model's settings.
+    pub config: Config,
+    /// What runs want next, for the loader.
+    pub demand: Demand,
+    /// Who computes.
+    pub team: Rc<Crew>,
+    /// The texts that were traced last.
+    pub recall: RefCell<Recall>,
+    arrived: RefCell<Arrived>,
+    /// Ticks at every part that arrives, and at failure.
+    tick: watch::Sender<usize>,
+}
+
+struct Arrived {
+    waiting: Waiting,
+    part_of: HashMap<String, Part>,
+    missing: HashMap<Part, usize>,
+    /// Rows of the two tables that came before the tables: by first row, several rows to each entry.
+    rows: HashMap<Table, BTreeMap<u32, Rc<Vec<f32>>>>,
+    tables: HashMap<Table, Tensor>,
+    embedding: Option<Rc<Embedding>>,
+    blocks: Vec<Option<Rc<Block>>>,
+    unembedding: Option<Rc<Unembedding>>,
+    /// Whether an unembedding has come that the settings tie, and that differs; until somebody was told.
+    untied: bool,
+    /// Files that are being compared with their hub's hash.
+    unchecked: usize,
+    failure: Option<Error>,
+}
+
+impl Tensors for HashMap<String, Tensor> {
+    fn take(&mut self, name: &str) -> Result<Tensor, ModelError> {
+        self.remove(name).ok_or_else(|| ModelError::MissingTensor { name: name.into() })
+    }
+
+    fn linear(&mut self, name: &str) -> Result<Linear, ModelError> {
+        Ok(Linear::new(Weight::Plain(self.take(&format!("{name}.weight"))?), self.take(&format!("{name}.bias"))?))
+    }
+}
+
+/// Tensors of parts that are not complete.
+#[derive(Default)]
+struct Waiting {
+    tensors: HashMap<String, Tensor>,
+    /// Weights of linear layers, packed if this build packs.
+    weights: HashMap<String, Weight>,
+}
+
+impl Tensors for Waiting {
+    fn take(&mut self, name: &str) -> Result<Tensor, ModelError> {
+        self.tensors.take(name)
+    }
+
+    fn linear(&mut self, name: &str) -> Result<Linear, ModelError> {
+        match self.weights.remove(&format!("{name}.weight")) {
+            Some(weight) => Ok(Linear::new(weight, self.take(&format!("{name}.bias"))?)),
+            None => self.tensors.linear(name),
+        }
+    }
+}
+
+impl Parts {
+    /// Of a model of which nothing has arrived yet, and which this crew will run.
+    pub fn new(config: Config, crew: Crew) -> Parts {
+        let mut part_of = HashMap::new();
+        let mut missing = HashMap::new();
+        for want in wanted(&config) {
+            *missing.entry(want.part).or_default() += 1;
+            part_of.insert(want.name, want.part);
+        }
+        let arrived = Arrived {
+            waiting: Waiting::default(),
+            part_of,
+            missing,
+            rows: HashMap::new(),
+            tables: HashMap::new(),
+            embedding: None,
+            blocks: vec![None; config.n_layer],
+            unembedding: None,
+            untied: false,
+            unchecked: 0,
+            failure: None,
+        };
+        Parts {
+            config,
+            demand: Demand::default(),
+            team: Rc::new(crew),
+            recall: RefCell::default(),
+            arrived: RefCell::new(arrived),
+            tick: watch::Sender::new(0),
+        }
+    }
+
+    /// Layer and name of a tensor of a block, where blocks are packed, or divided among workers.
+    fn handed_out<'a>(&self, name: &'a str, part: Part) -> Option<(usize, &'a str)> {
+        match part {
+            Part::Block(layer) if PACKS || self.team.has_helpers() => Some((layer, within_block(name)?)),
+            _ => None,
+        }
+    }
+
+    /// How a tensor is packed as it comes, a part for every worker; `None` for those that stay as they are.
+    ///
+    /// # Errors
+    /// Where the allocator has no room for it.
+    pub fn packing(&self, name: &str, part: Part) -> Result<Option<Packing>, TryReserveError> {
+        self.handed_out(name, part).map_or(Ok(None), |(_, tensor)| self.team.packing(&self.config, tensor))
+    }
+
+    /// Takes a weight that was packed as [`Parts::packing`] says; the other workers get theirs.
+    ///
+    /// # Errors
+    /// As [`Parts::offer`].
+    pub fn offer_packed(&self, name: String, packing: Packing) -> Result<()> {
+        self.take(name, |arrived, name, part| {
+            if let Some(place) = self.handed_out(&name, part)
+                && let Some(panels) = self.team.hand_out_weight(place, packing)
+            {
+                arrived.waiting.weights.insert(name, Weight::Packed(panels));
+            }
+            Ok(())
+        })
+    }
+
+    /// Takes a tensor whose shape has been checked; builds the part that it completes. A tensor that
+    /// has already arrived (shards may overlap) is dropped.
+    ///
+    /// # Errors
+    /// `MissingTensor` if a part's list and its builder disagree, which a test rules out.
+    pub fn offer(&self, name: String, mut tensor: Tensor) -> Result<()> {
+        self.take(name, |arrived, name, part| {
+            if let Some(table) = Table::of(&name) {
+                arrived.rows.remove(&table);
+                arrived.tables.insert(table, tensor.clone());
+            }
+            if let Some(place) = self.handed_out(&name, part) {
+                let bias = with_values(&tensor, |values| Ok(self.team.hand_out_bias(&self.config, place, values)))?;
+                if let Some(bias) = bias {
+                    let count = bias.len();
+                    tensor = Tensor::from_vec(bias, count, &Device::Cpu)?;
+                }
+            }
+            arrived.waiting.tensors.insert(name, tensor);
+            Ok(())
+        })
+    }
+
+    /// Has a tensor of this name taken, unless it has arrived before; builds the part that it completes.
+    fn take(&self, name: String, take: impl FnOnce(&mut Arrived, String, Part) -> Result<()>) -> Result<()> {
+        let mut guard = self.arrived.borrow_mut();
+        let arrived = &mut *guard;
+        let Some(part) = arrived.part_of.remove(&name) else { return Ok(()) };
+        take(arrived, name, part)?;
+        if let Some(count) = arrived.missing.get_mut(&part) {
+            *count -= 1;
+        }
+        let complete = |part| arrived.missing.get(&part) == Some(&0);
+        if complete(part) {
+            match part {
+                Part::Embedding => arrived.embedding = Some(Rc::new(Embedding::load(&mut arrived.waiting)?)),
+                Part::Block(l) => {
+                    let block = Block::load(&mut arrived.waiting, &self.config, l)?;
+                    if let Some(slot) = arrived.blocks.get_mut(l) {
+                        *slot = Some(Rc::new(block));
+                    }
+                }
+                Part::Unembedding => {}
+            }
+            // The unembedding may be the embedding's own table, and so waits for both.
+            if self.config.head != Head::Absent
+                && let (None, Some(embedding), Some(0)) =
+                    (&arrived.unembedding, &arrived.embedding, arrived.missing.get(&Part::Unembedding))
+            {
+                let unembedding = Unembedding::load(&mut arrived.waiting, &self.config, embedding)?;
+                arrived.untied = self.config.tie_word_embeddings && !unembedding.is_tied_to(embedding);
+                arrived.unembedding = Some(Rc::new(unembedding));
+            }
+        }
+        drop(guard);
+        self.tick.send_modify(|count| *count += 1);
+        Ok(())
+    }
+
+    /// Takes rows of a table, from row `first` on.
+    pub fn offer_rows(&self, table: Table, first: u32, values: Rc<Vec<f32>>) {
+        let mut arrived = self.arrived.borrow_mut();
+        if !arrived.tables.contains_key(&table) {
+            arrived.rows.entry(table).or_default().insert(first, values);
+        }
+        drop(arrived);
+        self.tick.send_modify(|count| *count += 1);
+    }
+
+    /// A file's bytes are being compared with what its hub says of them: until [`Parts::checked`] nothing that was
+    /// computed with them is final.
+    pub fn checking(&self) {
+        self.arrived.borrow_mut().unchecked += 1;
+    }
+
+    /// A file's bytes are what its hub says.
+    pub fn checked(&self) {
+        let mut arrived = self.arrived.borrow_mut();
+        arrived.unchecked = arrived.unchecked.saturating_sub(1);
+        drop(arrived);
+        self.tick.send_modify(|count| *count += 1);
+    }
+
+    /// Waits for the end of the comparisons under way.
+    ///
+    /// # Errors
+    /// `CorruptDownload`, and whatever else ended the loading.
+    pub async fn all_checked(&self) -> Result<()> {
+        self.wait(|arrived| (arrived.unchecked == 0).then_some(())).await
+    }
+
+    /// Tells everyone who waits that no more will come.
+    pub fn fail(&self, error: Error) {
+        self.arrived.borrow_mut().failure = Some(error);
+        self.tick.send_modify(|count| *count += 1);
+    }
+
+    /// Blocks that have arrived.
+    pub fn blocks_ready(&self) -> usize {
+        self.arrived.borrow().blocks.iter().flatten().count()
+    }
+
+    /// Whether the unembedding has arrived.
+    pub fn has_unembedding(&self) -> bool {
+        self.arrived.borrow().unembedding.is_some()
+    }
+
+    /// A tensor that has not arrived, the first by name; `None` once all have.
+    pub fn first_missing(&self) -> Option<String> {
+        self.arrived.borrow().part_of.keys().min().cloned()
+    }
+
+    /// Waits for the rows that these ids, the first of them at position `first`, need: of the token table and of the
+    /// position table, `[T, D]` each. They must have been checked, and asked for ([`Demand::rows`]).
+    ///
+    /// # Errors
+    /// Whatever ended the loading.
+    pub async fn rows(&self, ids: &[u32], first: usize) -> Result<(Tensor, Tensor)> {
+        let positions: Vec<u32> = (first as u32..(first + ids.len()) as u32).collect();
+        let width = self.config.n_embd;
+        let tokens = self.wait(|arrived| arrived.select(Table::Tokens, ids, width)).await??;
+        let positions = self.wait(|arrived| arrived.select(Table::Positions, &positions, width)).await??;
+        Ok((tokens, positions))
+    }
+
+    /// Waits for block `layer`.
+    ///
+    /// # Errors
+    /// Whatever ended the loading.
+    pub async fn block(&self, layer: usize) -> Result<Rc<Block>> {
+        self.wait(|arrived| arrived.blocks.get(layer).cloned().flatten()).await
+    }
+
+    /// Refuses what needs an unembedding, where there will be none.
+    ///
+    /// # Errors
+    /// `NoUnembedding`.
+    pub fn require_unembedding(&self) -> Result<(), ModelError> {
+        if self.config.head == Head::Absent { Err(ModelError::NoUnembedding) } else { Ok(()) }
+    }
+
+    /// Whether an unembedding has come that the settings tie to the embedding, and that differs; said once.
+    pub fn found_untied(&self) -> bool {
+        std::mem::take(&mut self.arrived.borrow_mut().untied)
+    }
+
+    /// Waits for the unembedding.
+    ///
+    /// # Errors
+    /// Whatever ended the loading; `NoUnembedding`.
+    pub async fn unembedding(&self) -> Result<Rc<Unembedding>> {
+        self.require_unembedding()?;
+        self.wait(|arrived| arrived.unembedding.clone()).await
+    }
+
+    /// Scores of every token id by rows of a stream, `[N, D]` to `[N, V]`: the final layer norm and the unembedding, by all
+    /// workers. Its memory is that of [`crate::model::spare`], to be given back.
+    ///
+    /// # Errors
+    /// Whatever ended the loading; candle's, and a helper's.
+    pub async fn logits(&self, rows: &Tensor) -> Result<Tensor> {
+        let unembedding = self.unembedding().await?;
+        let normed = unembedding.norm(rows)?;
+        let scored = self.normed_logits(&unembedding, &normed).await?;
+        recycle(normed)?;
+        Ok(scored)
+    }
+
+    /// The same for rows that need no norm.
+    ///
+    /// # Errors
+    /// candle's, and a helper's.
+    pub async fn normed_logits(&self, unembedding: &Unembedding, normed: &Tensor) -> Result<Tensor> {
+        Ok(self.team.logits(unembedding, normed)?.await?)
+    }
+
+    async fn wait<T>(&self, get: impl Fn(&Arrived) -> Option<T>) -> Result<T> {
+        let mut ticks = self.tick.subscribe();
+        loop {
+            if let Some(part) = get(&self.arrived.borrow()) {
+                return Ok(part);
+            }
+            if let Some(failure) = self.arrived.borrow().failure.clone() {
+                return Err(failure);
+            }
+            // The sender lives as long as self, so this ends with a tick.
+            let _ = ticks.changed().await;
+        }
+    }
+}
+
+impl Arrived {
+    /// Rows of a table, `[N, width]`, if all of them are here.
+    fn select(&self, table: Table, ids: &[u32], width: usize) -> Option<Result<Tensor>> {
+        if let Some(tensor) = self.tables.get(&table) {
+            let select = || tensor.index_select(&Tensor::new(ids, &Device::Cpu)?, 0);
+            return Some(select().map_err(Error::from));
+        }
+        let rows = self.rows.get(&table)?;
+        let mut values = Vec::with_capacity(ids.len() * width);
+        for &id in ids {
+            let (&first, run) = rows.range(..=id).next_back()?;
+            let at = (id - first) as usize * width;
+            values.extend_from_slice(run.get(at..at + width)?);
+        }
+        Some(Tensor::from_vec(values, (ids.len(), width), &Device::Cpu).map_err(Error::from))
+    }
+}

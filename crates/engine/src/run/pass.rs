@@ -1,0 +1,268 @@
+//! What is new of some sequences, on its way through the blocks, in batches of rows.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use candle_core::{Device, Tensor};
+
+use super::batch::{Piece, cut};
+use super::breath::Breath;
+use super::parts::Parts;
+use super::recall::Start;
+use super::work;
+use crate::Result;
+use crate::model::Block;
+use crate::model::attention::Segment;
+use crate::model::gpt2::embed;
+use crate::model::spare::recycle;
+use crate::model::team::{Attended, Team, Waiting};
+use crate::run::lens::{chunks, lens_rows};
+use crate::run::probe::{Recorder, norms};
+use crate::run::watch::{Watch, Watched};
+use protocol::RunOptions;
+use trace::{Lens, Rows, Sequence};
+
+/// Sequences on their way.
+pub struct Pass<'a> {
+    parts: &'a Parts,
+    options: &'a RunOptions,
+    sequences: Vec<Sequence>,
+    starts: Vec<Start>,
+    batches: Vec<Batch>,
+    /// Of every sequence, where its new tokens are, in order.
+    places: Vec<Vec<Place>>,
+    /// The block that all batches have begun.
+    block: Option<Rc<Block>>,
+    /// Norms of the biases of attention's output projections, of the blocks that were gone through.
+    bias_norms: Vec<f32>,
+}
+
+/// Rows that go through a block together.
+pub(super) struct Batch {
+    pub pieces: Vec<Piece>,
+    segments: Vec<Segment>,
+    pub x: Tensor, // [rows, D]
+    pub recorder: Recorder,
+    attention: Option<Waiting<Attended>>,
+    mlp: Option<Waiting<Tensor>>,
+}
+
+/// Where some tokens of a sequence are.
+struct Place {
+    batch: usize,
+    /// Which of the batch's pieces they are.
+    piece: usize,
+    /// Which of its rows.
+    rows: Range<usize>,
+}
+
+impl<'a> Pass<'a> {
+    /// Waits for the rows of the tables that the new tokens need, and embeds them.
+    pub async fn begin(
+        parts: &'a Parts,
+        sequences: Vec<Sequence>,
+        starts: Vec<Start>,
+        (options, watched): (&'a RunOptions, Rc<Watched>),
+        breath: &impl Breath,
+    ) -> Result<Pass<'a>> {
+        for (sequence, start) in sequences.iter().zip(&starts) {
+            parts.demand.rows(&sequence.ids[start.keep..], sequence.ids.len());
+        }
+        let mut tables = Vec::new();
+        for (sequence, start) in sequences.iter().zip(&starts) {
+            tables.push(parts.rows(&sequence.ids[start.keep..], start.keep).await?);
+            breath.breathe().await?;
+        }
+        let wanted: Vec<_> =
+            sequences.iter().zip(&starts).map(|(sequence, start)| start.keep..sequence.ids.len()).collect();
+        let mut batches = Vec::new();
+        let mut places: Vec<Vec<Place>> = sequences.iter().map(|_| Vec::new()).collect();
+        for pieces in cut(&wanted, parts.team.size() > 1) {
+            let rows = |table: fn(&(Tensor, Tensor)) -> &Tensor| {
+                let rows = pieces.iter().map(|Piece { sequence, tokens }| {
+                    table(&tables[*sequence]).narrow(0, tokens.start - starts[*sequence].keep, tokens.len())
+                });
+                Tensor::cat(&rows.collect::<candle_core::Result<Vec<_>>>()?, 0)
+            };
+            let segment = |Piece { sequence, tokens }: &Piece| Segment {
+                slot: starts[*sequence].slot,
+                past: tokens.start,
+                rows: tokens.len(),
+            };
+            let asked = options.attribution.as_ref().and_then(|asked| asked.position);
+            let (explained, last) = (rows_at(&pieces, &sequences, asked), rows_at(&pieces, &sequences, None));
+            let watch = Watch::new(watched.clone(), explained, last);
+            let mut recorder = Recorder::new((options.heads, options.lens > 0), watch);
+            let x = embed(&rows(|table| &table.0)?, &rows(|table| &table.1)?, &mut recorder)?;
+            let segments = pieces.iter().map(segment).collect();
+            let mut first = 0;
+            for (piece, Piece { sequence, tokens }) in pieces.iter().enumerate() {
+                let rows = first..first + tokens.len();
+                first = rows.end;
+                places[*sequence].push(Place { batch: batches.len(), piece, rows });
+            }
+            batches.push(Batch { pieces, segments, x, recorder, attention: None, mlp: None });
+            breath.breathe().await?;
+        }
+        Ok(Pass { parts, options, sequences, starts, batches, places, block: None, bias_norms: Vec::new() })
+    }
+
+    /// Takes every batch through a block. What other workers compute of the block's MLP is not waited for: the next
+    /// block, or [`Pass::catch_up`], does.
+    pub async fn go_through(&mut self, block: Rc<Block>, breath: &impl Breath) -> Result<()> {
+        let team = &self.parts.team;
+        for batch in &mut self.batches {
+            if let (Some(before), Some(mlp)) = (&self.block, batch.mlp.take()) {
+                before.end_mlp(&batch.x, mlp, &mut batch.recorder).await?;
+            }
+            batch.attention = Some(block.begin_attention(&batch.x, &batch.segments, team, &mut batch.recorder)?);
+            breath.did(batch.x.dim(0)? as f64 * work::of_block(&self.parts.config) / 2.0);
+            breath.breathe().await?;
+        }
+        for batch in &mut self.batches {
+            if let Some(attention) = batch.attention.take() {
+                block.end_attention(&batch.x, attention, &mut batch.recorder).await?;
+            }
+            batch.mlp = Some(block.begin_mlp(&batch.x, team)?);
+            breath.did(batch.x.dim(0)? as f64 * work::of_block(&self.parts.config) / 2.0);
+            breath.breathe().await?;
+        }
+        let passing: Vec<u32> = self.starts.iter().filter(|start| !start.lasting).map(|start| start.slot).collect();
+        team.forget(block.layer()..block.layer() + 1, &passing);
+        self.bias_norms.extend(norms(block.attention_bias())?);
+        self.block = Some(block);
+        Ok(())
+    }
+
+    /// Waits for what is left of the block that was begun.
+    pub async fn catch_up(&mut self, breath: &impl Breath) -> Result<()> {
+        for batch in &mut self.batches {
+            if let (Some(block), Some(mlp)) = (&self.block, batch.mlp.take()) {
+                block.end_mlp(&batch.x, mlp, &mut batch.recorder).await?;
+                breath.breathe().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The sequences, recorded over so many layers.
+    pub fn recorded(&self, layers: usize) -> Vec<Sequence> {
+        let size = (layers, self.parts.config.n_head);
+        let record = |(number, sequence): (usize, &Sequence)| {
+            let mut sequence = sequence.clone();
+            let rows = self.rows_of(number);
+            sequence.take_rows(&rows, size);
+            if !self.options.heads {
+                sequence.head_norm = None;
+            }
+            sequence.attn_bias_norm = sequence.head_norm.is_some().then(|| self.bias_norms.clone());
+            if self.options.lens > 0 && rows.iter().all(|rows| rows.record.lens.is_some()) {
+                sequence.take_lens(&rows, layers, self.options.lens);
+            }
+            sequence
+        };
+        self.sequences.iter().enumerate().map(record).collect()
+    }
+
+    /// Where a sequence's tokens are recorded, in order.
+    fn rows_of(&self, number: usize) -> Vec<Rows<'_>> {
+        let start = &self.starts[number];
+        let known = start.known.as_ref().map(|known| {
+            let record = &known.sequence;
+            Rows { record, of: record.ids.len(), rows: 0..start.keep }
+        });
+        known.into_iter().chain(self.new_rows(number).map(|(batch, rows)| batch.record(rows))).collect()
+    }
+
+    /// The batches that hold new tokens of a sequence, each with the rows that do.
+    pub(super) fn new_rows(&self, number: usize) -> impl Iterator<Item = (&Batch, Range<usize>)> {
+        self.new_pieces(number).map(|(batch, _, rows)| (batch, rows))
+    }
+
+    /// The same, with which of the batch's pieces they are.
+    pub(super) fn new_pieces(&self, number: usize) -> impl Iterator<Item = (&Batch, usize, Range<usize>)> {
+        let places = self.places.get(number).into_iter().flatten();
+        places.filter_map(|place| Some((self.batches.get(place.batch)?, place.piece, place.rows.clone())))
+    }
+
+    /// The stream of every sequence after the last block, `[T, D]` each.
+    pub fn streams(&self) -> Result<Vec<Tensor>> {
+        let stream = |number: usize| {
+            let start = &self.starts[number];
+            let mut pieces = Vec::new();
+            if let Some(known) = &start.known {
+                pieces.push(known.stream.narrow(0, 0, start.keep)?);
+            }
+            for (batch, rows) in self.new_rows(number) {
+                pieces.push(batch.x.narrow(0, rows.start, rows.len())?);
+            }
+            match pieces.as_slice() {
+                [] => Tensor::zeros((0, self.parts.config.n_embd), candle_core::DType::F32, &Device::Cpu),
+                // A copy, so that a short text does not keep the whole batch in memory.
+                pieces => Tensor::cat(pieces, 0)?.copy(),
+            }
+        };
+        (0..self.sequences.len()).map(|number| Ok(stream(number)?)).collect()
+    }
+
+    /// Records the logit lens of the new tokens.
+    pub async fn add_lens(&mut self, k: usize, breath: &impl Breath) -> Result<()> {
+        let unembedding = self.parts.unembedding().await?;
+        for batch in &mut self.batches {
+            let mut lens = Lens::default();
+            // One below the other: a short text's few rows alone would not be worth the reading of the table.
+            let streams = Tensor::cat(&batch.recorder.streams, 0)?; // ((L + 1) T, D)
+            let followers = followers(&batch.pieces, &self.sequences).repeat(batch.recorder.streams.len());
+            for (first, rows) in chunks(&unembedding, &streams)? {
+                let logits = self.parts.logits(&rows).await?;
+                lens_rows(&logits, (&followers[first..], k), &mut lens)?;
+                recycle(logits)?;
+                breath.did(rows.dim(0)? as f64 * work::of_unembedding(&self.parts.config));
+                breath.breathe().await?;
+            }
+            batch.recorder.sequence.lens = Some(lens);
+        }
+        Ok(())
+    }
+
+    /// The batches, in the order of the tokens.
+    pub(super) fn batches(&self) -> &[Batch] {
+        &self.batches
+    }
+
+    /// How the sequences started.
+    pub fn into_starts(self) -> Vec<Start> {
+        self.starts
+    }
+}
+
+impl Batch {
+    fn record(&self, rows: Range<usize>) -> Rows<'_> {
+        let of = self.pieces.iter().map(|piece| piece.tokens.len()).sum();
+        Rows { record: &self.recorder.sequence, of, rows }
+    }
+}
+
+/// The token that follows each row of a batch, where one does.
+fn followers(pieces: &[Piece], sequences: &[Sequence]) -> Vec<Option<u32>> {
+    let of_piece = |Piece { sequence, tokens }: &Piece| {
+        let ids = sequences.get(*sequence).map_or(&[][..], |sequence| &sequence.ids);
+        tokens.clone().map(|token| ids.get(token + 1).copied()).collect::<Vec<_>>()
+    };
+    pieces.iter().flat_map(of_piece).collect()
+}
+
+/// The rows of a batch that hold a position of their texts, or their last tokens.
+fn rows_at(pieces: &[Piece], sequences: &[Sequence], position: Option<usize>) -> Vec<u32> {
+    let mut rows = Vec::new();
+    let mut first = 0;
+    for Piece { sequence, tokens } in pieces {
+        let last = sequences.get(*sequence).map_or(0, |sequence| sequence.ids.len().saturating_sub(1));
+        let position = position.unwrap_or(last);
+        if tokens.contains(&position) {
+            rows.push((first + position - tokens.start) as u32);
+        }
+        first += tokens.len();
+    }
+    rows
+}

@@ -1,0 +1,235 @@
+//! Activation patching between two texts of one length (Meng et al., "Locating and Editing Factual Associations in GPT",
+//! 2022; TransformerLens: `patching.get_act_patch_resid_pre`): which layer and token carries what sets the two apart.
+//!
+//! A patch at block l leaves everything before it as it was, so what is computed again starts at l, from the corrupted
+//! text's stream there with one row put in its place. Patches of one layer go through the blocks side by side.
+
+use std::rc::Rc;
+
+use candle_core::Tensor;
+
+use super::batch::MOST_ROWS;
+use super::breath::Breath;
+use super::closer::token_id;
+use super::parts::Parts;
+use super::pass::Pass;
+use super::texts::{check_logits, token_text};
+use crate::model::attention::Segment;
+use crate::model::gpt2::check_ids;
+use crate::model::lanes::sums;
+use crate::model::probe::NoProbe;
+use crate::model::scores::most_of;
+use crate::model::team::Team;
+use crate::model::values::{differences, fill_rows, with_values};
+use crate::model::{Block, ModelError, Tokenizer, Unembedding};
+use crate::run::attribution::Meant;
+use crate::run::watch::Watched;
+use crate::{Code, Error, Result};
+use protocol::{PatchOptions, RunOptions};
+use trace::Sequence;
+use trace::closer::Patching;
+use trace::summary::{Overflow, overflow};
+
+/// Patches every layer and token. `on_layer` sees what is done after each layer.
+///
+/// # Errors
+/// `BadArgument` for texts of different lengths, or of which the two answers are one; `NotFinite` where the model's
+/// numbers overflow; as [`super::texts::run`].
+pub async fn patch(
+    parts: &Parts,
+    tokenizer: Option<&Tokenizer>,
+    (clean, corrupted): (Sequence, Sequence),
+    options: &PatchOptions,
+    breath: &impl Breath,
+    on_layer: impl Fn(&Patching),
+) -> Result<Patching> {
+    let done = patch_all(parts, tokenizer, (clean, corrupted), options, breath, on_layer).await;
+    // What a helper died of says more than what failed for it.
+    done.map_err(|error| parts.team.failure().unwrap_or(error))
+}
+
+async fn patch_all(
+    parts: &Parts,
+    tokenizer: Option<&Tokenizer>,
+    (clean, corrupted): (Sequence, Sequence),
+    options: &PatchOptions,
+    breath: &impl Breath,
+    on_layer: impl Fn(&Patching),
+) -> Result<Patching> {
+    parts.require_unembedding()?;
+    check_ids(&parts.config, &clean.ids)?;
+    check_ids(&parts.config, &corrupted.ids)?;
+    let (t, other) = (clean.ids.len(), corrupted.ids.len());
+    if t != other {
+        let message = format!(
+            "patch: the clean text has {t} tokens and the corrupted one {other}; a patch needs them to be of one length. Change words for others of as many tokens."
+        );
+        return Err(Error::new(Code::BadArgument, message));
+    }
+    if clean.ids == corrupted.ids {
+        let message = "patch: the two texts are the same, so there is nothing to bring back. Change a word of one.";
+        return Err(Error::new(Code::BadArgument, message));
+    }
+    let id = |setting: &str, token: &Option<_>| match token {
+        Some(token) => token_id(parts, tokenizer, setting, token).map(Some),
+        None => Ok(None),
+    };
+    let chosen = (id("answer", &options.answer)?, id("against", &options.against)?);
+    parts.demand.everything();
+    let mut found = Patching {
+        clean_tokens: clean.tokens.clone(),
+        corrupted_tokens: corrupted.tokens.clone(),
+        ..Patching::default()
+    };
+    let (streams, overflows) = streams(parts, vec![clean, corrupted], breath).await?;
+    let unembedding = parts.unembedding().await?;
+    let last = |text: &[Tensor]| text.last().ok_or(ModelError::EmptyInput)?.narrow(0, t - 1, 1).map_err(Error::from);
+    let (clean_last, corrupted_last) = (last(&streams[0])?, last(&streams[1])?);
+    let logits = |row: &Tensor| unembedding.logits(&unembedding.norm(row)?);
+    let (clean_logits, corrupted_logits) = (logits(&clean_last)?, logits(&corrupted_last)?);
+    for logits in [&clean_logits, &corrupted_logits] {
+        check_logits(&logits.squeeze(0)?, overflows)?;
+    }
+    (found.answer, found.against) = answers((&clean_logits, &corrupted_logits), chosen)?;
+    (found.answer_text, found.against_text) =
+        (token_text(tokenizer, found.answer), token_text(tokenizer, found.against));
+    if found.answer == found.against {
+        let message = format!(
+            "patch: {:?} is the answer to both texts, so there is no difference to bring back. Choose two answers.",
+            found.answer_text
+        );
+        return Err(Error::new(Code::BadArgument, message));
+    }
+    let toward = differences(&unembedding.token_row(found.answer)?, &unembedding.token_row(found.against)?)?; // (D)
+    let difference = |rows: &Tensor| toward_at(&unembedding, rows, &toward);
+    found.clean_difference = difference(&clean_last)?.first().copied().unwrap_or_default();
+    found.corrupted_difference = difference(&corrupted_last)?.first().copied().unwrap_or_default();
+    let whole = f64::from(found.clean_difference) - f64::from(found.corrupted_difference);
+    let mut blocks = Vec::new();
+    for layer in 0..parts.config.n_layer {
+        blocks.push(parts.block(layer).await?);
+    }
+    for layer in 0..blocks.len() {
+        let (from, into) = (&streams[0][layer], &streams[1][layer]);
+        let changed = changed_rows(from, into)?;
+        let mut recovered = vec![part_of(0.0, whole); t];
+        for tokens in changed.chunks((MOST_ROWS / t).max(1)) {
+            let x = patched(from, into, tokens)?;
+            run_on(parts, &blocks[layer..], &x, (tokens.len(), t), breath).await?;
+            let ends = (0..tokens.len()).map(|patch| x.narrow(0, patch * t + t - 1, 1));
+            let ends = Tensor::cat(&ends.collect::<candle_core::Result<Vec<_>>>()?, 0)?;
+            for (&token, found_difference) in tokens.iter().zip(difference(&ends)?) {
+                let back = f64::from(found_difference) - f64::from(found.corrupted_difference);
+                recovered[token] = part_of(back, whole);
+            }
+        }
+        found.recovered.extend(recovered);
+        on_layer(&found);
+    }
+    parts.all_checked().await?;
+    Ok(found)
+}
+
+/// The two tokens that are watched, by the logits `[1, V]` after either text: those chosen, or else the predictions of the
+/// two texts; where those are one, the two tokens whose logits the change of text moves furthest apart.
+fn answers((clean, corrupted): (&Tensor, &Tensor), chosen: (Option<Meant>, Option<Meant>)) -> Result<(u32, u32)> {
+    let token = |logits: &Tensor, chosen: Option<Meant>| {
+        with_values(logits, |logits| {
+            let chosen = chosen.map(|chosen| chosen.among(logits));
+            Ok(chosen.or_else(|| most_of(logits, 1).first().copied()).unwrap_or_default())
+        })
+    };
+    let (answer, against) = (token(clean, chosen.0)?, token(corrupted, chosen.1)?);
+    if chosen.0.or(chosen.1).is_some() || answer != against {
+        return Ok((answer, against));
+    }
+    let furthest = |moved: Vec<f32>| most_of(&moved, 1).first().copied().unwrap_or_default();
+    Ok((furthest(differences(clean, corrupted)?), furthest(differences(corrupted, clean)?)))
+}
+
+/// Which part of the whole way something is. Where the two texts' differences are one there is no way, and so no part:
+/// `NaN`.
+fn part_of(back: f64, whole: f64) -> f32 {
+    if whole == 0.0 { f32::NAN } else { (back / whole) as f32 }
+}
+
+/// The streams of both texts before each block and after the last, `[T, D]` each; and where they overflow, if they do.
+async fn streams(
+    parts: &Parts,
+    sequences: Vec<Sequence>,
+    breath: &impl Breath,
+) -> Result<(Vec<Vec<Tensor>>, Option<Overflow>)> {
+    let starts = parts.recall.borrow_mut().begin_apart(sequences.len());
+    let count = sequences.len();
+    // The lens is what keeps streams.
+    let options = RunOptions::new(false, 1, false);
+    let mut pass = Pass::begin(parts, sequences, starts, (&options, Rc::new(Watched::default())), breath).await?;
+    let mark = parts.demand.begin();
+    for layer in 0..parts.config.n_layer {
+        pass.go_through(parts.block(layer).await?, breath).await?;
+        mark.reached(layer + 1);
+    }
+    pass.catch_up(breath).await?;
+    let at = |number: usize, layer: usize| {
+        let pieces = pass.new_rows(number).filter_map(|(batch, rows)| {
+            let stream = batch.recorder.streams.get(layer)?;
+            Some(stream.narrow(0, rows.start, rows.len()))
+        });
+        Tensor::cat(&pieces.collect::<candle_core::Result<Vec<_>>>()?, 0)?.copy()
+    };
+    let of = |number: usize| (0..=parts.config.n_layer).map(move |layer| at(number, layer)).collect();
+    let streams = (0..count).map(of).collect::<candle_core::Result<_>>()?;
+    Ok((streams, overflow(&pass.recorded(parts.config.n_layer))))
+}
+
+/// The tokens at which two streams differ: a patch at any other changes nothing.
+fn changed_rows(from: &Tensor, into: &Tensor) -> Result<Vec<usize>> {
+    let width = from.dim(1)?;
+    let rows = with_values(from, |from| {
+        with_values(into, |into| {
+            let pairs = from.chunks_exact(width).zip(into.chunks_exact(width)).enumerate();
+            Ok(pairs.filter(|(_, (from, into))| from != into).map(|(row, _)| row).collect())
+        })
+    });
+    Ok(rows?)
+}
+
+/// The stream once for each of some tokens, one after the other, with that token's row put in: `[tokens * T, D]`.
+fn patched(from: &Tensor, into: &Tensor, tokens: &[usize]) -> Result<Tensor> {
+    let t = into.dim(0)?;
+    let x = Tensor::cat(&vec![into; tokens.len()], 0)?.copy()?;
+    for (patch, &token) in tokens.iter().enumerate() {
+        let row = patch * t + token;
+        with_values(&from.get(token)?, |values| fill_rows(&x, row..row + 1, values))?;
+    }
+    Ok(x)
+}
+
+/// Takes so many streams of T rows each, one after the other in `x`, through blocks.
+async fn run_on(
+    parts: &Parts,
+    blocks: &[Rc<Block>],
+    x: &Tensor,
+    (count, t): (usize, usize),
+    breath: &impl Breath,
+) -> Result<()> {
+    let starts = parts.recall.borrow_mut().begin_apart(count);
+    let slots: Vec<u32> = starts.iter().map(|start| start.slot).collect();
+    let segments: Vec<Segment> = slots.iter().map(|&slot| Segment { slot, past: 0, rows: t }).collect();
+    for block in blocks {
+        let ran = block.forward(x, &segments, &parts.team, &mut NoProbe).await;
+        parts.team.forget(block.layer()..block.layer() + 1, &slots);
+        ran?;
+        breath.breathe().await?;
+    }
+    parts.recall.borrow_mut().give_back(&slots);
+    Ok(())
+}
+
+/// The logit difference at each row of a stream, `[N, D]` to N.
+fn toward_at(unembedding: &Unembedding, rows: &Tensor, toward: &[f32]) -> Result<Vec<f32>> {
+    let normed = unembedding.norm(rows)?;
+    let width = toward.len().max(1);
+    let dot = |row: &[f32]| sums::dot(row, toward) as f32;
+    Ok(with_values(&normed, |normed| Ok(normed.chunks_exact(width).map(dot).collect()))?)
+}

@@ -1,0 +1,81 @@
+//! The model's own predictions of sequences that are through, and how far ablation moves them.
+
+use candle_core::Tensor;
+
+use super::breath::Breath;
+use super::parts::Parts;
+use super::texts::token_text;
+use crate::Result;
+use crate::model::Tokenizer;
+use crate::model::spare::recycle;
+use crate::run::lens::{Prediction, chunks, divergences, prediction_rows};
+use trace::Sequence;
+
+/// Adds the model's own predictions to sequences that may go on from known ones, of which so many tokens were kept.
+pub(super) async fn predict(
+    parts: &Parts,
+    streams: &[Tensor],
+    (known, sequences): (&[(usize, Option<&Sequence>)], &mut [Sequence]),
+    (candidates, tokenizer): (usize, Option<&Tokenizer>),
+    breath: &impl Breath,
+) -> Result<()> {
+    let mut rows = Vec::new();
+    let mut followers: Vec<Option<u32>> = Vec::new();
+    let mut counts = Vec::new();
+    for ((stream, sequence), (keep, known)) in streams.iter().zip(sequences.iter_mut()).zip(known) {
+        // What follows the last token that was kept is another one now.
+        let known = known.and_then(|known| known.token_logprob.as_deref()).unwrap_or_default();
+        let first = known.len().min(keep.saturating_sub(1));
+        sequence.token_logprob = Some(known[..first].to_vec());
+        let t = sequence.ids.len();
+        rows.push(stream.narrow(0, first, t - first)?);
+        followers.extend(sequence.ids[first + 1..].iter().map(|id| Some(*id)).chain([None]));
+        counts.push(t - first);
+    }
+    let rows = Tensor::cat(&rows, 0)?;
+    let mut predictions = Vec::new();
+    let unembedding = parts.unembedding().await?;
+    for (first, rows) in chunks(&unembedding, &rows)? {
+        let logits = parts.logits(&rows).await?;
+        prediction_rows(&logits, (&followers[first..], candidates), &mut predictions)?;
+        recycle(logits)?;
+        breath.did(rows.elem_count() as f64 * unembedding.vocab_size() as f64);
+        breath.breathe().await?;
+    }
+    let mut predictions = predictions.into_iter();
+    for (sequence, count) in sequences.iter_mut().zip(counts) {
+        for prediction in predictions.by_ref().take(count) {
+            match prediction {
+                Prediction::Follower(log_prob) => sequence.token_logprob.get_or_insert_default().push(log_prob),
+                Prediction::Next(mut next) => {
+                    next.tokens = next.ids.iter().map(|&id| token_text(tokenizer, id)).collect();
+                    sequence.next = Some(next);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Adds to sequences how far their predictions are from those of other streams, token by token.
+pub(super) async fn compare(
+    parts: &Parts,
+    (before, after): (&[Tensor], &[Tensor]),
+    sequences: &mut [Sequence],
+    breath: &impl Breath,
+) -> Result<()> {
+    let unembedding = parts.unembedding().await?;
+    for ((before, after), sequence) in before.iter().zip(after).zip(sequences) {
+        let mut kl = Vec::new();
+        for ((_, before), (_, after)) in chunks(&unembedding, before)?.iter().zip(chunks(&unembedding, after)?) {
+            breath.did(2.0 * after.elem_count() as f64 * unembedding.vocab_size() as f64);
+            let (before, after) = (parts.logits(before).await?, parts.logits(&after).await?);
+            kl.extend(divergences((&before, &after))?);
+            recycle(before)?;
+            recycle(after)?;
+            breath.breathe().await?;
+        }
+        sequence.kl = Some(kl);
+    }
+    Ok(())
+}

@@ -1,0 +1,257 @@
+//! Running a model over sequences: what is new of them goes through block 0, then block 1, and on (`pass`), so that
+//! a model that is still arriving can show every sequence as far as it has come; then to the predictions (`predict`), and
+//! to what was asked beyond them (`closer`).
+
+use std::rc::Rc;
+
+use candle_core::Tensor;
+
+use super::breath::Breath;
+use super::closer::{Resolved, explain, find_leads, means_of, see_patterns};
+use super::parts::Parts;
+use super::pass::Pass;
+use super::predict::{compare, predict};
+use super::recall::Start;
+use super::work;
+use crate::model::gpt2::check_ids;
+use crate::model::team::Team;
+use crate::model::{ModelError, Tokenizer};
+use crate::run::lens::is_prediction;
+use crate::run::watch::{Watched, replacements};
+use crate::{Code, Error, Result};
+pub use protocol::RunOptions;
+use trace::Sequence;
+use trace::summary::{Overflow, overflow};
+
+/// A text as the start of a sequence: ids, tokens and spans, nothing run yet.
+///
+/// # Errors
+/// `EmptyInput` for a text without tokens, `BadTokenizer`.
+pub fn tokenize(tokenizer: &Tokenizer, text: &str) -> Result<Sequence> {
+    let encoded = tokenizer.encode(text)?;
+    let tokens = encoded.ids.iter().map(|&id| tokenizer.token_text(id)).collect();
+    let (ids, spans) = (encoded.ids, Some(encoded.spans));
+    Ok(Sequence { text: Some(text.to_string()), ids, tokens, spans, ..Sequence::default() })
+}
+
+/// Ids as the start of a sequence; tokens show as `#id` where there is no tokenizer.
+pub fn from_ids(tokenizer: Option<&Tokenizer>, ids: Vec<u32>) -> Sequence {
+    let tokens = ids.iter().map(|&id| token_text(tokenizer, id)).collect();
+    Sequence { ids, tokens, ..Sequence::default() }
+}
+
+pub(super) fn token_text(tokenizer: Option<&Tokenizer>, id: u32) -> String {
+    tokenizer.map_or_else(|| format!("#{id}"), |tokenizer| tokenizer.token_text(id))
+}
+
+/// Runs sequences through the model. `on_block` sees all of them after each block that had to be waited
+/// for, recorded as far as that block.
+///
+/// # Errors
+/// `EmptyInput`, `TooLong`, `TokenOutOfRange`, `BadArgument` before anything is computed; whatever ended the loading;
+/// `Aborted`; `NoUnembedding` for what needs one, of a model that has none; `EngineCrashed` or `OutOfMemory` where a helper is gone.
+pub async fn run(
+    parts: &Parts,
+    tokenizer: Option<&Tokenizer>,
+    sequences: Vec<Sequence>,
+    options: &RunOptions,
+    breath: &impl Breath,
+    on_block: impl Fn(Vec<Sequence>),
+) -> Result<Vec<Sequence>> {
+    if sequences.is_empty() {
+        return Err(ModelError::EmptyInput.into());
+    }
+    check_texts(parts, &sequences)?;
+    if options.lens > 0 || options.leads || options.attribution.is_some() {
+        parts.require_unembedding()?;
+    }
+    let options = &RunOptions {
+        // Asked for where nothing else is said: of a model that makes no predictions, the rest is given.
+        predictions: options.predictions && parts.require_unembedding().is_ok(),
+        // A cell of the lens cannot list more tokens than there are.
+        lens: options.lens.min(parts.config.vocab_size),
+        ..options.clone()
+    };
+    let asked = Resolved::new(parts, tokenizer, &sequences, options)?;
+    if options.unembeds() {
+        parts.demand.everything();
+    }
+    let request = Request { parts, tokenizer, options, asked };
+    let done = if options.ablate.is_empty() {
+        request.compute(sequences, breath, on_block).await.map(|(done, _)| done)
+    } else {
+        request.compute_ablated(sequences, breath, on_block).await
+    };
+    // What a helper died of says more than what failed for it.
+    done.map_err(|error| parts.team.failure().unwrap_or(error))
+}
+
+/// Whether the model can read all of some texts. Of several, the error says which one it cannot.
+///
+/// # Errors
+/// `EmptyInput`, `TooLong`, `TokenOutOfRange`.
+pub fn check_texts(parts: &Parts, sequences: &[Sequence]) -> Result<()> {
+    sequences.iter().enumerate().try_for_each(|(number, sequence)| {
+        check_ids(&parts.config, &sequence.ids).map_err(|why| of_text(why.into(), number, sequences.len()))
+    })
+}
+
+/// Says of an error which of several texts it is about.
+pub fn of_text(error: Error, number: usize, count: usize) -> Error {
+    match count {
+        1 => error,
+        _ => Error::new(error.code, format!("text {} of {count}: {}", number + 1, error.message)),
+    }
+}
+
+/// What the model makes of the end of a sequence: the logits after its last token, `[V]`.
+///
+/// # Errors
+/// `NotFinite` where they say nothing; as [`run`].
+pub(super) async fn next_logits(parts: &Parts, sequence: Sequence, breath: &impl Breath) -> Result<Tensor> {
+    check_ids(&parts.config, &sequence.ids)?;
+    let options = &RunOptions::new(false, 0, false);
+    let asked = Resolved::new(parts, None, &[], options)?;
+    let last = sequence.ids.len() - 1;
+    let (done, streams) =
+        Request { parts, tokenizer: None, options, asked }.compute(vec![sequence], breath, |_| {}).await?;
+    let stream = streams.first().ok_or(ModelError::EmptyInput)?.narrow(0, last, 1)?;
+    let logits = parts.logits(&stream).await?.squeeze(0)?;
+    check_logits(&logits, overflow(&done))?;
+    Ok(logits)
+}
+
+/// Whether logits `[V]` are a prediction; the error names where the numbers before them overflowed.
+///
+/// # Errors
+/// `NotFinite`.
+pub(super) fn check_logits(logits: &Tensor, before: Option<Overflow>) -> Result<()> {
+    if is_prediction(logits)? {
+        return Ok(());
+    }
+    let place = before.map_or_else(|| "in the logits".to_owned(), |overflow| overflow.place());
+    let message = format!(
+        "this model's numbers overflow F32 on this text, first {place}: what it predicts is not a number, so no token can be chosen. Its weights are too large, or damaged."
+    );
+    Err(Error::new(Code::NotFinite, message))
+}
+
+/// What is wanted of which model.
+struct Request<'a> {
+    parts: &'a Parts,
+    tokenizer: Option<&'a Tokenizer>,
+    options: &'a RunOptions,
+    asked: Resolved,
+}
+
+impl<'a> Request<'a> {
+    /// Runs sequences through the model as it is. Their streams after the last block come with them, `[T, D]` each.
+    async fn compute(
+        &self,
+        sequences: Vec<Sequence>,
+        breath: &impl Breath,
+        on_block: impl Fn(Vec<Sequence>),
+    ) -> Result<(Vec<Sequence>, Vec<Tensor>)> {
+        let watched = Rc::new(self.asked.watched(Vec::new()));
+        let (starts, forgotten) = self.parts.recall.borrow_mut().begin(&self.parts.config, &sequences, self.options);
+        self.parts.team.forget(0..self.parts.config.n_layer, &forgotten);
+        let rows = sequences.iter().zip(&starts).map(|(sequence, start)| sequence.ids.len() - start.keep);
+        breath.expect(work::of_run(&self.parts.config, self.options, rows.sum(), 1));
+        let mut pass = self.pass(sequences, (starts, watched), breath, on_block).await?;
+        let streams = pass.streams()?;
+        let mut done = self.read(&mut pass, &streams, breath).await?;
+        let starts = pass.into_starts();
+        if self.options.predictions {
+            let known: Vec<_> =
+                starts.iter().map(|start| (start.keep, start.known.as_ref().map(|known| &known.sequence))).collect();
+            self.predict(&streams, (&known, &mut done), breath).await?;
+        }
+        self.parts.all_checked().await?;
+        for ((start, sequence), stream) in starts.iter().zip(&done).zip(&streams) {
+            self.parts.recall.borrow_mut().finish(start, sequence, stream);
+        }
+        Ok((done, streams))
+    }
+
+    /// Runs them through the model with parts of it switched off, after a run through the model as it is.
+    async fn compute_ablated(
+        &self,
+        sequences: Vec<Sequence>,
+        breath: &impl Breath,
+        on_block: impl Fn(Vec<Sequence>),
+    ) -> Result<Vec<Sequence>> {
+        let apart = || self.parts.recall.borrow_mut().begin_apart(sequences.len());
+        let rows = sequences.iter().map(|sequence| sequence.ids.len()).sum();
+        breath.expect(work::of_run(&self.parts.config, self.options, rows, 2));
+        let sums = Rc::new(self.asked.sums(self.options));
+        let mut clean = self.pass(sequences.clone(), (apart(), sums), breath, on_block).await?;
+        let (before, mean) = (clean.streams()?, means_of(&clean));
+        let mut baselines = self.read(&mut clean, &before, breath).await?;
+        let replace = replacements(&self.options.ablate, &mean, self.parts.config.n_embd);
+        let watched = Rc::new(self.asked.watched(replace));
+        let mut pass = self.pass(sequences.clone(), (apart(), watched), breath, |_| {}).await?;
+        let after = pass.streams()?;
+        let mut done = self.read(&mut pass, &after, breath).await?;
+        if self.options.predictions {
+            let known = vec![(0, None); done.len()];
+            self.predict(&before, (&known, &mut baselines), breath).await?;
+            self.predict(&after, (&known, &mut done), breath).await?;
+            compare(self.parts, (&before, &after), &mut done, breath).await?;
+        }
+        self.parts.all_checked().await?;
+        for (sequence, baseline) in done.iter_mut().zip(baselines) {
+            sequence.baseline = Some(Box::new(baseline));
+        }
+        Ok(done)
+    }
+
+    /// Takes sequences through all blocks.
+    async fn pass(
+        &self,
+        sequences: Vec<Sequence>,
+        (starts, watched): (Vec<Start>, Rc<Watched>),
+        breath: &impl Breath,
+        on_block: impl Fn(Vec<Sequence>),
+    ) -> Result<Pass<'a>> {
+        let (parts, layers) = (self.parts, self.parts.config.n_layer);
+        let mark = parts.demand.begin();
+        let mut pass = Pass::begin(parts, sequences, starts, (self.options, watched), breath).await?;
+        for layer in 0..layers {
+            let arriving = parts.blocks_ready() < layers || (self.options.unembeds() && !parts.has_unembedding());
+            let block = parts.block(layer).await?;
+            pass.go_through(block, breath).await?;
+            if arriving {
+                pass.catch_up(breath).await?;
+                on_block(pass.recorded(layer + 1));
+            }
+            mark.reached(layer + 1);
+        }
+        pass.catch_up(breath).await?;
+        Ok(pass)
+    }
+
+    /// What a pass that is through recorded: with the logit lens, patterns and attribution, if they were asked for.
+    async fn read(&self, pass: &mut Pass<'_>, streams: &[Tensor], breath: &impl Breath) -> Result<Vec<Sequence>> {
+        if self.options.lens > 0 {
+            pass.add_lens(self.options.lens, breath).await?;
+        }
+        let mut done = pass.recorded(self.parts.config.n_layer);
+        for lens in done.iter_mut().filter_map(|sequence| sequence.lens.as_mut()) {
+            lens.name_tokens(|id| token_text(self.tokenizer, id));
+        }
+        let text = |id| token_text(self.tokenizer, id);
+        see_patterns(self.parts, (pass, streams), self.options, &mut done, text, breath).await?;
+        find_leads(self.parts, pass, &self.asked, &mut done, text, breath).await?;
+        explain(self.parts, (pass, streams), &self.asked, &mut done, text, breath).await?;
+        Ok(done)
+    }
+
+    async fn predict(
+        &self,
+        streams: &[Tensor],
+        (known, sequences): (&[(usize, Option<&Sequence>)], &mut [Sequence]),
+        breath: &impl Breath,
+    ) -> Result<()> {
+        predict(self.parts, streams, (known, sequences), (self.options.next, self.tokenizer), breath).await
+    }
+}

@@ -1,0 +1,153 @@
+//! What a run keeps beyond norms, and what it changes: attention patterns, contributions to explain a prediction with,
+//! sums for mean ablation, and the ablations themselves.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use candle_core::{Result, Tensor};
+
+use crate::model::values::{fill_rows, with_values};
+use crate::model::{Point, Probe};
+use trace::closer::{Ablated, Head, Instead, Switched};
+
+/// A contribution that can be switched off: where it is seen, and which head's it is.
+pub type Place = (Point, Option<usize>);
+
+/// What is to be watched over a whole run.
+#[derive(Clone, Debug, Default)]
+pub struct Watched {
+    /// Heads whose attention weights and outputs are kept.
+    pub heads: Vec<Head>,
+    /// Whether contributions of some rows are kept, by head too.
+    pub contributions: bool,
+    /// Whether the stream of every text's last token is kept.
+    pub last_streams: bool,
+    /// Contributions of which the sum over all rows is wanted.
+    pub sums: Vec<Place>,
+    /// Rows that are put in the place of contributions, `[D]` each.
+    pub replace: Vec<(Place, Vec<f32>)>,
+}
+
+/// Watches rows that go through the blocks together.
+#[derive(Debug, Default)]
+pub struct Watch {
+    watched: Rc<Watched>,
+    /// Rows of the batch whose contributions are kept.
+    rows: Vec<u32>,
+    /// Rows of the batch that are a text's last.
+    last: Vec<u32>,
+    /// Their streams, at the embedding and after each block, `[rows, D]`.
+    pub last_streams: Vec<Tensor>,
+    /// What was added to those rows: `[rows, D]`, of heads `[H, rows, D]`.
+    pub contributions: Vec<(Point, Tensor)>,
+    /// Attention weights of each watched head: of every segment `[rows, past + rows]`, in order.
+    pub patterns: HashMap<Head, Vec<Tensor>>,
+    /// What each watched head adds, `[T, D]`.
+    pub head_out: HashMap<Head, Tensor>,
+    /// Sums over rows, `[D]`.
+    pub sums: HashMap<Place, Vec<f64>>,
+}
+
+/// Where what is switched off is seen.
+pub fn place_of(ablated: &Ablated) -> Place {
+    match ablated.part {
+        Switched::Attn => (Point::AttnOut(ablated.layer), None),
+        Switched::Mlp => (Point::MlpOut(ablated.layer), None),
+        Switched::Head => (Point::HeadOut(ablated.layer), ablated.head),
+    }
+}
+
+/// What is put in the place of contributions, given their means: `[D]` for each place.
+pub fn replacements(ablate: &[Ablated], means: &HashMap<Place, Vec<f32>>, width: usize) -> Vec<(Place, Vec<f32>)> {
+    let replacement = |ablated: &Ablated| {
+        let place = place_of(ablated);
+        let mean = means.get(&place).filter(|_| ablated.how == Instead::Mean);
+        (place, mean.cloned().unwrap_or_else(|| vec![0.0; width]))
+    };
+    ablate.iter().map(replacement).collect()
+}
+
+impl Watch {
+    /// For a batch in which these rows are to be explained, and these are the last of their texts.
+    pub fn new(watched: Rc<Watched>, rows: Vec<u32>, last: Vec<u32>) -> Watch {
+        let rows = if watched.contributions { rows } else { Vec::new() };
+        let last = if watched.last_streams { last } else { Vec::new() };
+        Watch { watched, rows, last, ..Watch::default() }
+    }
+
+    fn sum(&mut self, point: Point, value: &Tensor) -> Result<()> {
+        for &place in self.watched.sums.iter().filter(|(at, _)| *at == point) {
+            let value = match place.1 {
+                Some(head) => value.get(head)?,
+                None => value.clone(),
+            };
+            let sum = self.sums.entry(place).or_default();
+            with_values(&value, |values| {
+                let width = value.dim(candle_core::D::Minus1)?;
+                sum.resize(width, 0.0);
+                for row in values.chunks_exact(width) {
+                    sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+}
+
+impl Probe for Watch {
+    fn wants(&self, point: Point) -> bool {
+        let in_layer = |layer: usize| self.watched.heads.iter().any(|head| head.layer == layer);
+        let of_heads = |(place, _): &Place| *place == point;
+        match point {
+            Point::Pattern(layer) => in_layer(layer),
+            Point::HeadOut(layer) => {
+                in_layer(layer)
+                    || !self.rows.is_empty()
+                    || self.watched.sums.iter().any(of_heads)
+                    || self.watched.replace.iter().any(|(place, _)| of_heads(place))
+            }
+            _ => false,
+        }
+    }
+
+    fn edit(&mut self, point: Point, value: &Tensor) -> Result<bool> {
+        let mut edited = false;
+        for ((_, head), row) in self.watched.replace.iter().filter(|((at, _), _)| *at == point) {
+            let rows = value.dim(candle_core::D::Minus2)?;
+            let first = head.map_or(0, |head| head * rows);
+            fill_rows(value, first..first + rows, row)?;
+            edited = true;
+        }
+        Ok(edited)
+    }
+
+    fn see(&mut self, point: Point, value: &Tensor) -> Result<()> {
+        self.sum(point, value)?;
+        let heads = |layer: usize| self.watched.heads.iter().filter(move |head| head.layer == layer);
+        match point {
+            Point::Pattern(layer) => {
+                for head in heads(layer) {
+                    self.patterns.entry(*head).or_default().push(value.get(head.head)?.copy()?);
+                }
+            }
+            Point::HeadOut(layer) => {
+                for head in heads(layer) {
+                    self.head_out.insert(*head, value.get(head.head)?.copy()?);
+                }
+            }
+            _ => {}
+        }
+        if matches!(point, Point::Embed | Point::ResidPost(_)) && !self.last.is_empty() {
+            let rows = Tensor::new(self.last.as_slice(), value.device())?;
+            self.last_streams.push(value.contiguous()?.index_select(&rows, 0)?);
+        }
+        let contributes = matches!(point, Point::Embed | Point::HeadOut(_) | Point::AttnOut(_) | Point::MlpOut(_));
+        if contributes && !self.rows.is_empty() {
+            let rows = Tensor::new(self.rows.as_slice(), value.device())?;
+            let axis = value.rank() - 2;
+            self.contributions.push((point, value.contiguous()?.index_select(&rows, axis)?));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,188 @@
+//! A model's folder in the origin's private file system, through the access handles that only workers have.
+//! <https://fs.spec.whatwg.org/>
+
+use js_sys::{Promise, Reflect, Uint8Array};
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{
+    Blob, DedicatedWorkerGlobalScope, FileSystemDirectoryHandle, FileSystemFileHandle, FileSystemGetDirectoryOptions,
+    FileSystemGetFileOptions, FileSystemReadWriteOptions, FileSystemRemoveOptions, FileSystemSyncAccessHandle,
+    StorageEstimate,
+};
+
+use super::{About, Disk, Identity, Keep, Kept, Pieces, StoreError};
+use protocol::shelf::{ABOUT, ROOT, VERSION, folder_name};
+
+/// One model's folder.
+pub struct Shelf {
+    root: FileSystemDirectoryHandle,
+    folder: String,
+    key: String,
+    source: String,
+}
+
+impl Shelf {
+    /// The folder of this key, made if need be. `source` is what the reader called the model.
+    ///
+    /// # Errors
+    /// `Broken` where there is no such storage: in Firefox' private windows, on `file://`, in sandboxed frames.
+    pub async fn open(key: &str, source: &str) -> Result<Shelf, StoreError> {
+        let storage = scope().navigator().storage();
+        if storage.is_undefined() || !Reflect::has(&storage, &"getDirectory".into()).unwrap_or(false) {
+            return Err(StoreError::Broken("this browser has no file system for pages".into()));
+        }
+        let top: FileSystemDirectoryHandle = wait(storage.get_directory()).await?;
+        let root = directory(&top, ROOT).await?;
+        Ok(Shelf { root, folder: folder_name(key), key: key.into(), source: source.into() })
+    }
+
+    /// The folder, which another tab may have deleted meanwhile.
+    async fn folder(&self) -> Result<FileSystemDirectoryHandle, StoreError> {
+        directory(&self.root, &self.folder).await
+    }
+
+    async fn file(&self, name: &str) -> Option<FileSystemFileHandle> {
+        wait(self.folder().await.ok()?.get_file_handle(name)).await.ok()
+    }
+
+    async fn read(&self, name: &str) -> Option<Vec<u8>> {
+        bytes_of(&self.file(name).await?).await
+    }
+
+    async fn write(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let disk = self.disk(name).await?;
+        disk.truncate(0)?;
+        disk.write(0, bytes)?;
+        disk.flush()
+    }
+
+    async fn disk(&self, name: &str) -> Result<OpfsDisk, StoreError> {
+        let options = FileSystemGetFileOptions::new();
+        options.set_create(true);
+        let folder = self.folder().await?;
+        let file: FileSystemFileHandle = wait(folder.get_file_handle_with_options(name, &options)).await?;
+        if !Reflect::has(&file, &"createSyncAccessHandle".into()).unwrap_or(false) {
+            return Err(StoreError::Broken("this browser has no access handles".into()));
+        }
+        Ok(OpfsDisk(wait(file.create_sync_access_handle()).await?))
+    }
+}
+
+impl Keep for Shelf {
+    type Disk = OpfsDisk;
+
+    async fn about(&self) -> Option<About> {
+        // What was torn in writing is no JSON, and so nothing is kept.
+        let about: About = serde_json::from_slice(&self.read(ABOUT).await?).ok()?;
+        (about.version == VERSION && about.key == self.key).then_some(about)
+    }
+
+    async fn set_about(&self, about: About) -> Result<(), StoreError> {
+        let (key, source) = (self.key.clone(), self.source.clone());
+        let about = About { version: VERSION, key, source, used: js_sys::Date::now(), ..about };
+        let json = serde_json::to_vec(&about).map_err(|why| StoreError::Broken(why.to_string()))?;
+        self.write(ABOUT, &json).await
+    }
+
+    async fn small(&self, name: &str) -> Kept {
+        let Some(file) = self.file(name).await else { return Kept::Missing };
+        let mut bytes = bytes_of(&file).await.unwrap_or_default();
+        // With the checksum of what was written: a file torn in writing must not be believed.
+        let sum = bytes.split_off(bytes.len().saturating_sub(8));
+        let intact = twox_hash::XxHash64::oneshot(0, &bytes).to_le_bytes() == *sum;
+        if intact { Kept::Intact(bytes) } else { Kept::Damaged }
+    }
+
+    async fn keep_small(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let mut all = bytes.to_vec();
+        all.extend(twox_hash::XxHash64::oneshot(0, bytes).to_le_bytes());
+        self.write(name, &all).await
+    }
+
+    async fn pieces(&self, name: &str, identity: &Identity) -> Result<Pieces<OpfsDisk>, StoreError> {
+        let data = self.disk(&format!("{name}.data")).await?;
+        let journal = self.disk(&format!("{name}.journal")).await?;
+        Pieces::open(data, journal, identity)
+    }
+
+    async fn clear(&self) {
+        let options = FileSystemRemoveOptions::new();
+        options.set_recursive(true);
+        // Fails where another tab has a file open, whose pieces then lose their identity on the next opening.
+        let _: Result<JsValue, _> = wait(self.root.remove_entry_with_options(&self.folder, &options)).await;
+    }
+
+    async fn room(&self) -> Option<(f64, f64)> {
+        let estimate: StorageEstimate = wait(scope().navigator().storage().estimate().ok()?).await.ok()?;
+        let number = |name: &str| Reflect::get(&estimate, &name.into()).ok()?.as_f64();
+        Some((number("usage")?, number("quota")?))
+    }
+}
+
+/// An open file; closed when dropped.
+pub struct OpfsDisk(FileSystemSyncAccessHandle);
+
+impl Disk for OpfsDisk {
+    fn size(&self) -> Result<u64, StoreError> {
+        self.0.get_size().map(|size| size as u64).map_err(|why| error_of(&why))
+    }
+
+    fn read(&self, at: u64, into: &mut [u8]) -> Result<usize, StoreError> {
+        let read = self.0.read_with_u8_array_and_options(into, &place(at));
+        read.map(|count| count as usize).map_err(|why| error_of(&why))
+    }
+
+    fn write(&self, at: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        let written = self.0.write_with_u8_array_and_options(bytes, &place(at)).map_err(|why| error_of(&why))?;
+        if written as usize == bytes.len() { Ok(()) } else { Err(StoreError::Full) }
+    }
+
+    fn truncate(&self, size: u64) -> Result<(), StoreError> {
+        self.0.truncate_with_f64(size as f64).map_err(|why| error_of(&why))
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        self.0.flush().map_err(|why| error_of(&why))
+    }
+}
+
+impl Drop for OpfsDisk {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+async fn bytes_of(file: &FileSystemFileHandle) -> Option<Vec<u8>> {
+    let blob: Blob = wait(file.get_file()).await.ok()?;
+    let bytes: JsValue = wait(blob.array_buffer()).await.ok()?;
+    Some(Uint8Array::new(&bytes).to_vec())
+}
+
+fn place(at: u64) -> FileSystemReadWriteOptions {
+    let options = FileSystemReadWriteOptions::new();
+    options.set_at(at as f64);
+    options
+}
+
+async fn directory(parent: &FileSystemDirectoryHandle, name: &str) -> Result<FileSystemDirectoryHandle, StoreError> {
+    let options = FileSystemGetDirectoryOptions::new();
+    options.set_create(true);
+    wait(parent.get_directory_handle_with_options(name, &options)).await
+}
+
+async fn wait<T: JsCast>(promise: Promise) -> Result<T, StoreError> {
+    JsFuture::from(promise).await.map(JsCast::unchecked_into).map_err(|why| error_of(&why))
+}
+
+fn error_of(why: &JsValue) -> StoreError {
+    let text = |name: &str| Reflect::get(why, &name.into()).ok().and_then(|text| text.as_string()).unwrap_or_default();
+    match text("name").as_str() {
+        "QuotaExceededError" => StoreError::Full,
+        "NoModificationAllowedError" | "InvalidStateError" => StoreError::Busy,
+        name => StoreError::Broken(format!("{name}: {}", text("message"))),
+    }
+}
+
+fn scope() -> DedicatedWorkerGlobalScope {
+    js_sys::global().unchecked_into()
+}

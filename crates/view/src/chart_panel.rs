@@ -1,0 +1,464 @@
+//! A chart's panel: the canvas and everything around it. Draws once a frame at most, and only what changed.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use wasm_bindgen::prelude::*;
+use web_sys::{Element, HtmlButtonElement, HtmlCanvasElement, HtmlElement, ResizeObserver};
+
+use crate::dom::{self, Listener, listen};
+use crate::pointer::ReadOut;
+use charts::{ChartName, ChartOptions, Columns, Figure, Hit, Scene, Size, Swatch, Table, Theme, canvas};
+use trace::Result;
+use trace::Trace;
+use trace::summary::Place;
+
+/// Size of an exported picture in CSS pixels; PNGs have twice as many pixels each way.
+const EXPORT_SIZE: (f64, f64) = (960.0, 540.0);
+
+/// Cells of a table that are shown at first, and by how many they grow; a table's widest, and its fewest rows.
+const CELLS: usize = 1600;
+const MOST_COLUMNS: usize = 128;
+const LEAST_ROWS: usize = 12;
+
+/// What the next frame has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    Nothing,
+    /// The same scene, another highlight.
+    Highlight,
+    /// Another size, theme or figure.
+    Layout,
+}
+
+/// Watches the canvas' size; the closure lives as long as the observer that calls it.
+type SizeObserver = (ResizeObserver, Closure<dyn FnMut()>);
+
+/// Told of the place that the reader chose.
+type OnChoose = Rc<dyn Fn(Place)>;
+
+/// Told of the columns that the reader wants to see.
+type OnZoom = Rc<dyn Fn(Columns)>;
+
+/// One chart with its legend, read-out, table, downloads and finding.
+pub struct ChartPanel {
+    name: Cell<ChartName>,
+    root: HtmlElement,
+    /// What the chart is drawn on.
+    pub canvas: HtmlCanvasElement,
+    legend: Element,
+    plot: Element,
+    table_box: HtmlElement,
+    table_button: HtmlButtonElement,
+    notes: Element,
+    finding: Element,
+    how_to_read: Element,
+    pub(super) read_out: ReadOut,
+    figure: RefCell<Option<Figure>>,
+    pub(super) scene: RefCell<Scene>,
+    choose: RefCell<Option<OnChoose>>,
+    zoom: RefCell<Option<OnZoom>>,
+    /// What the next figure is to be looked at for.
+    wanted: Cell<Option<Place>>,
+    /// How many cells of the table are shown at most.
+    cells_shown: Cell<usize>,
+    /// Light on dark, or dark on light; as the system prefers if neither is chosen.
+    dark: Cell<Option<bool>>,
+    /// Whether what is drawn goes to paper.
+    printing: Cell<bool>,
+    due: Cell<Due>,
+    frame: RefCell<Option<Closure<dyn FnMut()>>>,
+    listeners: RefCell<Vec<Listener>>,
+    observer: RefCell<Option<SizeObserver>>,
+}
+
+impl ChartPanel {
+    /// Finds the panel of this id in the page and wires it up.
+    pub fn new(id: &str, name: ChartName) -> Result<Rc<ChartPanel>> {
+        ChartPanel::within(dom::by_id(id)?, name)
+    }
+
+    /// Wires up a panel, wherever it stands.
+    pub fn within(root: HtmlElement, name: ChartName) -> Result<Rc<ChartPanel>> {
+        let panel = Rc::new(ChartPanel {
+            name: Cell::new(name),
+            canvas: dom::find(&root, "canvas")?,
+            legend: dom::find(&root, ".legend")?,
+            plot: dom::find(&root, ".plot")?,
+            table_box: dom::find(&root, ".table-box")?,
+            table_button: dom::find(&root, "[data-tool=table]")?,
+            notes: dom::find(&root, ".notes")?,
+            finding: dom::find(&root, ".finding")?,
+            how_to_read: dom::find(&root, ".how-to-read .from-data")?,
+            read_out: ReadOut::new(&root)?,
+            root,
+            figure: RefCell::default(),
+            scene: RefCell::default(),
+            choose: RefCell::default(),
+            zoom: RefCell::default(),
+            wanted: Cell::new(None),
+            cells_shown: Cell::new(CELLS),
+            dark: Cell::new(None),
+            printing: Cell::new(false),
+            due: Cell::new(Due::Nothing),
+            frame: RefCell::default(),
+            listeners: RefCell::default(),
+            observer: RefCell::default(),
+        });
+        let weak = Rc::downgrade(&panel);
+        panel.frame.replace(Some(Closure::new(move || {
+            if let Some(panel) = weak.upgrade() {
+                panel.draw();
+            }
+        })));
+        let mut listeners = crate::pointer::follow(&panel);
+        for button in dom::find_all::<HtmlButtonElement>(&panel.root, "[data-tool]") {
+            let tool = button.get_attribute("data-tool").unwrap_or_default();
+            button.set_disabled(true);
+            let weak = Rc::downgrade(&panel);
+            listeners.push(listen(&button, "click", move |_| {
+                if let Some(panel) = weak.upgrade() {
+                    let done = panel.use_tool(&tool);
+                    if let Err(error) = done {
+                        dom::set_text(&panel.finding, &error.message);
+                    }
+                }
+            }));
+        }
+        let weak = Rc::downgrade(&panel);
+        listeners.push(listen(&panel.table_box, "click", move |event| {
+            let button = event.target().and_then(|target| target.dyn_into::<HtmlButtonElement>().ok());
+            if let (Some(panel), Some(_)) = (weak.upgrade(), button) {
+                panel.show_more_rows();
+            }
+        }));
+        listeners.extend(panel.follow_window()?);
+        panel.listeners.replace(listeners);
+        panel.observe_size();
+        panel.draw_soon(Due::Layout);
+        Ok(panel)
+    }
+
+    /// What the canvas cannot tell of itself: that it goes to paper, and that a transform has another scale by now, which
+    /// changes with the window (slides) or in a transition.
+    fn follow_window(self: &Rc<Self>) -> Result<Vec<Listener>> {
+        let window = dom::window()?;
+        let on = |event: &'static str, then: fn(&ChartPanel)| {
+            let weak = Rc::downgrade(self);
+            listen(&window, event, move |_| {
+                if let Some(panel) = weak.upgrade() {
+                    then(&panel);
+                }
+            })
+        };
+        Ok(vec![
+            on("beforeprint", |panel| panel.print(true)),
+            on("afterprint", |panel| panel.print(false)),
+            on("resize", |panel| panel.draw_soon(Due::Highlight)),
+            on("transitionend", |panel| {
+                if !canvas::is_sharp(&panel.canvas, &panel.scene.borrow()) {
+                    panel.draw_soon(Due::Highlight);
+                }
+            }),
+        ])
+    }
+
+    /// Draws for paper, dark on light, at once: the browser does not wait for a frame before it prints.
+    fn print(&self, printing: bool) {
+        self.printing.set(printing);
+        match self.figure.borrow().as_ref() {
+            Some(figure) if printing => {
+                // What could not be drawn for paper prints as it is on the screen.
+                drop(canvas::draw_for_print(&self.canvas, figure, &self.theme()));
+            }
+            _ => self.redraw(),
+        }
+    }
+
+    fn observe_size(self: &Rc<Self>) {
+        let weak = Rc::downgrade(self);
+        let on_size = Closure::<dyn FnMut()>::new(move || {
+            if let Some(panel) = weak.upgrade() {
+                panel.draw_soon(Due::Layout);
+            }
+        });
+        if let Ok(observer) = ResizeObserver::new(on_size.as_ref().unchecked_ref()) {
+            observer.observe(&self.canvas);
+            self.observer.replace(Some((observer, on_size)));
+        }
+    }
+
+    /// Shows a trace. Cheap to call for every block that arrives.
+    pub fn show(&self, trace: &Trace, options: &ChartOptions) -> Result<()> {
+        let figure = Figure::new(self.name.get(), trace, &ChartOptions { legend: false, ..*options });
+        dom::set_attribute(&self.canvas, "aria-label", &figure.description());
+        dom::set_text(&self.how_to_read, &figure.how_to_read());
+        dom::set_text(&self.finding, &figure.finding().map_or_else(String::new, |finding| finding.text));
+        self.show_legend(&figure)?;
+        let empty = figure.empty().is_some();
+        for button in dom::find_all::<HtmlButtonElement>(&self.root, "[data-tool]") {
+            button.set_disabled(empty);
+        }
+        if !self.table_box.hidden() {
+            self.fill_table(&figure.table(), CELLS)?;
+        }
+        self.figure.replace(Some(figure));
+        self.draw_soon(Due::Layout);
+        Ok(())
+    }
+
+    /// Another chart in this panel, from the next trace that is shown.
+    pub fn set_chart(&self, name: ChartName) {
+        self.name.set(name);
+        self.read_out.hit.set(None);
+    }
+
+    /// Whether there is nothing to draw.
+    pub fn is_empty(&self) -> bool {
+        self.figure.borrow().as_ref().is_none_or(|figure| figure.empty().is_some())
+    }
+
+    /// Title and lead of what is shown.
+    pub fn heading(&self) -> Option<(&'static str, &'static str)> {
+        self.figure.borrow().as_ref().map(|figure| (figure.title(), figure.lead()))
+    }
+
+    /// Why there is nothing to see; `None` where there is something.
+    pub fn empty(&self) -> Option<String> {
+        self.figure.borrow().as_ref().and_then(Figure::empty)
+    }
+
+    /// Calls `handler` with the place that the reader chose in the chart.
+    pub fn on_choose(&self, handler: impl Fn(Place) + 'static) {
+        self.choose.replace(Some(Rc::new(handler)));
+    }
+
+    /// Calls `handler` with the columns that the reader wants to see of a grid.
+    pub fn on_zoom(&self, handler: Rc<dyn Fn(Columns)>) {
+        self.zoom.replace(Some(handler));
+    }
+
+    /// The columns that a grid shows now.
+    pub fn columns(&self) -> Option<Columns> {
+        self.scene.borrow().columns
+    }
+
+    /// The reader wants to see other columns.
+    pub(super) fn show_columns(&self, columns: Columns) {
+        let handler = self.zoom.borrow().clone();
+        if let Some(handler) = handler.filter(|_| self.columns() != Some(columns)) {
+            handler(columns);
+        }
+    }
+
+    /// Highlights a place once it is drawn.
+    pub fn look_at(&self, place: Place) {
+        self.wanted.set(Some(place));
+    }
+
+    /// The hit of a place that was to be looked at: its cell, or else its layer.
+    fn find_wanted(&self) {
+        let Some(wanted) = self.wanted.get() else { return };
+        let scene = self.scene.borrow();
+        let same =
+            |hit: &Hit| hit.place.is_some_and(|place| (place.layer, place.token) == (wanted.layer, wanted.token));
+        let layer = || {
+            let titles =
+                ["after layer", "layer"].map(|words| format!("{words} {}", wanted.layer.unwrap_or_default() + 1));
+            scene.hits.iter().position(|hit| wanted.layer.is_some() && titles.contains(&hit.title))
+        };
+        if let Some(hit) = scene.hits.iter().position(same).or_else(layer) {
+            self.wanted.set(None);
+            self.read_out.look_at(hit);
+        }
+    }
+
+    /// The reader chose the hit that is looked at.
+    pub(super) fn choose(&self) {
+        let place = self.read_out.hit.get().and_then(|hit| self.scene.borrow().hits.get(hit)?.place);
+        let handler = self.choose.borrow().clone();
+        if let (Some(place), Some(handler)) = (place, handler) {
+            handler(place);
+        }
+    }
+
+    /// Marks the chart as belonging to an earlier text.
+    pub fn set_stale(&self, stale: bool) {
+        dom::set_class(&self.root, "stale-data", stale);
+    }
+
+    /// Chooses light on dark (or not) instead of what the system prefers.
+    pub fn set_dark(&self, dark: Option<bool>) {
+        if self.dark.replace(dark) != dark {
+            self.redraw();
+        }
+    }
+
+    /// Draws again with the next frame: after a change of theme or of screen.
+    pub fn redraw(&self) {
+        self.draw_soon(Due::Layout);
+    }
+
+    /// Draws another highlight with the next frame.
+    pub(super) fn highlight_soon(&self) {
+        self.draw_soon(Due::Highlight);
+    }
+
+    fn draw_soon(&self, due: Due) {
+        let before = self.due.get();
+        self.due.set(before.max(due));
+        if before != Due::Nothing {
+            return;
+        }
+        if let (Ok(window), Some(frame)) = (dom::window(), self.frame.borrow().as_ref()) {
+            let _ = window.request_animation_frame(frame.as_ref().unchecked_ref());
+        }
+    }
+
+    fn draw(&self) {
+        let due = self.due.replace(Due::Nothing);
+        let figure = self.figure.borrow();
+        let Some(figure) = figure.as_ref().filter(|_| !self.printing.get()) else { return };
+        let highlight = self.read_out.hit.get();
+        let drawn = match due {
+            Due::Highlight => canvas::repaint(&self.canvas, &self.scene.borrow(), highlight),
+            _ => canvas::draw(&self.canvas, figure, &self.theme(), highlight)
+                .map(|scene| drop(self.scene.replace(scene))),
+        };
+        match drawn {
+            Ok(()) => {
+                let before = self.read_out.hit.get();
+                self.find_wanted();
+                if self.read_out.hit.get() != before {
+                    self.draw_soon(Due::Highlight);
+                }
+                self.read_out.place(&self.scene.borrow());
+            }
+            Err(error) => dom::set_text(&self.finding, &error.message),
+        }
+    }
+
+    fn show_legend(&self, figure: &Figure) -> Result<()> {
+        dom::set_text(&self.notes, &figure.notes().join(" · "));
+        let items = figure.legend();
+        let words = items.iter().map(|item| item.label.as_str()).collect::<Vec<_>>().join(", ");
+        // Spares the page a layout for each block that arrives.
+        if self.legend.get_attribute("data-words").as_deref() == Some(&words) {
+            return Ok(());
+        }
+        dom::set_attribute(&self.legend, "data-words", &words);
+        self.legend.set_text_content(None);
+        for item in &items {
+            let entry: Element = dom::create("li", "")?;
+            let shape = match item.swatch {
+                Swatch::Solid => "solid",
+                Swatch::Hatched => "hatched",
+                Swatch::LineCircle => "line circle",
+                Swatch::LineSquare => "line square",
+                Swatch::Diamond => "diamond",
+            };
+            dom::append(&entry, &dom::create::<Element>("span", &format!("swatch {shape} {}", item.kind.as_str()))?);
+            dom::append(&entry, dom::create_with_text("span", "", &item.label)?.as_ref());
+            dom::append(&self.legend, &entry);
+        }
+        Ok(())
+    }
+
+    /// Twice the rows. The keyboard goes on in the table.
+    fn show_more_rows(&self) {
+        let table = self.figure.borrow().as_ref().map(Figure::table);
+        if let Some(table) = table
+            && self.fill_table(&table, self.cells_shown.get() * 2).is_ok()
+        {
+            let _ = self.table_box.focus();
+        }
+    }
+
+    fn use_tool(&self, tool: &str) -> Result<()> {
+        let figure = self.figure.borrow();
+        let Some(figure) = figure.as_ref() else { return Ok(()) };
+        let file = |ending: &str| format!("{}.{ending}", figure.title().to_ascii_lowercase().replace(' ', "-"));
+        let size = Size::new(EXPORT_SIZE.0, EXPORT_SIZE.1);
+        match tool {
+            "table" => {
+                let show = self.table_box.hidden();
+                if show {
+                    self.fill_table(&figure.table(), CELLS)?;
+                }
+                self.table_box.set_hidden(!show);
+                dom::set_class(&self.plot, "tabular", show);
+                dom::set_attribute(&self.table_button, "aria-pressed", if show { "true" } else { "false" });
+                Ok(())
+            }
+            // Files are for paper and for other people's pages: always dark on light.
+            "svg" => {
+                let picture = canvas::export_svg(figure, size, &Theme::light())?;
+                dom::offer_file(&dom::text_blob(&picture, "image/svg+xml")?, &file("svg"))
+            }
+            "json" => dom::offer_file(&dom::text_blob(&figure.table().to_json(), "application/json")?, &file("json")),
+            "csv" => dom::offer_file(&dom::text_blob(&figure.table().to_csv(), "text/csv")?, &file("csv")),
+            _ => {
+                let picture = canvas::export(figure, size, 2.0, &Theme::light())?;
+                let name = file("png");
+                let save = Closure::once_into_js(move |blob: JsValue| {
+                    if let Ok(blob) = blob.dyn_into::<web_sys::Blob>() {
+                        let _ = dom::offer_file(&blob, &name);
+                    }
+                });
+                let _ = picture.to_blob(save.unchecked_ref());
+                Ok(())
+            }
+        }
+    }
+
+    /// Fills the table as far as a reader goes: thousands of rows would hold the page up. The files have all.
+    fn fill_table(&self, data: &Table, most_cells: usize) -> Result<()> {
+        let columns = data.columns.len().min(MOST_COLUMNS);
+        let rows = (most_cells / columns.max(1)).max(LEAST_ROWS).min(data.rows.len());
+        let mut caption = data.caption.clone();
+        if rows < data.rows.len() || columns < data.columns.len() {
+            let (all, wide) = (data.rows.len(), data.columns.len());
+            caption += &format!(" (here {rows} of {all} rows, {columns} of {wide} columns; CSV and JSON have all)");
+        }
+        let table: Element = dom::create("table", "")?;
+        dom::append(&table, dom::create_with_text("caption", "", &caption)?.as_ref());
+        let head: Element = dom::create("thead", "")?;
+        dom::keep_untranslated(&head);
+        let row: Element = dom::create("tr", "")?;
+        for column in data.columns.iter().take(columns) {
+            let cell = dom::create_with_text("th", "", column)?;
+            dom::set_attribute(&cell, "scope", "col");
+            dom::append(&row, &cell);
+        }
+        dom::append(&head, &row);
+        dom::append(&table, &head);
+        let body: Element = dom::create("tbody", "")?;
+        dom::keep_untranslated(&body);
+        for cells in data.rows.iter().take(rows) {
+            let row: Element = dom::create("tr", "")?;
+            for (index, cell) in cells.iter().take(columns).enumerate() {
+                let cell = dom::create_with_text(if index == 0 { "th" } else { "td" }, "", &cell.text())?;
+                if index == 0 {
+                    dom::set_attribute(&cell, "scope", "row");
+                }
+                dom::append(&row, &cell);
+            }
+            dom::append(&body, &row);
+        }
+        dom::append(&table, &body);
+        self.table_box.set_text_content(None);
+        dom::append(&self.table_box, &table);
+        self.cells_shown.set(most_cells);
+        if rows < data.rows.len() {
+            let more = dom::create_with_text("button", "more-rows", "More rows")?;
+            dom::set_attribute(&more, "type", "button");
+            dom::append(&self.table_box, &more);
+        }
+        Ok(())
+    }
+
+    fn theme(&self) -> Theme {
+        let dark = !self.printing.get() && self.dark.get().unwrap_or_else(dom::prefers_dark);
+        if dark { Theme::dark() } else { Theme::light() }
+    }
+}
