@@ -416,7 +416,7 @@ fn what_is_not_there_is_refused_by_name() {
     let batch = vec![vec![1, 2, 3]];
     let refused = |options: RunOptions| {
         let error = go(&parts, &batch, &options).unwrap_err();
-        (error.code, error.message)
+        (error.code, error.message.clone())
     };
     let with_ablation =
         |json: &str| RunOptions { ablate: serde_json::from_str(json).unwrap(), ..RunOptions::default() };

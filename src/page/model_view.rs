@@ -329,7 +329,7 @@ mod tests {
     #[test]
     fn a_kept_model_loads_without_a_question() {
         let about = |complete| protocol::shelf::About {
-            key: super::kept::key_of("openai-community/gpt2"),
+            key: super::super::kept::key_of("openai-community/gpt2"),
             weights_bytes: 500_000_000,
             complete,
             ..Default::default()

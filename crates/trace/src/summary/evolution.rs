@@ -67,7 +67,7 @@ pub struct Evolution {
 /// Averages the norms of a trace layer by layer.
 ///
 /// ```
-/// use residual_stream::trace::{Sequence, Trace, summary::{EvolutionOptions, evolution}};
+/// use trace::{Sequence, Trace, summary::{EvolutionOptions, evolution}};
 /// let sequence = Sequence { ids: vec![1, 2, 3], embed_norm: vec![9.0, 2.0, 4.0], ..Default::default() };
 /// let trace = Trace { sequences: vec![sequence], ..Default::default() };
 /// let e = evolution(&trace, &EvolutionOptions::default());

@@ -109,7 +109,7 @@ impl Histogram {
 /// Counts the contribution norms of a trace.
 ///
 /// ```
-/// use residual_stream::trace::{Sequence, Trace, summary::{HistogramOptions, histogram}};
+/// use trace::{Sequence, Trace, summary::{HistogramOptions, histogram}};
 /// let sequence = Sequence { ids: vec![5, 6], attn_norm: vec![90.0, 1.0], mlp_norm: vec![90.0, 3.0], ..Default::default() };
 /// let trace = Trace { sequences: vec![sequence], ..Default::default() };
 /// let h = histogram(&trace, &HistogramOptions { bins: Some(2), skip_first: true });
