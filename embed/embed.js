@@ -13,7 +13,7 @@
   const folder = here?.src ? new URL("./", here.src).href : own("baseURI");
 
   const STYLE = {{style}};
-  const MODULE = "{{module}}", MODULE_BYTES = {{size}};
+  const MODULE = "{{module}}";
   const PARTS = {{parts}};
   const ATTRIBUTES = [
     "text", "chart", "model", "src", "height", "theme", "controls", "hub", "show", "by", "head", "texts", "token",
@@ -21,8 +21,6 @@
   ];
 
   {{glue}}
-
-  {{unpack}}
 
   const failure = (code, message) => Object.assign(new Error(message), { code });
 
@@ -40,8 +38,6 @@
     return bytes;
   }
   const inflated = (base64) => new Response(new Blob([decoded(base64)]).stream().pipeThrough(new DecompressionStream("gzip")));
-  const { scheduler } = globalThis;
-  const rest = () => (typeof scheduler?.yield === "function" ? scheduler.yield() : new Promise((next) => setTimeout(next)));
 
   async function compiled(bytes) {
     try {
@@ -162,7 +158,7 @@
       if (typeof DecompressionStream === "undefined" || typeof WebAssembly === "undefined") {
         throw failure("unsupported-browser", "This browser is too old for this chart: Chrome or Edge 91, Firefox 113, Safari 16.4 and later show it.");
       }
-      await wasm_bindgen({ module_or_path: await compiled(await unpack(decoded(MODULE), MODULE_BYTES, rest)) });
+      await wasm_bindgen({ module_or_path: await compiled(await inflated(MODULE).arrayBuffer()) });
       return wasm_bindgen.Embed;
     })();
     return starting;

@@ -7,7 +7,6 @@ import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { model, pack, unpack } from "../embed/model.mjs";
 import { shrink } from "./shrink.mjs";
 
 const DEMO_FILES = ["config.json", "model.safetensors", "tokenizer.json"];
@@ -84,8 +83,7 @@ export async function buildEmbed({ root, out, engines, program, bind }) {
       .map((file) => readFile(join(root, file), "utf8")));
     const values = {
       style: JSON.stringify(styleOf(page, css)), theme: bare(theme), glue: own.glue, parts: JSON.stringify(files),
-      // The one module that every embed downloads is packed tighter than gzip can.
-      module: Buffer.from(pack(own.wasm)).toString("base64"), size: own.wasm.length, unpack: bare(`${model}\n${unpack}`),
+      module: packed(own.wasm),
     };
     const script = bare(template).replace(/\{\{(\w+)\}\}/g, (braces, name) => {
       if (!Object.hasOwn(values, name)) throw new Error(`embed/embed.js: nothing fills ${braces}`);

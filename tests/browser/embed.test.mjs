@@ -297,6 +297,17 @@ test("a model runs under a policy that requires trusted types; where the policy 
   }
 });
 
+test("without DecompressionStream, a sentence names the browsers that have it, and the author's own content stands", async () => {
+  const page = await open("/plain.html", { init: [() => { delete window.DecompressionStream; }] });
+  const { code, message } = await heard(page, "one", "error");
+  assert.equal(code, "unsupported-browser");
+  assert.match(message, /too old for this chart: Chrome or Edge 91, Firefox 113, Safari 16\.4/);
+  const { error, own } = await seen(page, "one");
+  assert.equal(error, message);
+  assert.ok(own, "the author's own content is gone");
+  await page.context().close();
+});
+
 for (const [missing, needs] of [["'wasm-unsafe-eval'", /script-src.*'wasm-unsafe-eval'/], ["worker-src blob:", /worker-src blob:/]]) {
   test(`without ${missing} in the page's policy, a sentence says so and the author's own content stands`, async () => {
     const policy = strict(lab.site.origin).replace(missing, "");

@@ -48,10 +48,11 @@ function REMEMBER() {
     window.violations.push(`${event.effectiveDirective} refused ${event.blockedURI}`));
 }
 
-/** Opens a page of the blog that remembers the embeds' events: `page.evaluate(() => window.heard)`. */
-export async function visit(browser, address, options = {}) {
+/** Opens a page of the blog that remembers the embeds' events: `page.evaluate(() => window.heard)`. `init`: what else runs
+ *  before its scripts. */
+export async function visit(browser, address, { init = [], ...options } = {}) {
   const page = await openPage(browser, options);
-  await page.addInitScript(REMEMBER);
+  for (const script of [REMEMBER, ...init]) await page.addInitScript(script);
   await page.goto(address);
   return page;
 }
