@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import * as page from "./internal/{{page_script}}";
-import { fail } from "./node/fail.js";
+import { fail, looking } from "./node/fail.js";
 import { hold, holding } from "./node/hold.js";
 import { explain, resolveSource } from "./node/source.js";
 import { Thread } from "./node/thread.js";
@@ -37,8 +37,9 @@ holding(page.Model.prototype, ["tokenize", "trace", "traceTokens", "sample", "pa
 
 export function loadModel(source, options) {
   // There is no storage to keep a model in: files on disk are kept already.
-  const given = options ?? {};
-  const load = async () => page.loadModel(await resolveSource(source), typeof given === "object" ? { ...given, cache: false } : given);
+  const uncached = () => (typeof (options ?? {}) === "object" ? { ...options, cache: false } : options);
+  const load = async () =>
+    page.loadModel(await looking("source", () => resolveSource(source)), await looking("options", uncached));
   return hold(load().catch((error) => explain(error, source)));
 }
 

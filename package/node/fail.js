@@ -4,6 +4,17 @@ export function fail(code, message) {
   throw Object.assign(new Error(message), { code });
 }
 
+/** Looks at a caller's argument, whose own code may run then (a getter, a Proxy) and throw: that is a wrong argument. */
+export async function looking(name, look) {
+  try {
+    return await look();
+  } catch (error) {
+    // Node's own codes are in capitals.
+    if (error instanceof Error && /^[a-z]/.test(error.code ?? "")) throw error;
+    return fail("bad-argument", `${name}: it cannot be read: ${error instanceof Error ? error.message : typeof error}`);
+  }
+}
+
 /** What the operating system's and Node's codes mean, in words. */
 const REASONS = {
   EACCES: "it may not be read or written", EPERM: "it may not be read or written", EBUSY: "another program is using it",

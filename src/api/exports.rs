@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use js_sys::{Array, Float32Array, Function, JSON, JsString, Object, Promise, Reflect, Uint8Array, Uint32Array};
+use js_sys::{Float32Array, Function, JSON, JsString, Object, Promise, Reflect, Uint8Array, Uint32Array};
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 use web_sys::HtmlCanvasElement;
@@ -10,13 +10,12 @@ use web_sys::HtmlCanvasElement;
 use super::client::{Input, LoadOptions, Model, Told};
 use super::errors::to_js;
 use super::launch::{EngineFiles, Locations, configure};
-use super::options::{
-    bad, callback, check_names, describe, get, optional, required_text, settings, signal, text, whole,
-};
+use super::options::{bad, callback, describe, optional, read_options, required_text, settings, signal, text, whole};
 use super::shelves;
 use super::source::Source;
 use charts::svg::document;
 use charts::{ChartName, ChartOptions, Figure, Size, Theme, canvas};
+use protocol::foreign::{get, is_typed_array, items, list_of};
 use protocol::js::{bytes, from_js};
 use protocol::{Notice, PatchOptions, Progress, RunOptions, SampleOptions, Task};
 use trace::{Code, Error, Result};
@@ -54,7 +53,7 @@ pub fn configure_js(locations: &JsValue) {
 pub async fn load_model(source: JsValue, options: JsValue) -> Result<ModelJs, JsValue> {
     let load = async {
         let source = Source::from_js(&source)?;
-        check_names("loadModel", &options, &[&LOADING])?;
+        let options = read_options("loadModel", &options, &[&LOADING])?;
         let number = |name: &str, most: u32, of: &str| match optional(&options, name) {
             None => Ok(None),
             Some(value) => match whole(&value).filter(|n| (1..=most).contains(n)) {
@@ -150,7 +149,7 @@ impl ModelJs {
     /// Splits texts into tokens, and computes nothing.
     pub fn tokenize(&self, texts: &JsValue, options: &JsValue) -> Promise {
         let ask = || {
-            check_names("tokenize", options, &[&["signal"]])?;
+            let options = &read_options("tokenize", options, &[&["signal"]])?;
             let input = read_texts(texts).map(Input::Texts)?;
             self.0.request(input, Task::Tokenize, signal(options)?, Told::default())
         };
@@ -160,7 +159,7 @@ impl ModelJs {
     /// Goes on with a text, or with ids.
     pub fn sample(&self, text: &JsValue, options: &JsValue) -> Promise {
         let ask = || {
-            check_names("sample", options, &[&SAMPLING, &["signal"]])?;
+            let options = &read_options("sample", options, &[&SAMPLING, &["signal"]])?;
             let task = Task::Sample(settings::<SampleOptions>(options, &SAMPLING)?);
             self.0.request(read_input(&[("text", text)])?, task, signal(options)?, Told::default())
         };
@@ -170,7 +169,7 @@ impl ModelJs {
     /// Activation patching from one text to another.
     pub fn patch(&self, clean: &JsValue, corrupted: &JsValue, options: &JsValue) -> Promise {
         let ask = || {
-            check_names("patch", options, &[&PATCHING, &["signal", "onPartial"]])?;
+            let options = &read_options("patch", options, &[&PATCHING, &["signal", "onPartial"]])?;
             let task = Task::Patch(settings::<PatchOptions>(options, &PATCHING)?);
             let told = Told { partial: callback(options, "onPartial")?.map(partial_listener), share: None };
             let texts = [("clean", clean), ("corrupted", corrupted)];
@@ -187,7 +186,7 @@ impl ModelJs {
 
 impl ModelJs {
     fn request_trace(&self, call: &str, input: Result<Input>, options: &JsValue) -> Result<Promise> {
-        check_names(call, options, &[&RECORDED, &TRACING])?;
+        let options = &read_options(call, options, &[&RECORDED, &TRACING])?;
         let number = |value: JsValue| {
             let what = "a whole number, how many predictions per cell";
             whole(&value).ok_or_else(|| bad(&format!("lens: expected {what}, found {}", describe(&value))))
@@ -226,7 +225,7 @@ fn read_input(given: &[(&str, &JsValue)]) -> Result<Input> {
 #[wasm_bindgen]
 pub fn histogram(trace: &JsValue, options: &JsValue) -> Result<JsValue, JsValue> {
     let draw = || {
-        check_names("histogram", options, &[&BINS])?;
+        let options = &read_options("histogram", options, &[&BINS])?;
         let options: summary::HistogramOptions = settings(options, &BINS)?;
         summary::check_bins(options.bins)?;
         let histogram = summary::histogram(&from_js(trace)?, &options);
@@ -246,7 +245,7 @@ pub fn histogram(trace: &JsValue, options: &JsValue) -> Result<JsValue, JsValue>
 #[wasm_bindgen]
 pub fn evolution(trace: &JsValue, options: &JsValue) -> Result<JsValue, JsValue> {
     let summarise = || {
-        check_names("evolution", options, &[&BINS])?;
+        let options = &read_options("evolution", options, &[&BINS])?;
         Ok(plain(&summary::evolution(&from_js(trace)?, &settings(options, &["skipFirst"])?)))
     };
     summarise().map_err(|error| to_js(&error))
@@ -258,8 +257,10 @@ pub fn evolution(trace: &JsValue, options: &JsValue) -> Result<JsValue, JsValue>
 pub fn draw(canvas: &JsValue, trace: &JsValue, chart: &JsValue, options: &JsValue) -> Result<(), JsValue> {
     let draw = || {
         let no_canvas = || bad(&format!("canvas: expected a canvas element, found {}", describe(canvas)));
-        let canvas: &HtmlCanvasElement = canvas.dyn_ref().ok_or_else(no_canvas)?;
-        check_names("draw", options, &[&ChartOptions::NAMES, &["theme"]])?;
+        // What merely looks like one has no size that can be read.
+        let real = Some(canvas).filter(|canvas| get(canvas, "width").as_f64().is_some());
+        let canvas: &HtmlCanvasElement = real.and_then(JsCast::dyn_ref).ok_or_else(no_canvas)?;
+        let options = &read_options("draw", options, &[&ChartOptions::NAMES, &["theme"]])?;
         let theme = theme(options)?;
         let options: ChartOptions = settings(options, &ChartOptions::NAMES)?;
         let trace = from_js(trace)?;
@@ -275,7 +276,7 @@ pub fn draw(canvas: &JsValue, trace: &JsValue, chart: &JsValue, options: &JsValu
 #[wasm_bindgen]
 pub fn svg(trace: &JsValue, chart: &JsValue, options: &JsValue) -> Result<String, JsValue> {
     let draw = || {
-        check_names("svg", options, &[&ChartOptions::NAMES, &["theme", "width", "height"]])?;
+        let options = &read_options("svg", options, &[&ChartOptions::NAMES, &["theme", "width", "height"]])?;
         let side = |name: &str, otherwise: f64| match optional(options, name) {
             None => Ok(otherwise),
             Some(value) => value.as_f64().filter(|pixels| (SVG_LEAST..=SVG_MOST).contains(pixels)).ok_or_else(|| {
@@ -299,7 +300,7 @@ pub fn svg(trace: &JsValue, chart: &JsValue, options: &JsValue) -> Result<String
 #[wasm_bindgen(js_name = writeTrace)]
 pub fn write_trace(trace: &JsValue, options: &JsValue) -> Result<Uint8Array, JsValue> {
     let write = || {
-        check_names("writeTrace", options, &[&["format"]])?;
+        let options = &read_options("writeTrace", options, &[&["format"]])?;
         let trace = from_js(trace)?;
         match text(options, "format")?.as_deref() {
             None | Some("json") => file::to_json(&trace).map(String::into_bytes),
@@ -314,7 +315,8 @@ pub fn write_trace(trace: &JsValue, options: &JsValue) -> Result<Uint8Array, JsV
 #[wasm_bindgen(js_name = readTrace)]
 pub fn read_trace(file: &JsValue) -> Result<JsValue, JsValue> {
     let read = || {
-        let file = match (file.dyn_ref::<JsString>(), file.dyn_ref::<Uint8Array>()) {
+        let array = file.dyn_ref::<Uint8Array>().filter(|array| is_typed_array(array));
+        let file = match (file.dyn_ref::<JsString>(), array) {
             (Some(text), _) => {
                 file::check_size(text.length() as usize)?;
                 String::from(text).into_bytes()
@@ -356,27 +358,22 @@ fn settled(request: Result<Promise>) -> Promise {
 }
 
 fn read_texts(value: &JsValue) -> Result<Vec<String>> {
-    let list = value.dyn_ref::<Array>();
+    let list = items(value);
     let list = list.ok_or_else(|| bad(&format!("texts: expected a list of texts, found {}", describe(value))))?;
     let text = |(index, item): (usize, JsValue)| required_text(&item, &format!("texts[{index}]"), "a text");
-    list.iter().enumerate().map(text).collect()
+    list.enumerate().map(text).collect()
 }
 
 fn read_lists(value: &JsValue) -> Result<Vec<Vec<u32>>> {
     let what = "a list of lists of token ids";
-    let list =
-        value.dyn_ref::<Array>().ok_or_else(|| bad(&format!("ids: expected {what}, found {}", describe(value))))?;
-    list.iter()
-        .enumerate()
-        .map(|(index, item)| read_ids(&format!("ids[{index}]"), &item, "a list of token ids"))
-        .collect()
+    let list = items(value).ok_or_else(|| bad(&format!("ids: expected {what}, found {}", describe(value))))?;
+    list.enumerate().map(|(index, item)| read_ids(&format!("ids[{index}]"), &item, "a list of token ids")).collect()
 }
 
 /// Token ids out of a plain or a typed array.
 fn read_ids(name: &str, list: &JsValue, what: &str) -> Result<Vec<u32>> {
-    if !list.is_object() || list.is_function() {
-        return Err(bad(&format!("{name}: expected {what}, found {}", describe(list))));
-    }
+    let plain = Some(list).filter(|list| list.is_object()).and_then(list_of);
+    let plain = plain.ok_or_else(|| bad(&format!("{name}: expected {what}, found {}", describe(list))))?;
     let id = |(index, id): (usize, JsValue)| {
         let message = || {
             let last = u32::MAX;
@@ -384,7 +381,7 @@ fn read_ids(name: &str, list: &JsValue, what: &str) -> Result<Vec<u32>> {
         };
         whole(&id).ok_or_else(|| Error::new(Code::TokenOutOfRange, message()))
     };
-    Array::from(list).iter().enumerate().map(id).collect()
+    plain.iter().enumerate().map(id).collect()
 }
 
 /// As plain data; what is missing is null, as in JSON.

@@ -1,10 +1,11 @@
 //! What a model is loaded from: an address, or files that the reader picked.
 
-use js_sys::{Array, Object, Reflect, Uint8Array};
+use js_sys::{Array, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{Blob, File, Url};
 
-use super::options::describe;
+use super::options::{bad, describe, property};
+use protocol::foreign::{get, is_typed_array, items};
 use trace::{Code, Error, Result};
 
 /// What a model is loaded from.
@@ -66,32 +67,33 @@ impl ModelFiles {
     /// Reads `{ config, weights: [..], tokenizer, name }`, each file a Blob or Uint8Array; the tokenizer may be
     /// `{ json }` or `{ vocab, merges }`, either with `config`, `special` and `added`. A `File` keeps its name, so that errors can name it.
     fn from_js(value: &JsValue) -> Result<ModelFiles> {
-        let mut files = vec![("config.json".to_string(), blob(value, "config")?)];
-        let weights = get(value, "weights");
-        let weights =
-            weights.dyn_into::<Array>().map_err(|_| bad("weights: expected a list of Blobs or Uint8Arrays"))?;
-        for (index, _) in weights.iter().enumerate() {
-            let named = weights.get(index as u32).dyn_ref::<File>().map(File::name);
+        let mut files = vec![("config.json".to_string(), blob(&property(value, "config")?, "config")?)];
+        let weights = property(value, "weights")?;
+        let list = items(&weights).ok_or_else(|| bad("weights: expected a list of Blobs or Uint8Arrays"))?;
+        for (index, item) in list.enumerate() {
+            let named = item.dyn_ref::<File>().and_then(|file| get(file, "name").as_string());
             let is_known = |name: &str| name.ends_with(".safetensors") || name == INDEX;
             let name = named.filter(|name| is_known(name) && !has(&files, name));
             let name = name.unwrap_or_else(|| format!("weights-{index}.safetensors"));
-            files.push((name, blob(&weights, &index.to_string())?));
+            files.push((name, blob(&item, &format!("weights[{index}]"))?));
         }
-        let tokenizer = get(value, "tokenizer");
-        if get(&tokenizer, "json").is_object() {
-            files.push(("tokenizer.json".into(), blob(&tokenizer, "json")?));
-        } else if get(&tokenizer, "vocab").is_object() {
-            files.push(("vocab.json".into(), blob(&tokenizer, "vocab")?));
-            files.push(("merges.txt".into(), blob(&tokenizer, "merges")?));
+        let tokenizer = property(value, "tokenizer")?;
+        let (json, vocab) = (property(&tokenizer, "json")?, property(&tokenizer, "vocab")?);
+        if json.is_object() {
+            files.push(("tokenizer.json".into(), blob(&json, "json")?));
+        } else if vocab.is_object() {
+            files.push(("vocab.json".into(), blob(&vocab, "vocab")?));
+            files.push(("merges.txt".into(), blob(&property(&tokenizer, "merges")?, "merges")?));
         } else if tokenizer.is_object() {
-            files.push(("tokenizer.json".into(), blob(value, "tokenizer")?));
+            files.push(("tokenizer.json".into(), blob(&tokenizer, "tokenizer")?));
         }
         for (key, file) in TOKENIZER_SETTINGS {
-            if get(&tokenizer, key).is_object() {
-                files.push((file.into(), blob(&tokenizer, key)?));
+            let settings = property(&tokenizer, key)?;
+            if settings.is_object() {
+                files.push((file.into(), blob(&settings, key)?));
             }
         }
-        let name = get(value, "name").as_string().filter(|name| !name.is_empty());
+        let name = property(value, "name")?.as_string().filter(|name| !name.is_empty());
         Ok(ModelFiles { name: name.unwrap_or_else(|| FILES.into()), files })
     }
 
@@ -107,7 +109,7 @@ impl Source {
     /// # Errors
     /// `BadArgument`.
     pub fn from_js(value: &JsValue) -> Result<Source> {
-        let address = value.dyn_ref::<Url>().map(Url::href);
+        let address = value.dyn_ref::<Url>().and_then(|url| get(url, "href").as_string());
         match value.as_string().or(address) {
             Some(address) => Ok(Source::Address(address)),
             None if value.is_object() => Ok(Source::Files(ModelFiles::from_js(value)?)),
@@ -131,26 +133,13 @@ fn has(files: &[(String, Blob)], name: &str) -> bool {
     files.iter().any(|(known, _)| known == name)
 }
 
-fn blob(object: &JsValue, name: &str) -> Result<Blob> {
-    let value = get(object, name);
+fn blob(value: &JsValue, name: &str) -> Result<Blob> {
     if let Some(blob) = value.dyn_ref::<Blob>() {
         return Ok(blob.clone());
     }
-    if let Some(bytes) = value.dyn_ref::<Uint8Array>() {
+    if let Some(bytes) = value.dyn_ref::<Uint8Array>().filter(|bytes| is_typed_array(bytes)) {
         return Blob::new_with_u8_array_sequence(&Array::of1(bytes))
             .map_err(|_| bad(&format!("{name}: cannot be read")));
     }
     Err(bad(&format!("{name}: expected a Blob or a Uint8Array")))
-}
-
-fn get(value: &JsValue, name: &str) -> JsValue {
-    if value.is_object() {
-        Reflect::get(value.unchecked_ref::<Object>(), &name.into()).unwrap_or(JsValue::UNDEFINED)
-    } else {
-        JsValue::UNDEFINED
-    }
-}
-
-fn bad(message: &str) -> Error {
-    Error::new(Code::BadArgument, message)
 }

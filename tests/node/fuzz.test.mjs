@@ -28,9 +28,20 @@ function randomOf(seed) {
   return { below, pick: (list) => list[below(list.length)], oneIn: (times) => below(times) === 0 };
 }
 
-/** What a caller's own code throws: it may come back as it is. */
+/** What a caller's own code throws. */
 class Theirs extends Error {}
 const throwing = () => { throw new Theirs("the caller's own"); };
+
+/** A Proxy around this that was revoked: whatever looks at it throws. */
+function revoked(around) {
+  const { proxy, revoke } = Proxy.revocable(around, {});
+  revoke();
+  return proxy;
+}
+const ring = [];
+ring.push(ring);
+const circle = {};
+Object.assign(circle, { layer: circle, target: circle, itself: circle });
 
 /** A value that has no business anywhere. */
 function anything(random, depth = 0) {
@@ -42,6 +53,9 @@ function anything(random, depth = 0) {
     Object.create(null), new String("heatmap"), new Number(3), [], [[]], [, 1], Array(3), { length: 3 }, { length: -1 }, { layer: 0, head: 1 }, { layer: "0" },
     { get heads() { return throwing(); } }, { valueOf: throwing, toString: throwing, toJSON: throwing }, new Proxy({}, { get: throwing, ownKeys: throwing, has: throwing }),
     Object.freeze({ heads: true }), { __proto__: { lens: 3 } }, { then: throwing },
+    revoked({}), revoked([]), revoked(() => 5), ring, circle, Object.defineProperty([1, 2], 0, { get: throwing, enumerable: true }), { get config() { return throwing(); } },
+    { get sequences() { return throwing(); } }, Object.create(AbortSignal.prototype), Object.create(URL.prototype), Object.create(Blob.prototype), new Proxy(new Uint8Array(3), {}),
+    new Proxy([], { get: throwing, getPrototypeOf: throwing }),
   ];
   if (depth < 3 && random.oneIn(8)) return Array.from({ length: random.below(4) }, () => anything(random, depth + 1));
   if (depth < 3 && random.oneIn(12)) return { [random.pick(["layer", "head", "target", "part", "ids", "x", "__proto__"])]: anything(random, depth + 1) };
@@ -110,7 +124,6 @@ async function ended(run, args) {
       const answer = await run(...args);
       if (typeof answer?.close === "function") answer.close();
     } catch (error) {
-      if (error instanceof Theirs) return;
       if (!(error instanceof Error)) return `it threw ${typeof error} ${String(error)}`;
       if (!CODES.includes(error.code) || error.code === "engine-crashed") return `code ${error.code}: ${error.stack}`;
       if (/JsValue|usize|u32|f32|unreachable|unwrap|\[object Object\]/.test(error.message)) return `it says ${error.message}`;
@@ -145,4 +158,37 @@ test("no argument ends the engine, and every refusal has a code", async () => {
   failures.push(...uncaught.map((error) => `uncaught after ${error}`));
   assert.equal(failures.length, 0, failures.join("\n"));
   assert.deepEqual(await good(), expected, "other numbers at the end");
+});
+
+test("what cannot be looked at is named, and the engine goes on", async () => {
+  const refused = async (word, run) => {
+    let timer;
+    const late = new Promise((done) => { timer = setTimeout(done, PATIENCE, { message: "it hangs" }); });
+    const error = await Promise.race([late, (async () => run())().then(() => ({ message: "it was taken" }), (error) => error)]);
+    clearTimeout(timer);
+    assert.ok(error instanceof Error && error.code === "bad-argument", `${word}: ${error.code} ${error.message}`);
+    assert.ok(error.message.includes(word), `no ${word} in: ${error.message}`);
+  };
+  for (const bad of [revoked({}), revoked([]), revoked(() => 5), circle, ring]) {
+    await refused("answer", () => model.patch("A king.", "A queen.", { answer: bad }));
+    await refused("against", () => model.patch("A king.", "A queen.", { against: bad }));
+    await refused("removeCachedModel", () => rs.removeCachedModel(bad));
+    await refused("texts", () => model.trace(bad));
+    await refused("texts[0]", () => model.trace([bad]));
+    await refused("ablate", () => model.trace(["A king."], { ablate: [bad] }));
+    await refused("lens", () => model.trace(["A king."], { lens: bad }));
+    await refused("chart", () => rs.svg(trace, bad));
+    await refused("trace", () => rs.svg(bad, "heatmap"));
+    await refused("", () => rs.loadModel(bad));
+  }
+  await refused("heads", () => model.trace(["A king."], { get heads() { return throwing(); } }));
+  await refused("layer", () => model.trace(["A king."], { patterns: [{ get layer() { return throwing(); }, head: 0 }] }));
+  await refused("signal", () => model.trace(["A king."], { signal: Object.create(AbortSignal.prototype) }));
+  await refused("onPartial", () => model.trace(["A king."], { onPartial: revoked({}) }));
+  // What a library wraps in a Proxy, and can be read, is as good as what is inside.
+  const wrapped = new Proxy({ patterns: new Proxy([{ layer: 0, head: 1 }], {}) }, {});
+  const found = await model.trace(new Proxy(["A king."], {}), wrapped);
+  assert.equal(found.sequences[0].patterns.length, 1);
+  assert.ok(rs.svg(new Proxy(found, {}), "heatmap").startsWith("<svg"));
+  assert.deepEqual(await good(), expected);
 });

@@ -1,8 +1,9 @@
 //! The one place where this crate's error becomes a JavaScript `Error` with a `code`, and back.
 
 use js_sys::Reflect;
-use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen::JsValue;
 
+use crate::foreign::{get, in_words};
 use trace::{Code, Error};
 
 /// An `Error` object with the sentence as `message` and the stable name as `code`.
@@ -15,13 +16,7 @@ pub fn to_js(error: &Error) -> JsValue {
 
 /// The error inside such an object; anything else counts as a fault of this program.
 pub fn from_js(value: &JsValue) -> Error {
-    let code = Reflect::get(value, &"code".into()).ok().and_then(|code| code.as_string());
+    let code = get(value, "code").as_string();
     let code = code.as_deref().and_then(Code::from_name).unwrap_or(Code::EngineCrashed);
-    let message = match value.dyn_ref::<js_sys::Error>() {
-        Some(error) => error.message(),
-        // Anything may be thrown, also nothing.
-        None if value.is_object() => js_sys::Object::from(value.clone()).to_string(),
-        None => value.as_string().unwrap_or_else(|| format!("{value:?}")).into(),
-    };
-    Error::new(code, String::from(message))
+    Error::new(code, in_words(value))
 }

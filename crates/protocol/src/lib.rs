@@ -4,6 +4,8 @@
 pub mod shelf;
 
 #[cfg(target_arch = "wasm32")]
+pub mod foreign;
+#[cfg(target_arch = "wasm32")]
 pub mod js;
 #[cfg(target_arch = "wasm32")]
 pub mod js_error;

@@ -1,9 +1,10 @@
 //! Patterns, attribution, patching and samples as JavaScript has them.
 
 use js_sys::{Array, Object};
-use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen::JsValue;
 
-use super::{floats, get, numbers, set, set_floats, set_ids, strings, texts};
+use super::{floats, numbers, set, set_floats, set_ids, strings, texts};
+use crate::foreign::{get, items};
 use trace::closer::{Ablated, Attribution, Instead, Leads, Patching, Pattern, Sampled, Switched, Writes};
 
 pub(super) fn pattern_to_js(pattern: &Pattern) -> JsValue {
@@ -114,7 +115,7 @@ pub(super) fn ablate_to_js(ablate: &[Ablated]) -> JsValue {
 }
 
 pub(super) fn ablate_from_js(value: &JsValue) -> Result<Vec<Ablated>, String> {
-    let Some(list) = value.dyn_ref::<Array>() else { return Ok(Vec::new()) };
+    let Some(list) = items(value) else { return Ok(Vec::new()) };
     let entry = |entry: JsValue| {
         let part = match get(&entry, "part").as_string().as_deref() {
             Some("attn") => Switched::Attn,
@@ -131,7 +132,7 @@ pub(super) fn ablate_from_js(value: &JsValue) -> Result<Vec<Ablated>, String> {
         };
         Ok(Ablated { layer, part, head: get(&entry, "head").as_f64().map(|head| head as usize), how })
     };
-    list.iter().map(entry).collect()
+    list.map(entry).collect()
 }
 
 /// What patching found, as a plain object.

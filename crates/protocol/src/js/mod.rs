@@ -10,6 +10,7 @@ mod closer;
 
 pub use closer::{patching_from_js, patching_to_js, sampled_from_js, sampled_to_js};
 
+use crate::foreign::{get, is_typed_array, items, values};
 use trace::{Code, Error, Result};
 use trace::{Lens, ModelInfo, Next, Sequence, Trace, Vocab, file};
 
@@ -172,9 +173,9 @@ pub fn from_js(value: &JsValue) -> Result<Trace> {
         n_positions: size("n_positions"),
         vocab_size: size("vocab_size"),
     };
-    let sequences =
-        get(value, "sequences").dyn_into::<Array>().map_err(|_| bad("trace: it has no list of sequences"))?;
-    let sequences = sequences.iter().enumerate().map(|(index, sequence)| {
+    let sequences = get(value, "sequences");
+    let sequences = items(&sequences).ok_or_else(|| bad("trace: it has no list of sequences"))?;
+    let sequences = sequences.enumerate().map(|(index, sequence)| {
         sequence_from_js(&sequence).map_err(|why| bad(&format!("trace: sequences[{index}]: {why}")))
     });
     let ablate = closer::ablate_from_js(&get(value, "ablate")).map_err(|why| bad(&why))?;
@@ -197,10 +198,8 @@ fn sequence_from_js(value: &JsValue) -> Result<Sequence, String> {
         let ids = numbers(&object, "ids")?.into_iter().map(|id| id as u32).collect::<Vec<_>>();
         Ok(Some((ids, floats(&object, "probs")?, texts(&get(&object, "tokens")))))
     };
-    let patterns = match get(value, "patterns").dyn_into::<Array>() {
-        Ok(list) => Some(list.iter().map(|item| closer::pattern_from_js(&item)).collect::<Result<_, _>>()?),
-        Err(_) => None,
-    };
+    let patterns = get(value, "patterns");
+    let patterns = items(&patterns).map(|list| list.map(|item| closer::pattern_from_js(&item)).collect());
     let nested = |name| Some(get(value, name)).filter(JsValue::is_object);
     let baseline = match nested("baseline") {
         // One level is all there is: a baseline has none.
@@ -225,7 +224,7 @@ fn sequence_from_js(value: &JsValue) -> Result<Sequence, String> {
         token_logprob: optional("token_logprob")?,
         next: ids_and_probs("next")?.map(|(ids, probs, tokens)| Next { ids, probs, tokens }),
         leads: nested("leads").map(|found| closer::leads_from_js(&found)),
-        patterns,
+        patterns: patterns.transpose()?,
         attribution: nested("attribution").map(|found| closer::attribution_from_js(&found)).transpose()?,
         kl: optional("kl")?,
         baseline,
@@ -250,8 +249,8 @@ fn vocab(lens: &JsValue) -> Vocab {
 
 fn floats(value: &JsValue, name: &str) -> Result<Vec<f32>, String> {
     match get(value, name).dyn_ref::<Float32Array>() {
-        Some(array) => Ok(array.to_vec()),
-        None => Ok(numbers(value, name)?.into_iter().map(|number| number as f32).collect()),
+        Some(array) if is_typed_array(array) => Ok(array.to_vec()),
+        _ => Ok(numbers(value, name)?.into_iter().map(|number| number as f32).collect()),
     }
 }
 
@@ -261,7 +260,7 @@ fn numbers(value: &JsValue, name: &str) -> Result<Vec<f64>, String> {
         return Err(format!("{name} is missing"));
     }
     // For arrays of either kind and for objects with numbered keys alike: the values in order.
-    let values = Object::values(found.unchecked_ref());
+    let values = values(&found).ok_or_else(|| format!("{name} cannot be read"))?;
     values
         .iter()
         // JSON has null for what is not finite.
@@ -273,12 +272,8 @@ fn numbers(value: &JsValue, name: &str) -> Result<Vec<f64>, String> {
 }
 
 fn texts(value: &JsValue) -> Vec<String> {
-    let Some(array) = value.dyn_ref::<Array>() else { return Vec::new() };
-    array.iter().map(|item| item.dyn_into::<JsString>().map(String::from).unwrap_or_default()).collect()
-}
-
-fn get(value: &JsValue, name: &str) -> JsValue {
-    Reflect::get(value, &name.into()).unwrap_or(JsValue::UNDEFINED)
+    let Some(items) = items(value) else { return Vec::new() };
+    items.map(|item| item.dyn_into::<JsString>().map(String::from).unwrap_or_default()).collect()
 }
 
 fn bad(message: &str) -> Error {
