@@ -118,7 +118,7 @@ pub struct Opened {
     pub model: ModelInfo,
     /// `config.json` as it is.
     pub config_json: String,
-    /// Numbers in all tensors.
+    /// Numbers in all tensors; a copy of the embedding that serves as unembedding is not counted again.
     pub parameters: f64,
     /// Whether text can be split.
     pub has_tokenizer: bool,

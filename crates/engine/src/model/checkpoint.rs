@@ -59,6 +59,13 @@ pub fn wanted(config: &Config) -> Vec<Wanted> {
     list
 }
 
+/// Numbers in a model's tensors. Where the configuration ties the unembedding to the embedding, a copy of it in the weights
+/// is not counted again.
+pub fn parameters(config: &Config) -> f64 {
+    let counts = |want: &Wanted| !(config.tie_word_embeddings && want.name == HEAD);
+    wanted(config).iter().filter(|want| counts(want)).map(|want| want.shape.iter().product::<usize>() as f64).sum()
+}
+
 /// Where tensors come from: a checkpoint, or the part of one that has arrived. Names are those of the
 /// checkpoint without `transformer.`; shapes have been checked against [`wanted`].
 pub trait Tensors {
@@ -142,6 +149,24 @@ pub fn refuse_unknown(file: &str, name: &str) -> Result<(), ModelError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tied_unembedding_counts_once_and_one_of_its_own_twice() {
+        // 7 tokens and 5 positions of width 4; of the block: two norms, attention, MLP; the final norm.
+        let without = 7 * 4 + 5 * 4 + 2 * (4 + 4) + (4 * 12 + 12) + (4 * 4 + 4) + (4 * 6 + 6) + (6 * 4 + 4) + (4 + 4);
+        for (ties, head, expected) in [
+            (true, Head::Tied, without),
+            (true, Head::Own, without),
+            (false, Head::Own, without + 7 * 4),
+            (false, Head::Absent, without),
+        ] {
+            let json = format!(
+                r#"{{"model_type": "gpt2", "n_layer": 1, "n_head": 2, "n_embd": 4, "n_inner": 6, "n_positions": 5, "vocab_size": 7, "tie_word_embeddings": {ties}}}"#
+            );
+            let config = Config { head, ..Config::from_json(json.as_bytes()).unwrap() };
+            assert_eq!(parameters(&config), f64::from(expected), "checkpoint.rs: {head:?}, tied {ties}");
+        }
+    }
 
     #[test]
     fn what_gpt_2_does_not_have_is_told_from_what_it_does_not_need() {

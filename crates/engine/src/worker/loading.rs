@@ -14,7 +14,7 @@ use super::{Engine, Session};
 use crate::Result;
 use crate::load::{Loading, News, open};
 use crate::model::Config;
-use crate::model::checkpoint::wanted;
+use crate::model::checkpoint::parameters;
 use crate::model::team::Team;
 use crate::pool::workers;
 use crate::weights::fetch::Remote;
@@ -170,7 +170,7 @@ impl Engine {
             n_positions: config.n_positions,
             vocab_size: config.vocab_size,
         };
-        let parameters = wanted(config).iter().map(|want| want.shape.iter().product::<usize>() as f64).sum();
+        let parameters = parameters(config);
         let tokenizer = loading.tokenizer.take();
         let known = Opened {
             model: info.clone(),
