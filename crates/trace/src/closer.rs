@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::fields::fields;
 use crate::{Code, Error, Result};
 
 /// One attention head.
@@ -28,6 +29,8 @@ pub struct Pattern {
     pub writes: Option<Writes>,
 }
 
+fields!(Pattern { layer: [], head: [], weights: [Tokens, Tokens], writes: [] });
+
 /// What heads write, as tokens.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Writes {
@@ -39,6 +42,12 @@ pub struct Writes {
     #[serde(default)]
     pub tokens: Vec<String>,
 }
+
+fields!(Writes {
+    ids: [SomePerToken],
+    logits: [SomePerToken],
+    tokens: [SomePerToken] or none,
+});
 
 /// The prediction after the last token of a text, and since when the logit lens makes it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -55,6 +64,8 @@ pub struct Leads {
     /// The layer after which it leads for good: at all later ones too.
     pub settled: usize,
 }
+
+fields!(Leads { id: [], text: [], prob: [], first: [], settled: [] });
 
 /// A token, by its id or its text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +122,22 @@ pub struct Attribution {
     /// The part of the final layer norm's bias, which no layer wrote.
     pub bias: f32,
 }
+
+fields!(Attribution {
+    position: [],
+    target: [],
+    target_text: [],
+    against: [],
+    against_text: [],
+    logit: [],
+    scale: [],
+    embed: [],
+    attn: [Some],
+    mlp: [Some],
+    heads: [Some, Heads],
+    attn_bias: [Some],
+    bias: [],
+});
 
 impl Attribution {
     /// All parts together.
@@ -183,6 +210,18 @@ pub struct Patching {
     pub recovered: Vec<f32>,
 }
 
+fields!(Patching {
+    clean_tokens: [Tokens],
+    corrupted_tokens: [Tokens],
+    answer: [],
+    answer_text: [],
+    against: [],
+    against_text: [],
+    clean_difference: [],
+    corrupted_difference: [],
+    recovered: [SomePerToken],
+});
+
 /// Tokens that the model went on with.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sampled {
@@ -195,6 +234,8 @@ pub struct Sampled {
     /// All of them as text, to be appended.
     pub text: String,
 }
+
+fields!(Sampled { ids: [Some], tokens: [Some], probs: [Some], text: [] });
 
 impl Head {
     /// Whether a model has this head.

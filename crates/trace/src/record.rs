@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::closer::{Ablated, Attribution, Leads, Patching, Pattern};
+use super::fields::fields;
 
 /// Everything one run over one or more sequences recorded.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -38,6 +39,8 @@ pub struct ModelInfo {
     /// V, number of token ids.
     pub vocab_size: usize,
 }
+
+fields!(ModelInfo { source: [], n_layer: [], n_head: [], n_embd: [], n_positions: [], vocab_size: [] });
 
 /// One traced sequence of T tokens through L layers. Arrays over layers and tokens are row-major
 /// `[layer][token]`; norms are in activation units.
@@ -104,6 +107,31 @@ pub struct Sequence {
     pub baseline: Option<Box<Sequence>>,
 }
 
+fields!(Sequence {
+    text: [],
+    ids: [Tokens],
+    tokens: [Tokens] or none,
+    spans: [Tokens, Pair],
+    embed_norm: [Tokens],
+    attn_norm: [Layers, Tokens],
+    mlp_norm: [Layers, Tokens],
+    resid_pre_norm: [Layers, Tokens],
+    resid_mid_norm: [Layers, Tokens],
+    resid_post_norm: [Layers, Tokens],
+    attn_cos: [Layers, Tokens],
+    mlp_cos: [Layers, Tokens],
+    head_norm: [Layers, Heads, Tokens],
+    attn_bias_norm: [Layers],
+    lens: [],
+    token_logprob: [LaterTokens],
+    next: [],
+    leads: [],
+    patterns: [],
+    attribution: [],
+    kl: [Tokens],
+    baseline: [],
+});
+
 /// Top-k predictions of the logit lens: (L+1)*T*k entries, the embedding first, then after each block.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Lens {
@@ -122,6 +150,14 @@ pub struct Lens {
     pub vocab: Vocab,
 }
 
+fields!(Lens {
+    ids: [Stages, Tokens, Some],
+    probs: [Stages, Tokens, Some],
+    true_rank: [Stages, Tokens] or none,
+    true_prob: [Stages, Tokens] or none,
+    vocab: [] or none,
+});
+
 /// Some of a model's tokens.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Vocab {
@@ -130,6 +166,8 @@ pub struct Vocab {
     /// Their text, `#id` where the model has no tokenizer.
     pub tokens: Vec<String>,
 }
+
+fields!(Vocab { ids: [Some], tokens: [Some] });
 
 impl Lens {
     /// What a token id reads: `#id` where the trace does not say.
@@ -158,6 +196,12 @@ pub struct Next {
     #[serde(default)]
     pub tokens: Vec<String>,
 }
+
+fields!(Next {
+    ids: [Some],
+    probs: [Some],
+    tokens: [Some] or none,
+});
 
 impl Sequence {
     /// T, the number of tokens.

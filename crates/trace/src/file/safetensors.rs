@@ -3,14 +3,15 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::str::Split;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{FORMAT, VERSION, Written, unwritten};
-use crate::Result;
-use crate::Trace;
+use crate::fields::{self, Axis, Record, Sizes};
 use crate::wording::in_words;
+use crate::{Result, Trace};
 
 /// Longest header of a safetensors file that is read: the format's own limit.
 const LONGEST_HEADER: u64 = 100_000_000;
@@ -95,28 +96,28 @@ impl Writer<'_> {
     }
 }
 
-/// The axes of an array, by its name and the sequence it belongs to; one axis where it has no others.
+/// The lengths of an array's axes, by the way to it in a sequence; one axis where they do not make up its length.
 fn shape(trace: &Trace, path: &str, length: usize) -> Vec<usize> {
-    let mut parts = path.split('.');
-    let number = (parts.next() == Some("sequences")).then(|| parts.next()?.parse::<usize>().ok()).flatten();
-    let name = path.rsplit('.').next().unwrap_or_default();
-    let Some(sequence) = number.and_then(|number| trace.sequences.get(number)) else { return vec![length] };
-    let (t, layers) = (sequence.token_count(), sequence.layer_count());
-    let axes = match name {
-        "spans" => vec![t, 2],
-        "head_norm" => vec![layers, trace.model.n_head, t],
-        "weights" => vec![t, t],
-        "heads" => vec![layers, trace.model.n_head],
-        "true_rank" | "true_prob" => vec![layers + 1, t],
-        _ if path.contains("lens.") && !path.contains("vocab") => {
-            vec![layers + 1, t, length / ((layers + 1) * t).max(1)]
-        }
-        "attn_norm" | "mlp_norm" | "resid_pre_norm" | "resid_mid_norm" | "resid_post_norm" | "attn_cos" | "mlp_cos" => {
-            vec![layers, t]
-        }
-        _ => vec![length],
+    let lengths = || {
+        let mut steps = path.strip_prefix("sequences.")?.split('.');
+        let sequence = trace.sequences.get(steps.next()?.parse::<usize>().ok()?)?;
+        let axes = axes(sequence, steps)?;
+        let sizes = Sizes { some: 1, ..sequence.sizes(&trace.model) };
+        let sizes = Sizes { some: length.checked_div(sizes.over(axes))?, ..sizes };
+        Some(axes.iter().map(|axis| sizes.of(*axis)).collect::<Vec<usize>>())
     };
-    if axes.iter().product::<usize>() == length { axes } else { vec![length] }
+    lengths().filter(|lengths| lengths.iter().product::<usize>() == length).unwrap_or_else(|| vec![length])
+}
+
+/// The axes of the field at the end of a way through records.
+fn axes(record: &dyn Record, mut steps: Split<'_, char>) -> Option<&'static [Axis]> {
+    let name = steps.next()?;
+    let (field, value) = record.fields().into_iter().find(|(field, _)| field.name == name)?;
+    match value {
+        fields::Value::Record(inner) => axes(inner, steps),
+        fields::Value::Records(list) => axes(*list.get(steps.next()?.parse::<usize>().ok()?)?, steps),
+        _ => Some(field.axes),
+    }
 }
 
 /// What a header says of one tensor, or of the file.
