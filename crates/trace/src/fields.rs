@@ -1,5 +1,7 @@
-//! What a record is made of: a table beside each struct, one line a field. JavaScript's objects, the axes in safetensors,
+//! What a record is made of: a table beside each struct, one line a field. JavaScript's objects, saved runs,
 //! gathering, merging and the check walk over these lines, so that a field is spelled where it is declared and nowhere else.
+
+use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use crate::Sequence;
 use crate::closer::Pattern;
@@ -43,7 +45,9 @@ pub enum Value<'a> {
     /// One text.
     Text(&'a str),
     /// One number.
-    Number(f64),
+    Number(f32),
+    /// One whole number.
+    Count(u64),
     /// Texts.
     Texts(&'a [String]),
     /// Numbers.
@@ -115,6 +119,9 @@ pub trait Source {
 
 /// What a field may be.
 pub trait FieldType: Default {
+    /// Whether a source must have it, unless its line says `or none`.
+    const REQUIRED: bool = false;
+
     /// What it holds.
     fn value(&self) -> Value<'_>;
 
@@ -123,14 +130,6 @@ pub trait FieldType: Default {
     /// # Errors
     /// It has something else.
     fn find(source: &dyn Source, field: &Field) -> Result<Option<Self>, String>;
-
-    /// What stands for it where a source has nothing.
-    ///
-    /// # Errors
-    /// Nothing can.
-    fn absent(_: &Field) -> Result<Self, String> {
-        Ok(Self::default())
-    }
 
     /// Takes over what there is, if it is optional.
     fn update(&mut self, _: Self) {}
@@ -141,7 +140,33 @@ pub(crate) fn read<T: FieldType>(source: &dyn Source, field: &Field) -> Result<T
     match T::find(source, field) {
         Ok(Some(found)) => Ok(found),
         Err(why) if !field.or_none => Err(why),
-        _ => T::absent(field),
+        Ok(None) if T::REQUIRED && !field.or_none => Err(format!("{} is missing", field.name)),
+        _ => Ok(T::default()),
+    }
+}
+
+/// A record's fields that are there, in order.
+pub(crate) fn serialize<S: Serializer>(record: &dyn Record, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut fields = record.fields();
+    fields.retain(|(_, value)| !matches!(value, Value::Missing));
+    let mut object = serializer.serialize_struct("record", fields.len())?;
+    fields.iter().try_for_each(|(field, value)| object.serialize_field(field.name, value))?;
+    object.end()
+}
+
+impl Serialize for Value<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Value::Missing => serializer.serialize_none(),
+            Value::Text(text) => text.serialize(serializer),
+            Value::Number(number) => number.serialize(serializer),
+            Value::Count(number) => number.serialize(serializer),
+            Value::Texts(texts) => texts.serialize(serializer),
+            Value::Floats(numbers) => numbers.serialize(serializer),
+            Value::Whole(numbers) => numbers.serialize(serializer),
+            Value::Record(record) => serialize(*record, serializer),
+            Value::Records(list) => serializer.collect_seq(list.iter().map(|record| Value::Record(*record))),
+        }
     }
 }
 
@@ -149,6 +174,12 @@ pub(crate) fn read<T: FieldType>(source: &dyn Source, field: &Field) -> Result<T
 /// left empty. The compiler misses every field that has no line.
 macro_rules! fields {
     ($record:ident { $($name:ident: [$($axis:ident),*] $(or $none:ident)?),* $(,)? }) => {
+        impl serde::Serialize for $record {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                crate::fields::serialize(self, serializer)
+            }
+        }
+
         impl crate::fields::Record for $record {
             fn fields(&self) -> Vec<(crate::fields::Field, crate::fields::Value<'_>)> {
                 let $record { $($name),* } = self;
@@ -179,77 +210,50 @@ macro_rules! fields {
 }
 pub(crate) use fields;
 
-impl FieldType for String {
-    fn value(&self) -> Value<'_> {
-        Value::Text(self)
-    }
+/// A type whose values are held and found as said.
+macro_rules! field_type {
+    ($type:ty, $required:literal, |$held:ident| $value:expr, |$source:ident, $field:ident| $found:expr) => {
+        impl FieldType for $type {
+            const REQUIRED: bool = $required;
 
-    fn find(source: &dyn Source, field: &Field) -> Result<Option<Self>, String> {
-        Ok(source.text(field))
-    }
-}
-
-impl FieldType for f32 {
-    fn value(&self) -> Value<'_> {
-        Value::Number(f64::from(*self))
-    }
-
-    fn find(source: &dyn Source, field: &Field) -> Result<Option<Self>, String> {
-        Ok(source.number(field).map(|number| number as f32))
-    }
-
-    fn absent(_: &Field) -> Result<Self, String> {
-        Ok(f32::NAN)
-    }
-}
-
-/// A number from 0.
-macro_rules! whole_number {
-    ($number:ty) => {
-        impl FieldType for $number {
             fn value(&self) -> Value<'_> {
-                Value::Number(*self as f64)
+                let $held = self;
+                $value
             }
 
-            fn find(source: &dyn Source, field: &Field) -> Result<Option<Self>, String> {
-                Ok(source.number(field).filter(|number| *number >= 0.0).map(|number| number as $number))
+            fn find($source: &dyn Source, $field: &Field) -> Result<Option<Self>, String> {
+                $found
             }
         }
     };
 }
-whole_number!(u32);
-whole_number!(usize);
-
-impl FieldType for Vec<String> {
-    fn value(&self) -> Value<'_> {
-        Value::Texts(self)
+field_type!(String, false, |text| Value::Text(text), |source, field| Ok(source.text(field)));
+field_type!(Vec<String>, false, |texts| Value::Texts(texts), |source, field| Ok(source.texts(field)));
+field_type!(Vec<f32>, true, |numbers| Value::Floats(numbers), |source, field| source.floats(field));
+field_type!(Vec<u32>, true, |numbers| Value::Whole(numbers), |source, field| source.whole(field));
+field_type!(f32, false, |number| Value::Number(*number), |source, field| {
+    Ok(Some(source.number(field).map_or(f32::NAN, |number| number as f32)))
+});
+field_type!(u32, false, |number| Value::Count(u64::from(*number)), |source, field| {
+    Ok(source.number(field).filter(|number| *number >= 0.0).map(|number| number as u32))
+});
+field_type!(usize, false, |number| Value::Count(*number as u64), |source, field| {
+    Ok(source.number(field).filter(|number| *number >= 0.0).map(|number| number as usize))
+});
+field_type!(
+    Vec<Pattern>,
+    false,
+    |list| Value::Records(list.iter().map(|pattern| pattern as &dyn Record).collect()),
+    |source, field| {
+        let read = |list: Vec<Box<dyn Source>>| list.iter().map(|inner| Pattern::read(&**inner)).collect();
+        source.records(field).map(read).transpose()
     }
-
-    fn find(source: &dyn Source, field: &Field) -> Result<Option<Self>, String> {
-        Ok(source.texts(field))
-    }
-}
-
-/// An array, which must be there unless its line says `or none`.
-macro_rules! numbers {
-    ($number:ty, $kind:ident, $find:ident) => {
-        impl FieldType for Vec<$number> {
-            fn value(&self) -> Value<'_> {
-                Value::$kind(self)
-            }
-
-            fn find(source: &dyn Source, field: &Field) -> Result<Option<Self>, String> {
-                source.$find(field)
-            }
-
-            fn absent(field: &Field) -> Result<Self, String> {
-                if field.or_none { Ok(Vec::new()) } else { Err(format!("{} is missing", field.name)) }
-            }
-        }
-    };
-}
-numbers!(f32, Floats, floats);
-numbers!(u32, Whole, whole);
+);
+field_type!(Box<Sequence>, false, |sequence| Value::Record(&**sequence), |source, field| {
+    // One level is all there is: a baseline has none.
+    let inner = source.record(field).filter(|inner| inner.record(field).is_none());
+    inner.map(|inner| Ok(Box::new(Sequence::read(&*inner)?))).transpose()
+});
 
 impl<R: Record + Default> FieldType for R {
     fn value(&self) -> Value<'_> {
@@ -258,29 +262,6 @@ impl<R: Record + Default> FieldType for R {
 
     fn find(source: &dyn Source, field: &Field) -> Result<Option<Self>, String> {
         source.record(field).map(|inner| R::read(&*inner)).transpose()
-    }
-}
-
-impl FieldType for Vec<Pattern> {
-    fn value(&self) -> Value<'_> {
-        Value::Records(self.iter().map(|pattern| pattern as &dyn Record).collect())
-    }
-
-    fn find(source: &dyn Source, field: &Field) -> Result<Option<Self>, String> {
-        let list = source.records(field);
-        list.map(|list| list.iter().map(|inner| Pattern::read(&**inner)).collect()).transpose()
-    }
-}
-
-impl FieldType for Box<Sequence> {
-    fn value(&self) -> Value<'_> {
-        Value::Record(&**self)
-    }
-
-    fn find(source: &dyn Source, field: &Field) -> Result<Option<Self>, String> {
-        // One level is all there is: a baseline has none.
-        let inner = source.record(field).filter(|inner| inner.record(field).is_none());
-        inner.map(|inner| Ok(Box::new(Sequence::read(&*inner)?))).transpose()
     }
 }
 

@@ -65,7 +65,7 @@ fn recorded<R: Record + Default>(filled: &R) -> Vec<(String, &'static str)> {
         let is = match value {
             Value::Missing => panic!("filled() has no {}", field.name),
             Value::Text(_) => "string",
-            Value::Number(_) => "number",
+            Value::Number(_) | Value::Count(_) => "number",
             Value::Texts(_) => "string[]",
             Value::Floats(_) => "Float32Array",
             Value::Whole(_) => "Uint32Array",

@@ -12,6 +12,7 @@ pub fn object(record: &dyn Record, wants: impl Fn(&Field) -> bool + Copy) -> Obj
             Value::Missing => continue,
             Value::Text(text) => text.into(),
             Value::Number(number) => number.into(),
+            Value::Count(number) => (number as f64).into(),
             Value::Texts(texts) => texts.iter().map(|text| JsValue::from_str(text)).collect::<Array>().into(),
             Value::Floats(numbers) => Float32Array::from(numbers).into(),
             Value::Whole(numbers) => Uint32Array::from(numbers).into(),
