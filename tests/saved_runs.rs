@@ -6,13 +6,16 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+#[path = "../crates/trace/tests/filled/mod.rs"]
+mod filled;
+
 use charts::{ChartName, ChartOptions, Figure, Size, Theme, svg};
+use filled::{T, trace};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use trace::Code;
-use trace::closer::{Ablated, Attribution, Instead, Leads, Patching, Pattern, Switched, Writes};
+use trace::Trace;
 use trace::file::{read, to_json, to_safetensors};
-use trace::{Lens, ModelInfo, Next, Sequence, Trace, Vocab};
 
 /// Counts what this thread holds, and the most that it held.
 struct Counting;
@@ -50,72 +53,6 @@ fn most_held<T>(work: impl FnOnce() -> T) -> (T, usize) {
     MOST.set(before);
     let done = work();
     (done, MOST.get() - before)
-}
-
-const L: usize = 2;
-const T: usize = 3;
-const H: usize = 2;
-
-/// Everything that a trace can have.
-fn trace() -> Trace {
-    let wave = |n: usize| (0..n).map(|i| (i as f32 * 0.7).sin() + 1.5).collect::<Vec<f32>>();
-    let sequence = Sequence {
-        text: Some("a <b>\u{1F600}".into()),
-        ids: vec![5, 6, 7],
-        tokens: vec!["a".into(), " <b>".into(), "\u{1F600}".into()],
-        spans: Some(vec![0, 1, 1, 5, 5, 7]),
-        embed_norm: wave(T),
-        attn_norm: wave(L * T),
-        mlp_norm: wave(L * T),
-        resid_pre_norm: wave(L * T),
-        resid_mid_norm: wave(L * T),
-        resid_post_norm: wave(L * T),
-        attn_cos: wave(L * T),
-        mlp_cos: wave(L * T),
-        head_norm: Some(wave(L * H * T)),
-        attn_bias_norm: Some(wave(L)),
-        lens: Some(Lens {
-            ids: (0..((L + 1) * T * 2) as u32).map(|id| id % 9).collect(),
-            probs: wave((L + 1) * T * 2),
-            true_rank: vec![1; (L + 1) * T],
-            true_prob: wave((L + 1) * T),
-            vocab: Vocab { ids: (0..9).collect(), tokens: (0..9).map(|id| format!(" {id}")).collect() },
-        }),
-        token_logprob: Some(vec![-1.0; T - 1]),
-        next: Some(Next { ids: vec![9, 8], probs: vec![0.5, 0.25], tokens: vec!["x".into(), "y".into()] }),
-        leads: Some(Leads { id: 9, text: "x".into(), prob: 0.5, first: 1, settled: 2 }),
-        patterns: Some(vec![Pattern {
-            layer: 1,
-            head: 0,
-            weights: wave(T * T),
-            writes: Some(Writes { ids: vec![1; T], logits: wave(T), tokens: vec!["w".into(); T] }),
-        }]),
-        attribution: Some(Attribution {
-            position: 2,
-            target: 9,
-            attn: wave(L),
-            mlp: wave(L),
-            heads: wave(L * H),
-            attn_bias: wave(L),
-            ..Attribution::default()
-        }),
-        kl: Some(wave(T)),
-        baseline: None,
-    };
-    let baseline = Some(Box::new(Sequence { kl: None, ..sequence.clone() }));
-    let model = ModelInfo { source: "m".into(), n_layer: L, n_head: H, n_embd: 8, n_positions: 16, vocab_size: 64 };
-    let patching = Patching {
-        clean_tokens: vec!["a".into(); T],
-        corrupted_tokens: vec!["b".into(); T],
-        recovered: wave(L * T),
-        ..Patching::default()
-    };
-    Trace {
-        model,
-        sequences: vec![Sequence { baseline, ..sequence.clone() }, Sequence { kl: None, ..sequence }],
-        ablate: vec![Ablated { layer: 0, part: Switched::Head, head: Some(1), how: Instead::Mean }],
-        patching: Some(patching),
-    }
 }
 
 /// Draws every chart.

@@ -180,7 +180,7 @@ impl App {
         let mut state = self.state.borrow_mut();
         let Some((_, status)) = state.good.take_if(|(shown, _)| Rc::ptr_eq(shown, good)) else { return };
         let mut whole = (**good).clone();
-        whole.supplement(more);
+        whole.merge(more);
         let whole = Rc::new(whole);
         state.good = Some((whole.clone(), status.clone()));
         if let Some(mut record) = record {

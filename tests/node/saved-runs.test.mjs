@@ -1,7 +1,7 @@
 // Saved runs and arguments that are somebody else's: read, or refused in a sentence that names what is wrong. Nothing may end
 // in a fault of the program, for all of a process stands behind it.
 import assert from "node:assert/strict";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { importPackage, program, rejection, scratch } from "./support.mjs";
@@ -51,6 +51,15 @@ test("no text of a run is markup in its JSON, and each comes back as it was", as
   assert.deepEqual(JSON.parse(written).sequences.map(({ text }) => text), ATTACKS);
   assert.deepEqual(rs.readTrace(written), found);
   assert.deepEqual(rs.readTrace(rs.writeTrace(found, { format: "safetensors" })), found);
+});
+
+test("a run with every field filled keeps its bytes on its way through JavaScript", () => {
+  for (const format of ["json", "safetensors"]) {
+    const file = readFileSync(new URL(`../../crates/trace/tests/golden/run.${format}`, import.meta.url));
+    const run = rs.readTrace(file);
+    const plain = JSON.parse(JSON.stringify(run));
+    for (const found of [run, plain]) assert.ok(file.equals(Buffer.from(rs.writeTrace(found, { format }))), format);
+  }
 });
 
 test("byte order marks and PowerShell's UTF-16 are read", () => {

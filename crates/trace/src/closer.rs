@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::fields::fields;
 use crate::{Code, Error, Result};
 
 /// One attention head.
@@ -14,7 +15,7 @@ pub struct Head {
 }
 
 /// How one head attends to a text of T tokens, and what it writes there.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Pattern {
     /// Block, from 0.
     pub layer: usize,
@@ -24,12 +25,13 @@ pub struct Pattern {
     pub weights: Vec<f32>,
     /// T*k: the tokens whose logits the head's part raises most at each token (the final layer norm's scale frozen
     /// there), and by how much.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writes: Option<Writes>,
 }
 
+fields!(Pattern { layer: [], head: [], weights: [Tokens, Tokens], writes: [] });
+
 /// What heads write, as tokens.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Writes {
     /// T*k token ids, the most raised first.
     pub ids: Vec<u32>,
@@ -40,8 +42,14 @@ pub struct Writes {
     pub tokens: Vec<String>,
 }
 
+fields!(Writes {
+    ids: [SomePerToken],
+    logits: [SomePerToken],
+    tokens: [SomePerToken] or none,
+});
+
 /// The prediction after the last token of a text, and since when the logit lens makes it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Leads {
     /// The predicted token.
@@ -55,6 +63,8 @@ pub struct Leads {
     /// The layer after which it leads for good: at all later ones too.
     pub settled: usize,
 }
+
+fields!(Leads { id: [], text: [], prob: [], first: [], settled: [] });
 
 /// A token, by its id or its text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,7 +90,7 @@ pub struct AttributionOf {
 
 /// Direct logit attribution at one token of a text: how much each contribution moves a logit, the final layer norm's
 /// scale frozen at what it is. Everything adds up to `logit`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Attribution {
     /// At which token of the text the prediction is made.
     pub position: usize,
@@ -89,10 +99,8 @@ pub struct Attribution {
     /// What it reads.
     pub target_text: String,
     /// The token whose logit is taken off.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub against: Option<u32>,
     /// What that reads.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub against_text: Option<String>,
     /// The logit of the one, less that of the other: as the model computes it, not as the sum of the parts.
     pub logit: f32,
@@ -111,6 +119,22 @@ pub struct Attribution {
     /// The part of the final layer norm's bias, which no layer wrote.
     pub bias: f32,
 }
+
+fields!(Attribution {
+    position: [],
+    target: [],
+    target_text: [],
+    against: [],
+    against_text: [],
+    logit: [],
+    scale: [],
+    embed: [],
+    attn: [Some],
+    mlp: [Some],
+    heads: [Some, Heads],
+    attn_bias: [Some],
+    bias: [],
+});
 
 impl Attribution {
     /// All parts together.
@@ -160,7 +184,7 @@ pub struct Ablated {
 
 /// Activation patching between two texts of T tokens: at every layer and token, the clean text's resid_pre is put in the
 /// place of the corrupted text's, and what follows is computed again.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Patching {
     /// T tokens of the clean text.
     pub clean_tokens: Vec<String>,
@@ -183,8 +207,20 @@ pub struct Patching {
     pub recovered: Vec<f32>,
 }
 
+fields!(Patching {
+    clean_tokens: [Tokens],
+    corrupted_tokens: [Tokens],
+    answer: [],
+    answer_text: [],
+    against: [],
+    against_text: [],
+    clean_difference: [],
+    corrupted_difference: [],
+    recovered: [SomePerToken],
+});
+
 /// Tokens that the model went on with.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Sampled {
     /// Their ids.
     pub ids: Vec<u32>,
@@ -195,6 +231,8 @@ pub struct Sampled {
     /// All of them as text, to be appended.
     pub text: String,
 }
+
+fields!(Sampled { ids: [Some], tokens: [Some], probs: [Some], text: [] });
 
 impl Head {
     /// Whether a model has this head.

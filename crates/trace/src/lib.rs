@@ -5,13 +5,14 @@
 mod check;
 pub mod closer;
 pub mod error;
+pub mod fields;
 pub mod file;
-mod join;
+mod gather;
+mod merge;
 pub mod record;
 pub mod summary;
-mod supplement;
 pub mod wording;
 
 pub use error::{Code, Error, Result};
-pub use join::Rows;
+pub use gather::Rows;
 pub use record::{Lens, ModelInfo, Next, Sequence, Trace, Vocab};

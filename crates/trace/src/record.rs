@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::closer::{Ablated, Attribution, Leads, Patching, Pattern};
+use super::fields::fields;
 
 /// Everything one run over one or more sequences recorded.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -22,7 +23,7 @@ pub struct Trace {
 }
 
 /// What a reader of a trace needs to know of the model behind it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct ModelInfo {
     /// Repo id, address or "demo": what the model was loaded from.
@@ -39,12 +40,13 @@ pub struct ModelInfo {
     pub vocab_size: usize,
 }
 
+fields!(ModelInfo { source: [], n_layer: [], n_head: [], n_embd: [], n_positions: [], vocab_size: [] });
+
 /// One traced sequence of T tokens through L layers. Arrays over layers and tokens are row-major
 /// `[layer][token]`; norms are in activation units.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Sequence {
     /// The text, when the trace was made from text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// T token ids.
     pub ids: Vec<u32>,
@@ -53,7 +55,6 @@ pub struct Sequence {
     pub tokens: Vec<String>,
     /// 2T offsets `[start, end)` into `text`, in UTF-16 code units as JavaScript counts. Tokens that
     /// share a character (an emoji split over three) share its span.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spans: Option<Vec<u32>>,
     /// T: norm of token embedding + position embedding.
     pub embed_norm: Vec<f32>,
@@ -72,40 +73,55 @@ pub struct Sequence {
     /// L*T: cosine of mlp_out with the stream it joins (resid_mid).
     pub mlp_cos: Vec<f32>,
     /// L*H*T: norm of each head's part of attn_out, without the projection's bias.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head_norm: Option<Vec<f32>>,
     /// L: norm of the bias of attention's output projection: with it, the heads' parts add up to attn_out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attn_bias_norm: Option<Vec<f32>>,
     /// The logit lens, when asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lens: Option<Lens>,
     /// T-1: natural log-probability of each token after the first, given those before it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_logprob: Option<Vec<f32>>,
     /// The most probable next tokens after the last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<Next>,
     /// When the prediction at the end of the text first leads, when asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leads: Option<Leads>,
     /// Attention weights of the heads that were asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patterns: Option<Vec<Pattern>>,
     /// Direct logit attribution, when asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attribution: Option<Attribution>,
     /// T, under ablation: how far the prediction at each token is from the unchanged model's (Kullback-Leibler divergence,
     /// in nats).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kl: Option<Vec<f32>>,
     /// Under ablation: the same text through the unchanged model.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<Box<Sequence>>,
 }
 
+fields!(Sequence {
+    text: [],
+    ids: [Tokens],
+    tokens: [Tokens] or none,
+    spans: [Tokens, Pair],
+    embed_norm: [Tokens],
+    attn_norm: [Layers, Tokens],
+    mlp_norm: [Layers, Tokens],
+    resid_pre_norm: [Layers, Tokens],
+    resid_mid_norm: [Layers, Tokens],
+    resid_post_norm: [Layers, Tokens],
+    attn_cos: [Layers, Tokens],
+    mlp_cos: [Layers, Tokens],
+    head_norm: [Layers, Heads, Tokens],
+    attn_bias_norm: [Layers],
+    lens: [],
+    token_logprob: [LaterTokens],
+    next: [],
+    leads: [],
+    patterns: [],
+    attribution: [],
+    kl: [Tokens],
+    baseline: [],
+});
+
 /// Top-k predictions of the logit lens: (L+1)*T*k entries, the embedding first, then after each block.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Lens {
     /// Token ids, most probable first within a cell.
     pub ids: Vec<u32>,
@@ -122,14 +138,24 @@ pub struct Lens {
     pub vocab: Vocab,
 }
 
+fields!(Lens {
+    ids: [Stages, Tokens, Some],
+    probs: [Stages, Tokens, Some],
+    true_rank: [Stages, Tokens] or none,
+    true_prob: [Stages, Tokens] or none,
+    vocab: [] or none,
+});
+
 /// Some of a model's tokens.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Vocab {
     /// Token ids, rising.
     pub ids: Vec<u32>,
     /// Their text, `#id` where the model has no tokenizer.
     pub tokens: Vec<String>,
 }
+
+fields!(Vocab { ids: [Some], tokens: [Some] });
 
 impl Lens {
     /// What a token id reads: `#id` where the trace does not say.
@@ -148,7 +174,7 @@ impl Lens {
 }
 
 /// Candidates for the next token, most probable first.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Next {
     /// Token ids.
     pub ids: Vec<u32>,
@@ -158,6 +184,12 @@ pub struct Next {
     #[serde(default)]
     pub tokens: Vec<String>,
 }
+
+fields!(Next {
+    ids: [Some],
+    probs: [Some],
+    tokens: [Some] or none,
+});
 
 impl Sequence {
     /// T, the number of tokens.

@@ -147,19 +147,18 @@ impl<'a> Pass<'a> {
 
     /// The sequences, recorded over so many layers.
     pub fn recorded(&self, layers: usize) -> Vec<Sequence> {
-        let size = (layers, self.parts.config.n_head);
+        let size = (layers, self.parts.config.n_head, self.options.lens);
         let record = |(number, sequence): (usize, &Sequence)| {
-            let mut sequence = sequence.clone();
-            let rows = self.rows_of(number);
-            sequence.take_rows(&rows, size);
+            let Sequence { text, ids, tokens, spans, .. } = sequence.clone();
+            let mut found = Sequence { text, ids, tokens, spans, ..Sequence::gathered(&self.rows_of(number), size) };
             if !self.options.heads {
-                sequence.head_norm = None;
+                found.head_norm = None;
             }
-            sequence.attn_bias_norm = sequence.head_norm.is_some().then(|| self.bias_norms.clone());
-            if self.options.lens > 0 && rows.iter().all(|rows| rows.record.lens.is_some()) {
-                sequence.take_lens(&rows, layers, self.options.lens);
+            if self.options.lens == 0 {
+                found.lens = None;
             }
-            sequence
+            found.attn_bias_norm = found.head_norm.is_some().then(|| self.bias_norms.clone());
+            found
         };
         self.sequences.iter().enumerate().map(record).collect()
     }

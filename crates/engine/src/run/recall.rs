@@ -7,7 +7,7 @@ use candle_core::Tensor;
 
 use crate::model::Config;
 use protocol::RunOptions;
-use trace::{Lens, Sequence};
+use trace::{Rows, Sequence};
 
 /// Bytes that everything remembered may take, over all workers.
 const MOST_BYTES: usize = 96 << 20;
@@ -223,28 +223,13 @@ fn serves(known: &Known, options: &RunOptions) -> bool {
 
 /// What is recorded token by token: the rest is of the whole text, and found anew.
 fn per_token(sequence: &Sequence) -> Sequence {
-    let lens = sequence.lens.as_ref().map(|lens| Lens {
-        ids: lens.ids.clone(),
-        probs: lens.probs.clone(),
-        true_rank: lens.true_rank.clone(),
-        true_prob: lens.true_prob.clone(),
-        ..Lens::default()
-    });
-    Sequence {
-        ids: sequence.ids.clone(),
-        embed_norm: sequence.embed_norm.clone(),
-        attn_norm: sequence.attn_norm.clone(),
-        mlp_norm: sequence.mlp_norm.clone(),
-        resid_pre_norm: sequence.resid_pre_norm.clone(),
-        resid_mid_norm: sequence.resid_mid_norm.clone(),
-        resid_post_norm: sequence.resid_post_norm.clone(),
-        attn_cos: sequence.attn_cos.clone(),
-        mlp_cos: sequence.mlp_cos.clone(),
-        head_norm: sequence.head_norm.clone(),
-        token_logprob: sequence.token_logprob.clone(),
-        lens,
-        ..Sequence::default()
-    }
+    let (t, layers) = (sequence.token_count(), sequence.layer_count());
+    let heads = sequence.head_norm.as_ref().map_or(0, Vec::len).checked_div(layers * t).unwrap_or(0);
+    let lens = sequence.lens.as_ref();
+    let k = lens.and_then(|lens| lens.ids.len().checked_div((layers + 1) * t)).unwrap_or(0);
+    let rows = [Rows { record: sequence, of: t, rows: 0..t }];
+    let gathered = Sequence::gathered(&rows, (layers, heads, k));
+    Sequence { token_logprob: sequence.token_logprob.clone(), ..gathered }
 }
 
 #[cfg(test)]

@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{FORMAT, VERSION, Written, unwritten};
-use crate::Result;
-use crate::Trace;
+use crate::fields::{Field, Record, Sizes, Value as Held};
 use crate::wording::in_words;
+use crate::{Result, Trace};
 
 /// Longest header of a safetensors file that is read: the format's own limit.
 const LONGEST_HEADER: u64 = 100_000_000;
@@ -20,66 +20,72 @@ const LONGEST_HEADER: u64 = 100_000_000;
 /// # Errors
 /// `OutOfMemory`, which is all that can go wrong.
 pub fn to_safetensors(trace: &Trace) -> Result<Vec<u8>> {
-    let mut writer = Writer { trace, header: Map::new(), data: Vec::new() };
-    let (model, ablate, patching) = (trace.model.clone(), trace.ablate.clone(), trace.patching.clone());
-    let bare = Trace { model, sequences: Vec::new(), ablate, patching };
-    let mut skeleton = serde_json::to_value(Written::of(&bare)).map_err(|why| unwritten(&why))?;
-    writer.take_tensors(&mut skeleton, "");
-    // One by one: as JSON values, numbers take many times the room.
-    let mut sequences = Vec::new();
-    for (index, sequence) in trace.sequences.iter().enumerate() {
-        let mut value = serde_json::to_value(sequence).map_err(|why| unwritten(&why))?;
-        writer.take_tensors(&mut value, &format!("sequences.{index}"));
-        sequences.push(value);
+    let mut writer = Writer { header: Map::new(), data: Vec::new() };
+    let bare = Trace { model: trace.model.clone(), ablate: trace.ablate.clone(), ..Trace::default() };
+    let mut skeleton = json(Written::of(&bare))?;
+    if let Some(patching) = &trace.patching {
+        // Its arrays belong to no sequence: they have one axis.
+        skeleton["patching"] = writer.take_tensors(patching, "patching", None)?;
     }
-    if let Value::Object(skeleton) = &mut skeleton {
-        skeleton.insert("sequences".to_owned(), Value::Array(sequences));
-    }
+    let sequences = trace.sequences.iter().enumerate().map(|(index, sequence)| {
+        writer.take_tensors(sequence, &format!("sequences.{index}"), Some(&sequence.sizes(&trace.model)))
+    });
+    skeleton["sequences"] = Value::Array(sequences.collect::<Result<_>>()?);
     Ok(writer.file(&skeleton))
 }
 
-struct Writer<'a> {
-    trace: &'a Trace,
+fn json(value: impl Serialize) -> Result<Value> {
+    serde_json::to_value(value).map_err(|why| unwritten(&why))
+}
+
+struct Writer {
     header: Map<String, Value>,
     data: Vec<u8>,
 }
 
-impl Writer<'_> {
-    /// Puts a reference in the place of every list of numbers, and writes the list down.
-    fn take_tensors(&mut self, value: &mut Value, path: &str) {
-        let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-        match value {
-            Value::Array(list) if !list.is_empty() && list.iter().all(|item| item.is_number() || item.is_null()) => {
-                self.write(path, list);
-                *value = serde_json::json!({ "tensor": path });
-            }
-            Value::Array(list) => {
-                list.iter_mut()
-                    .enumerate()
-                    .for_each(|(index, item)| self.take_tensors(item, &below(&index.to_string())));
-            }
-            Value::Object(object) => {
-                object.iter_mut().for_each(|(name, item)| self.take_tensors(item, &below(name)));
-            }
-            _ => {}
+impl Writer {
+    /// A record as JSON, with a reference in the place of every list of numbers, which is written down.
+    fn take_tensors(&mut self, record: &dyn Record, path: &str, sizes: Option<&Sizes>) -> Result<Value> {
+        let mut fields = record.fields();
+        // The order of names, in which tensors have always lain.
+        fields.sort_unstable_by_key(|(field, _)| field.name);
+        let mut object = Map::new();
+        for (field, held) in fields {
+            let path = format!("{path}.{}", field.name);
+            // What is not finite is not a number, as in JSON.
+            let float = |number: &f32| if number.is_finite() { *number } else { f32::NAN }.to_le_bytes();
+            let value = match held {
+                Held::Missing => continue,
+                Held::Floats(list) if !list.is_empty() => {
+                    self.write(&path, "F32", list.iter().map(float), &shape(&field, list.len(), sizes))
+                }
+                Held::Whole(list) if !list.is_empty() => self.write(
+                    &path,
+                    "U32",
+                    list.iter().map(|number| number.to_le_bytes()),
+                    &shape(&field, list.len(), sizes),
+                ),
+                Held::Record(inner) => self.take_tensors(inner, &path, sizes)?,
+                Held::Records(list) => {
+                    let list = list.iter().enumerate();
+                    let list = list.map(|(index, inner)| self.take_tensors(*inner, &format!("{path}.{index}"), sizes));
+                    Value::Array(list.collect::<Result<_>>()?)
+                }
+                held => json(held)?,
+            };
+            object.insert(field.name.to_owned(), value);
         }
+        Ok(Value::Object(object))
     }
 
-    fn write(&mut self, name: &str, list: &[Value]) {
+    /// Writes numbers down; returns the reference to them.
+    fn write(&mut self, name: &str, dtype: &str, numbers: impl Iterator<Item = [u8; 4]>, shape: &[usize]) -> Value {
         let begin = self.data.len();
-        // Ids, ranks and spans are whole; every other number was an F32.
-        let whole = list.iter().all(Value::is_u64);
-        for value in list {
-            match whole {
-                true => self.data.extend((value.as_u64().unwrap_or_default() as u32).to_le_bytes()),
-                false => self.data.extend((value.as_f64().unwrap_or(f64::NAN) as f32).to_le_bytes()),
-            }
-        }
-        let dtype = if whole { "U32" } else { "F32" };
-        let shape = shape(self.trace, name, list.len());
+        self.data.extend(numbers.flatten());
         let offsets = [begin, self.data.len()];
         let entry = serde_json::json!({ "dtype": dtype, "shape": shape, "data_offsets": offsets });
         self.header.insert(name.to_owned(), entry);
+        serde_json::json!({ "tensor": name })
     }
 
     fn file(mut self, skeleton: &Value) -> Vec<u8> {
@@ -95,28 +101,14 @@ impl Writer<'_> {
     }
 }
 
-/// The axes of an array, by its name and the sequence it belongs to; one axis where it has no others.
-fn shape(trace: &Trace, path: &str, length: usize) -> Vec<usize> {
-    let mut parts = path.split('.');
-    let number = (parts.next() == Some("sequences")).then(|| parts.next()?.parse::<usize>().ok()).flatten();
-    let name = path.rsplit('.').next().unwrap_or_default();
-    let Some(sequence) = number.and_then(|number| trace.sequences.get(number)) else { return vec![length] };
-    let (t, layers) = (sequence.token_count(), sequence.layer_count());
-    let axes = match name {
-        "spans" => vec![t, 2],
-        "head_norm" => vec![layers, trace.model.n_head, t],
-        "weights" => vec![t, t],
-        "heads" => vec![layers, trace.model.n_head],
-        "true_rank" | "true_prob" => vec![layers + 1, t],
-        _ if path.contains("lens.") && !path.contains("vocab") => {
-            vec![layers + 1, t, length / ((layers + 1) * t).max(1)]
-        }
-        "attn_norm" | "mlp_norm" | "resid_pre_norm" | "resid_mid_norm" | "resid_post_norm" | "attn_cos" | "mlp_cos" => {
-            vec![layers, t]
-        }
-        _ => vec![length],
-    };
-    if axes.iter().product::<usize>() == length { axes } else { vec![length] }
+/// The lengths of an array's axes; one axis where they do not make up its length.
+fn shape(field: &Field, length: usize, sizes: Option<&Sizes>) -> Vec<usize> {
+    let lengths = sizes.map(|sizes| {
+        let some = length.checked_div(Sizes { some: 1, ..*sizes }.over(field.axes)).unwrap_or(0);
+        let sizes = Sizes { some, ..*sizes };
+        field.axes.iter().map(|axis| sizes.of(*axis)).collect::<Vec<usize>>()
+    });
+    lengths.filter(|lengths| lengths.iter().product::<usize>() == length).unwrap_or_else(|| vec![length])
 }
 
 /// What a header says of one tensor, or of the file.

@@ -1,48 +1,35 @@
 //! What a later run over the same texts adds to a trace: a view that needs more asks for just that, and the rest stays.
 
 use super::closer::Pattern;
-use super::{Sequence, Trace};
+use super::fields::Record;
+use super::{Next, Sequence, Trace};
 
 /// Most attention weights that are kept beside each other: 64 MB. A text of thousand tokens has a million a head.
 const MOST_WEIGHTS: usize = 16 << 20;
 
 impl Trace {
-    /// Takes over what another trace of the same texts recorded beyond the norms.
-    pub fn supplement(&mut self, more: Trace) {
+    /// Takes over what another trace of the same texts recorded beyond the norms: each optional field that it has.
+    pub fn merge(&mut self, more: Trace) {
         for (sequence, more) in self.sequences.iter_mut().zip(more.sequences) {
-            sequence.supplement(more);
+            sequence.merge(more);
         }
     }
 }
 
 impl Sequence {
-    fn supplement(&mut self, more: Sequence) {
+    fn merge(&mut self, mut more: Sequence) {
         if self.ids != more.ids || self.layer_count() != more.layer_count() {
             return;
         }
-        fn take<T>(have: &mut Option<T>, more: Option<T>) {
-            if more.is_some() {
-                *have = more;
-            }
+        let candidates = |next: &Option<Next>| next.as_ref().map_or(0, |next| next.ids.len());
+        if candidates(&more.next) <= candidates(&self.next) {
+            more.next = None;
         }
-        take(&mut self.head_norm, more.head_norm);
-        take(&mut self.attn_bias_norm, more.attn_bias_norm);
-        take(&mut self.lens, more.lens);
-        take(&mut self.token_logprob, more.token_logprob);
-        take(&mut self.leads, more.leads);
-        take(&mut self.attribution, more.attribution);
-        take(&mut self.kl, more.kl);
-        let candidates = |sequence: &Option<super::Next>| sequence.as_ref().map_or(0, |next| next.ids.len());
-        if candidates(&more.next) > candidates(&self.next) {
-            self.next = more.next;
+        more.patterns = more.patterns.map(|more| joined(self.patterns.take().unwrap_or_default(), more));
+        if let (Some(baseline), Some(more)) = (&mut self.baseline, more.baseline.take()) {
+            baseline.merge(*more);
         }
-        if let Some(more) = more.patterns {
-            let kept = self.patterns.take().unwrap_or_default();
-            self.patterns = Some(joined(kept, more));
-        }
-        if let (Some(baseline), Some(more)) = (&mut self.baseline, more.baseline) {
-            baseline.supplement(*more);
-        }
+        self.update(more);
     }
 }
 
@@ -68,8 +55,8 @@ fn joined(kept: Vec<Pattern>, more: Vec<Pattern>) -> Vec<Pattern> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Lens;
     use crate::closer::Attribution;
-    use crate::{Lens, Next};
 
     fn sequence() -> Sequence {
         Sequence { ids: vec![1, 2], attn_norm: vec![0.5, 0.25], ..Sequence::default() }
@@ -93,16 +80,16 @@ mod tests {
             patterns: Some(vec![pattern(2, 4)]),
             ..sequence()
         };
-        trace.supplement(Trace { sequences: vec![more], ..Trace::default() });
+        trace.merge(Trace { sequences: vec![more], ..Trace::default() });
         let found = &trace.sequences[0];
-        assert_eq!((&found.lens, &found.attribution), (&lens, &explained), "supplement.rs: of either trace");
-        assert_eq!(found.attn_norm, [0.5, 0.25], "supplement.rs: norms are of the first run");
-        assert_eq!(found.next, next(20), "supplement.rs: the longer list of candidates stays");
+        assert_eq!((&found.lens, &found.attribution), (&lens, &explained), "merge.rs: of either trace");
+        assert_eq!(found.attn_norm, [0.5, 0.25], "merge.rs: norms are of the first run");
+        assert_eq!(found.next, next(20), "merge.rs: the longer list of candidates stays");
         let heads: Vec<usize> = found.patterns.iter().flatten().map(|pattern| pattern.head).collect();
-        assert_eq!(heads, [1, 2], "supplement.rs: patterns of both");
+        assert_eq!(heads, [1, 2], "merge.rs: patterns of both");
         let another = Sequence { ids: vec![1, 3], lens: None, attribution: None, kl: Some(vec![1.0]), ..sequence() };
-        trace.supplement(Trace { sequences: vec![another], ..Trace::default() });
-        assert_eq!(trace.sequences[0].kl, None, "supplement.rs: another text adds nothing");
+        trace.merge(Trace { sequences: vec![another], ..Trace::default() });
+        assert_eq!(trace.sequences[0].kl, None, "merge.rs: another text adds nothing");
     }
 
     #[test]
