@@ -7,7 +7,8 @@ use serde::Serialize;
 use wasm_bindgen::prelude::*;
 use web_sys::HtmlCanvasElement;
 
-use super::client::{Input, LoadOptions, Model, Told};
+use super::client::{LoadOptions, Model};
+use super::connection::{Input, Told};
 use super::errors::to_js;
 use super::launch::{EngineFiles, Locations, configure};
 use super::options::{

@@ -6,6 +6,7 @@
 
 mod abort;
 mod client;
+mod connection;
 mod deferred;
 pub mod exports;
 mod launch;

@@ -1,5 +1,5 @@
 // All cores: the same numbers for any number of workers, in pages that are not isolated; a helper that dies fails the
-// request, and the next one works. And which of the two engines runs.
+// request, and the next one works; an engine that says nothing any more is ended. And which of the two engines runs.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { isRejection, openLab } from "./support/lab.mjs";
@@ -123,6 +123,58 @@ for (const [how, act] of [
     await lab.run(() => window.model.close());
   });
 }
+
+/** The page's looks at its engine (crates/protocol/src/watchdog.rs) come so much faster that five minutes take three seconds. */
+const HURRY = () => {
+  const { setInterval } = window;
+  window.setInterval = (callback, milliseconds) => setInterval(callback, milliseconds / 100);
+};
+
+for (const [how, act, whoWaits] of [
+  ["vanishes", () => { self.close(); }, "a trace"],
+  ["loops", () => { setTimeout(() => { for (;;); }); }, "a trace"],
+  ["vanishes", () => { self.close(); }, "the rest of the model"],
+]) {
+  test(`an engine that ${how} does not keep ${whoWaits} waiting for ever`, async () => {
+    await lab.freshPage();
+    await lab.run(HURRY);
+    await lab.run(async (rs) => {
+      window.model = await rs.loadModel("demo", { workers: 1 });
+      // Longer than the patience, with nobody waiting: no reason to end it.
+      await new Promise((done) => setTimeout(done, 4000));
+      await window.model.traceTokens([[5, 6, 7]], { predictions: false });
+    });
+    const [engine] = lab.page.workers();
+    await engine.evaluate(act).catch(() => {});
+    const { waiting, later } = await lab.run(async (rs, whoWaits) => {
+      const { model, rejection } = window;
+      const waiting = await rejection(whoWaits === "a trace" ? model.traceTokens([[9, 8]]) : model.ready);
+      return { waiting, later: await rejection(model.traceTokens([[9, 8]])) };
+    }, whoWaits);
+    for (const [what, found] of [["what waited", waiting], ["the next request", later]]) {
+      isRejection(what, found, "engine-crashed", "5 minutes", "load the model again");
+    }
+    await until("the end of the worker", () => lab.page.workers().length === 0);
+  });
+}
+
+test("an engine that computes for longer than that is let be", async () => {
+  await lab.freshPage();
+  await lab.run(HURRY);
+  const seconds = await lab.run(async (rs) => {
+    const model = await rs.loadModel("demo", { workers: 1 });
+    const [began, ids] = [performance.now(), Array.from({ length: 250 }, (_, id) => id)];
+    let count = 1;
+    do {
+      // Other first tokens, so that nothing of an earlier text is of use.
+      await model.traceTokens(Array.from({ length: count }, (_, text) => [count, text, ...ids]), { heads: true, lens: 5 });
+      count *= 2;
+    } while (performance.now() - began < 7000);
+    model.close();
+    return (performance.now() - began) / 1000;
+  });
+  assert.ok(seconds > 7, `${seconds} s of computing`);
+});
 
 test("without nested workers the engine computes alone", async () => {
   await lab.freshPage({ inWorkers: "delete self.Worker;" });

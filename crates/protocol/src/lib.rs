@@ -2,6 +2,7 @@
 //! typed arrays and handles that need no copying.
 
 pub mod shelf;
+pub mod watchdog;
 
 #[cfg(target_arch = "wasm32")]
 pub mod js;
@@ -55,12 +56,16 @@ pub enum ToEngine {
         /// Which.
         request: u32,
     },
+    /// Give a sign of life.
+    Ping,
 }
 
 /// Engine to page.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 pub enum FromEngine {
+    /// A sign of life.
+    Pong,
     /// Loading goes on.
     Progress(Progress),
     /// Something the reader should know, while loading goes on.

@@ -137,6 +137,7 @@ impl Engine {
                     stop.set(true);
                 }
             }
+            ToEngine::Ping => post(&FromEngine::Pong, None),
         }
     }
 
