@@ -1,7 +1,11 @@
 // A storage that cannot be trusted: damaged, torn, foreign, full, forbidden. No load fails for it, none believes it,
 // and what is damaged is fetched again, not more.
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, beforeEach, test } from "node:test";
+import { launchPersistent } from "./support/browser.mjs";
 import { openLab, SITE, SITE_PATH } from "./support/lab.mjs";
 import { filesOf, IDS, isTrace, load, rightTrace, WEIGHTS } from "./support/loads.mjs";
 import { isMask, places } from "./support/models.mjs";
@@ -165,6 +169,33 @@ for (const quota of [100_000, 6_000_000]) {
     assert.equal(lab.hub.sent(file), 0, "third: the model was not kept though there is room now");
   });
 }
+
+test("site data is cleared during a download: the load comes to its end, and says that nothing is kept", async () => {
+  await begin({ page: false });
+  // Private windows have their files in memory, where this does no harm.
+  const profile = mkdtempSync(join(tmpdir(), "residual-stream-profile-"));
+  const context = await launchPersistent(profile);
+  const page = await context.newPage();
+  await lab.bring(page);
+  let arrived;
+  const began = new Promise((done) => { arrived = done; });
+  const [block] = places(filesOf("medium")[WEIGHTS]).get("h.1.attn.c_attn.weight");
+  let release;
+  const hold = new Promise((done) => { release = done; });
+  lab.hub.fault(file, { at: "cdn", within: [block, block + 1], call: arrived, hold });
+  const loading = load(lab, repo, IDS.large, { page });
+  await began;
+  const session = await context.newCDPSession(page);
+  await session.send("Storage.clearDataForOrigin", { origin: lab.site.origin, storageTypes: "all" });
+  release();
+  const found = await loading;
+  isTrace("with its storage gone", found, await rightTrace(lab, "medium"));
+  const kinds = found.notices.map(({ kind }) => kind);
+  assert.deepEqual(kinds, ["storage-unavailable"], JSON.stringify(found.notices));
+  isTrace("once more", await load(lab, repo, IDS.large, { page }), await rightTrace(lab, "medium"));
+  await context.close();
+  rmSync(profile, { recursive: true, force: true });
+});
 
 test("an origin that is none has no storage, and loads", async () => {
   await begin();

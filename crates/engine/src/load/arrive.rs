@@ -265,6 +265,7 @@ impl<F: Files, K: Keep> Arrival<F, K> {
         }
         let kept_all = self.close_files();
         self.visit.write_about(self.index.wanted_bytes(), kept_all).await;
+        self.state.borrow_mut().notices.extend(self.visit.take_notices());
         self.say(report);
         let phase = Phase::Build;
         report(News::Progress(Progress { phase, ..self.progress() }));

@@ -328,7 +328,8 @@ impl<F: Files, K: Keep> Visit<F, K> {
         }
     }
 
-    /// Writes down how far the shelf has come; silent where that fails, since it is only of use to later visits.
+    /// Writes down how far the shelf has come. Where everything was kept, and this fails, nothing is of use to later visits:
+    /// a notice says so.
     pub async fn write_about(&self, weights_bytes: u64, complete: bool) {
         let Some(keep) = self.keep.as_ref().filter(|_| self.keeping.get()) else { return };
         let about = {
@@ -337,7 +338,9 @@ impl<F: Files, K: Keep> Visit<F, K> {
             about.complete |= complete;
             about.clone()
         };
-        let _ = keep.set_about(about).await;
+        if let (Err(error), true) = (keep.set_about(about).await, complete) {
+            self.notices.borrow_mut().push(storage_notice(&error));
+        }
     }
 
     /// Whether there is room for so many more bytes; a notice where there is not.

@@ -1,9 +1,11 @@
 //! A model's folder in the origin's private file system, through the access handles that only workers have.
 //! <https://fs.spec.whatwg.org/>
 
+use std::cell::RefCell;
+
 use js_sys::{Promise, Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
-use wasm_bindgen_futures::JsFuture;
+use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{
     Blob, DedicatedWorkerGlobalScope, FileSystemDirectoryHandle, FileSystemFileHandle, FileSystemGetDirectoryOptions,
     FileSystemGetFileOptions, FileSystemReadWriteOptions, FileSystemRemoveOptions, FileSystemSyncAccessHandle,
@@ -53,10 +55,14 @@ impl Shelf {
         let disk = self.disk(name).await?;
         disk.truncate(0)?;
         disk.write(0, bytes)?;
-        disk.flush()
+        disk.flush()?;
+        drop(disk);
+        close_dropped().await;
+        Ok(())
     }
 
     async fn disk(&self, name: &str) -> Result<OpfsDisk, StoreError> {
+        close_dropped().await;
         let options = FileSystemGetFileOptions::new();
         options.set_create(true);
         let folder = self.folder().await?;
@@ -64,7 +70,8 @@ impl Shelf {
         if !Reflect::has(&file, &"createSyncAccessHandle".into()).unwrap_or(false) {
             return Err(StoreError::Broken("this browser has no access handles".into()));
         }
-        Ok(OpfsDisk(wait(file.create_sync_access_handle()).await?))
+        let access = wait(file.create_sync_access_handle()).await?;
+        Ok(OpfsDisk { file, access })
     }
 }
 
@@ -106,6 +113,7 @@ impl Keep for Shelf {
     }
 
     async fn clear(&self) {
+        close_dropped().await;
         let options = FileSystemRemoveOptions::new();
         options.set_recursive(true);
         // Fails where another tab has a file open, whose pieces then lose their identity on the next opening.
@@ -119,36 +127,60 @@ impl Keep for Shelf {
     }
 }
 
-/// An open file; closed when dropped.
-pub struct OpfsDisk(FileSystemSyncAccessHandle);
+/// An open file; closed soon after it is dropped.
+pub struct OpfsDisk {
+    file: FileSystemFileHandle,
+    access: FileSystemSyncAccessHandle,
+}
 
 impl Disk for OpfsDisk {
     fn size(&self) -> Result<u64, StoreError> {
-        self.0.get_size().map(|size| size as u64).map_err(|why| error_of(&why))
+        self.access.get_size().map(|size| size as u64).map_err(|why| error_of(&why))
     }
 
     fn read(&self, at: u64, into: &mut [u8]) -> Result<usize, StoreError> {
-        let read = self.0.read_with_u8_array_and_options(into, &place(at));
+        let read = self.access.read_with_u8_array_and_options(into, &place(at));
         read.map(|count| count as usize).map_err(|why| error_of(&why))
     }
 
     fn write(&self, at: u64, bytes: &[u8]) -> Result<(), StoreError> {
-        let written = self.0.write_with_u8_array_and_options(bytes, &place(at)).map_err(|why| error_of(&why))?;
+        let written = self.access.write_with_u8_array_and_options(bytes, &place(at)).map_err(|why| error_of(&why))?;
         if written as usize == bytes.len() { Ok(()) } else { Err(StoreError::Full) }
     }
 
     fn truncate(&self, size: u64) -> Result<(), StoreError> {
-        self.0.truncate_with_f64(size as f64).map_err(|why| error_of(&why))
+        self.access.truncate_with_f64(size as f64).map_err(|why| error_of(&why))
     }
 
     fn flush(&self) -> Result<(), StoreError> {
-        self.0.flush().map_err(|why| error_of(&why))
+        self.access.flush().map_err(|why| error_of(&why))
     }
 }
 
 impl Drop for OpfsDisk {
     fn drop(&mut self) {
-        self.0.close();
+        let open = (self.file.clone(), self.access.clone());
+        DROPPED.with_borrow_mut(|dropped| dropped.push(open));
+        spawn_local(close_dropped());
+    }
+}
+
+thread_local! {
+    /// Files that nobody uses any more, and that are not closed yet.
+    static DROPPED: RefCell<Vec<(FileSystemFileHandle, FileSystemSyncAccessHandle)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Closes them, but for those that are gone: where a reader has cleared the site's data, Chromium's `close` never comes
+/// back. Such a handle is left to the garbage collector.
+async fn close_dropped() {
+    while let Some((file, access)) = DROPPED.with_borrow(|dropped| dropped.first().cloned()) {
+        let is_there = wait::<Blob>(file.get_file()).await.is_ok();
+        let place = |dropped: &Vec<(_, FileSystemSyncAccessHandle)>| dropped.iter().position(|(_, of)| *of == access);
+        // Whoever waits beside this one may have been faster.
+        let is_mine = DROPPED.with_borrow_mut(|dropped| place(dropped).map(|at| dropped.remove(at))).is_some();
+        if is_there && is_mine {
+            access.close();
+        }
     }
 }
 
