@@ -152,7 +152,11 @@ impl App {
 
     fn fail_load(self: &Rc<Self>, wish: &Wish, error: &Error) {
         self.drop_arriving();
-        let message = if error.code == Code::Aborted { String::new() } else { explain(error, Step::Load) };
+        let step = match wish.from {
+            Origin::Address(_) => Step::Load,
+            Origin::Files(_) => Step::Open,
+        };
+        let message = if error.code == Code::Aborted { String::new() } else { explain(error, step) };
         self.models.set_failed(wish, &message);
         self.after_lost_load(&wish.name.title);
     }

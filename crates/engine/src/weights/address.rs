@@ -75,18 +75,33 @@ impl Address {
     }
 
     /// Where the files are. `hub` replaces the Hugging Face hub as the base of repo addresses.
-    pub fn locate(&self, hub: Option<&str>) -> Location {
-        match self {
+    ///
+    /// # Errors
+    /// `BadHub`: a worker has no page that an address could be relative to.
+    pub fn locate(&self, hub: Option<&str>) -> Result<Location, WeightsError> {
+        if let Some(hub) = hub.filter(|hub| !is_base(hub)) {
+            return Err(WeightsError::BadHub(hub.to_string()));
+        }
+        Ok(match self {
             Address::Folder(url) => Location { base: url.clone(), hub: None },
             Address::Repo { id, revision } => {
-                let hub = hub.unwrap_or(HUB).trim_end_matches('/');
+                let hub = hub.unwrap_or(HUB).trim().trim_end_matches('/');
                 // One path segment: the hub wants the slash of refs/pr/1 encoded.
                 let revision = revision.replace('/', "%2F");
                 let base = format!("{hub}/{id}/resolve/{revision}/");
                 Location { base, hub: Some((hub.to_string(), id.clone(), revision)) }
             }
-        }
+        })
     }
+}
+
+/// Whether names can be put behind this.
+fn is_base(text: &str) -> bool {
+    let text = text.trim();
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or_default();
+    !rest.starts_with(['/', ':'])
+        && !rest.is_empty()
+        && !rest.contains(|c: char| c.is_whitespace() || "?#\"<>\\".contains(c))
 }
 
 impl Location {
@@ -127,8 +142,25 @@ mod tests {
             ("https://host/models/tiny", None, "https://host/models/tiny/config.json"),
             ("http://host/models/tiny/", Some("http://x"), "http://host/models/tiny/config.json"),
         ] {
-            assert_eq!(Address::parse(text).unwrap().locate(hub).file("config.json"), file, "address.rs: {text:?}");
+            assert_eq!(
+                Address::parse(text).unwrap().locate(hub).unwrap().file("config.json"),
+                file,
+                "address.rs: {text:?}"
+            );
         }
+    }
+
+    #[test]
+    fn a_hub_that_is_no_address_is_refused_by_the_name_of_the_setting() {
+        let repo = Address::parse("a/b").unwrap();
+        for hub in
+            ["", "huggingface.co", "/hub", "ftp://host", "https://", "http:///x", "https://a b", "https://host/?x"]
+        {
+            let error: crate::Error = repo.locate(Some(hub)).unwrap_err().into();
+            assert!(error.message.starts_with("hub: ") && error.message.contains(hub), "address.rs: {}", error.message);
+            assert_eq!(error.code, crate::Code::NotFound, "address.rs: the code of what is no address");
+        }
+        assert!(repo.locate(Some(" http://127.0.0.1:8080/mirror ")).is_ok());
     }
 
     #[test]

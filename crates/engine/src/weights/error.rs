@@ -9,6 +9,9 @@ pub enum WeightsError {
     /// Neither "demo", a repo id, nor a URL.
     #[error("\"{0}\" is neither a repo id like openai-community/gpt2, nor the address of a model's folder.")]
     BadAddress(String),
+    /// What was given as a hub is no address.
+    #[error("hub: expected an address such as https://huggingface.co, found \"{0}\".")]
+    BadHub(String),
     /// The file breaks the safetensors format.
     #[error("{file} is not a readable safetensors file: {why}")]
     BadSafetensors {
@@ -153,7 +156,7 @@ pub enum WeightsError {
 impl From<WeightsError> for Error {
     fn from(error: WeightsError) -> Self {
         let code = match &error {
-            WeightsError::BadAddress(_) | WeightsError::NotFound { .. } => Code::NotFound,
+            WeightsError::BadAddress(_) | WeightsError::BadHub(_) | WeightsError::NotFound { .. } => Code::NotFound,
             WeightsError::BadSafetensors { .. } | WeightsError::Duplicate { .. } | WeightsError::CutOff { .. } => {
                 Code::BadSafetensors
             }

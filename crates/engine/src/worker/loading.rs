@@ -51,6 +51,11 @@ pub(super) enum From {
     Files(Vec<(String, Blob)>),
 }
 
+/// Where a model's files are.
+fn locate(address: &str, hub: Option<&str>) -> Result<Location> {
+    Ok(Address::parse(address)?.locate(hub)?)
+}
+
 /// The model's folder in the browser's storage; a notice where there is none.
 async fn shelf(location: &Location, source: &str) -> Option<Shelf> {
     match Shelf::open(&location.file(""), source).await {
@@ -94,9 +99,8 @@ impl Engine {
         let numbers = (parallel, workers);
         let loaded = match from {
             From::Files(files) => self.load_files(Picked(files), None::<Shelf>, source, numbers).await,
-            From::Address { address, hub, cache } => match Address::parse(&address) {
-                Ok(address) => {
-                    let location = address.locate(hub.as_deref());
+            From::Address { address, hub, cache } => match locate(&address, hub.as_deref()) {
+                Ok(location) => {
                     if source == DEMO {
                         // As near as the storage is: the browser's cache and the service worker keep it, in one piece.
                         self.load_files(Remote::whole(location), None::<Shelf>, source, numbers).await
@@ -105,7 +109,7 @@ impl Engine {
                         self.load_files(Remote::new(location), keep, source, numbers).await
                     }
                 }
-                Err(error) => Err(error.into()),
+                Err(error) => Err(error),
             },
         };
         let (opened, ready) = self.told.get();
