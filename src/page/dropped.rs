@@ -1,4 +1,4 @@
-//! What a reader drops: files, or the folder that a model lies in.
+//! What a reader drops: files, the folder that a model lies in, or both.
 
 use js_sys::{Array, Function, Promise};
 use wasm_bindgen::{JsCast, JsValue};
@@ -24,9 +24,16 @@ impl Dropped {
     /// To be called while the event is handled: afterwards the browser tells nothing more.
     pub fn new(transfer: &DataTransfer) -> Dropped {
         let items = transfer.items();
-        let entries = (0..items.length()).filter_map(|index| items.get(index)?.webkit_get_as_entry().ok().flatten());
-        let folders = entries.filter(FileSystemEntry::is_directory).map(JsCast::unchecked_into).collect();
-        Dropped { files: listed(transfer.files()), folders }
+        let (mut files, mut folders) = (Vec::new(), Vec::<FileSystemDirectoryEntry>::new());
+        for item in (0..items.length()).filter_map(|index| items.get(index)) {
+            match item.webkit_get_as_entry().ok().flatten() {
+                Some(entry) if entry.is_directory() => folders.push(entry.unchecked_into()),
+                _ => files.extend(item.get_as_file().ok().flatten()),
+            }
+        }
+        // Among these, a folder would be a file too.
+        let files = if folders.is_empty() { listed(transfer.files()) } else { files };
+        Dropped { files, folders }
     }
 
     /// Whether there is nothing, as where a text was dropped.
@@ -34,19 +41,17 @@ impl Dropped {
         self.files.is_empty() && self.folders.is_empty()
     }
 
-    /// The files; of folders, those of the uppermost that holds a `config.json`, or else all that lie in them.
+    /// The files; and of folders, those of the uppermost that holds a `config.json`, or else all that lie in them.
     pub async fn files(self) -> Vec<File> {
-        if self.folders.is_empty() {
-            return self.files;
-        }
-        let (mut waiting, mut all, mut looked) = (self.folders, Vec::new(), 0);
+        let (mut waiting, loose, mut looked) = (self.folders, self.files, 0);
+        let mut all = loose.clone();
         while !waiting.is_empty() && looked < MOST_FOLDERS {
             let mut below = Vec::new();
             for folder in waiting {
                 looked += 1;
                 let (files, folders) = content(&folder).await;
                 if files.iter().any(|file| file.name() == CONFIG) {
-                    return files;
+                    return [loose, files].concat();
                 }
                 all.extend(files);
                 below.extend(folders);

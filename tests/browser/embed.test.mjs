@@ -28,6 +28,8 @@ before(async () => {
     return trace;
   }, { text: TEXT, options: OPTIONS });
   const saved = { format: "residual-stream trace", version: 1, ...trace };
+  const bare = structuredClone(saved);
+  for (const sequence of bare.sequences) for (const name of ["head_norm", "attn_bias_norm", "lens"]) delete sequence[name];
   const hostile = structuredClone(saved);
   hostile.sequences[0].tokens = hostile.sequences[0].tokens.map(() => "<img src=x onerror=alert(1)>");
   hostile.sequences[0].text = "<script>alert(1)</script>";
@@ -37,7 +39,7 @@ before(async () => {
     policy: strict(origin),
     files: {
       "/run.json": JSON.stringify(saved), "/hostile.json": JSON.stringify(hostile), "/torn.json": JSON.stringify(saved).slice(0, 500),
-      "/later.json": JSON.stringify({ ...saved, version: 9 }), "/other.json": JSON.stringify({ hello: 1 }),
+      "/bare.json": JSON.stringify(bare), "/later.json": JSON.stringify({ ...saved, version: 9 }), "/other.json": JSON.stringify({ hello: 1 }),
     },
     pages: {
       "/three.html": embed("a", `text="${TEXT}"`) + embed("b", `text="${TEXT}" chart="heatmap" height="260"`)
@@ -212,6 +214,8 @@ test("what makes no sense is said in a sentence and by an event, and the author'
     [{ height: "tall" }, "bad-argument", /height="tall"/], [{ pin: "0.999" }, "bad-argument", /pin="0\.999"/],
     [{ src: "nowhere.json" }, "not-found", /nowhere\.json/], [{ src: "torn.json" }, "bad-argument", /breaks off/],
     [{ src: "later.json" }, "bad-argument", /version 9/], [{ src: "other.json" }, "bad-argument", /format/],
+    [{ src: "bare.json", chart: "heads" }, "bad-argument", /does not hold what chart="heads" shows/],
+    [{ src: "bare.json", chart: "lens" }, "bad-argument", /does not hold what chart="lens" shows/],
     [{ src: null, text: null }, "empty-input", /text/], [{ src: null, text: "x", model: "a/b/c" }, "bad-argument", /model="a\/b\/c"/],
     [{ src: null, text: "word ".repeat(600) }, "too-long", /256/], [{ chart: "change" }, "bad-argument", /off="mlp\.3"/],
   ]) {

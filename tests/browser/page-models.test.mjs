@@ -194,18 +194,25 @@ test("files from disk: the index decides between two shards, and without it the 
   await isQuiet(page);
 });
 
-test("a folder that is dropped is read, also one that holds the model's folder", async () => {
+test("a folder that is dropped is read, also one that holds the model's folder, and the files dropped beside it", async () => {
   const inner = join(folder, "models--someone--dropped/snapshots/607a30d");
   mkdirSync(inner, { recursive: true });
   for (const [name, bytes] of Object.entries(tinyModel())) writeFileSync(join(inner, name), bytes);
   writeFileSync(join(inner, "._model.safetensors"), "what another system leaves");
   writeFileSync(join(inner, "optimizer.safetensors"), "not read");
   const client = await page.context().newCDPSession(page);
-  for (const dropped of [inner, join(folder, "models--someone--dropped")]) {
+  const [loose, weights] = [join(folder, "loose"), join(folder, "weights-alone")];
+  for (const [part, has] of [[loose, (name) => name !== "model.safetensors"], [weights, (name) => name === "model.safetensors"]]) {
+    mkdirSync(part);
+    for (const name of Object.keys(tinyModel()).filter(has)) writeFileSync(join(part, name), tinyModel()[name]);
+  }
+  writeFileSync(join(weights, "optimizer.safetensors"), "not read");
+  const apart = [weights, ...Object.keys(tinyModel()).filter((name) => name !== "model.safetensors").map((name) => join(loose, name))];
+  for (const dropped of [[inner], [join(folder, "models--someone--dropped")], apart]) {
     await page.locator("#model").scrollIntoViewIfNeeded();
     const { x, y, width } = await page.locator("#model").boundingBox();
     const place = { x: x + width / 2, y: y + 20 };
-    const data = { items: [], files: [dropped], dragOperationsMask: 1 };
+    const data = { items: [], files: dropped, dragOperationsMask: 1 };
     for (const type of ["dragEnter", "dragOver", "drop"]) await client.send("Input.dispatchDragEvent", { type, ...place, data });
     await inUse(/model\.safetensors/);
     assert.match(await page.locator("#model-notice").innerText(), /optimizer\.safetensors/);

@@ -147,6 +147,8 @@ test("what is wrong is one sentence, with code 1 for work that failed and 2 for 
     [[...trace, "--speed"], 2, /--speed/],
     [[...trace, "extra"], 2, /extra/],
     [["svg", "--trace", "x", "--chart", "heatmap", "--out", "never.svg", "--quantity", "all"], 2, /--quantity/],
+    [["svg", "--trace", "run.json", "--chart", "pie", "--out", "never.svg"], 2, /--chart: There is no chart named "pie".*"evolution"/],
+    [["svg", "--trace", "run.json", "--chart", "heads", "--out", "never.svg"], 1, /made without heads/],
     [["paint"], 2, /"paint" is no command/],
     [["svg", "--trace", "texts.txt", "--chart", "evolution", "--out", "never.svg"], 1, /no saved run/],
   ]) {

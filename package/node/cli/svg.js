@@ -1,6 +1,6 @@
 // `residual-stream svg`: a chart of a recorded run as a picture.
 import { readBytes, writeOutput } from "./files.js";
-import { head, oneOf, whole } from "./values.js";
+import { head, Misuse, oneOf, whole } from "./values.js";
 
 export async function svg(values, signal) {
   const theme = oneOf(values, "theme", ["light", "dark"]);
@@ -14,5 +14,15 @@ export async function svg(values, signal) {
   const token = whole(values, "token", 0, Math.max((trace.sequences[sequence ?? 0]?.ids.length ?? 0) - 1, 0));
   const options = { theme, width, height, sequence, token, bins, quantity, head: values.head && head("head", values.head), skipFirst: !values["with-first"] };
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
-  await writeOutput(values.out, draw(trace, values.chart, given), signal);
+  await writeOutput(values.out, picture(() => draw(trace, values.chart, given)), signal);
+}
+
+/** What is drawn. The package alone knows the charts' names; one that is none of them is a misuse. */
+function picture(draw) {
+  try {
+    return draw();
+  } catch (error) {
+    if (/^There is no chart named/.test(error.message)) throw new Misuse(`--chart: ${error.message}`);
+    throw error;
+  }
 }

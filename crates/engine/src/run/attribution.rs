@@ -1,5 +1,6 @@
-//! Direct logit attribution (TransformerLens: `ActivationCache.logit_attrs`, without weight processing): the final layer
-//! norm divides by a scale; with that scale frozen, a logit is a sum over what was added to the stream.
+//! Direct logit attribution, as TransformerLens defines it where the final layer norm is folded into the unembedding
+//! (`decompose_resid` and `logit_attrs` after `enable_compatibility_mode()`): the norm divides by a scale; with that scale
+//! frozen, a logit is a sum over what was added to the stream. The norm's bias is a part of its own here.
 //!
 //! With W the token's row of the unembedding, g and b the final norm's weight and bias, s its scale at this token:
 //! logit = W·b + the sum over contributions c of W·(g * (c - mean(c))) / s.
