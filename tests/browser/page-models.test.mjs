@@ -172,6 +172,10 @@ test("what is remarked of a model's files stands in the panel, as long as it is 
     await until(`tokens: ${what}`, async () => (await tokens()).join("").replace(/\W/g, "").includes(what.replace("-", "")));
     assert.match(await remark.innerText(), words, `${what}: the remark does not last`);
     assert.equal((await page.locator("#run-error").innerText()).trim(), "", what);
+    if (what !== "no-unembedding") continue;
+    await page.click("#tab-lens");
+    await until("the lens to say why it is empty", async () => /makes no predictions/.test(await page.locator("#view").innerText()));
+    await page.click("#tab-heatmap");
   }
   assert.equal(await remark.getAttribute("role"), "status");
   await isQuiet(page);
