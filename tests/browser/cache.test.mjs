@@ -306,14 +306,37 @@ test("without a network a model comes from the storage, half a model does not", 
   assert.equal(never.code, "network", `offline, never loaded: ${never.code}: ${never.message}`);
 });
 
-for (const [what, path, fault] of [
-  ["the API fails", "api", { at: "api", status: 500 }],
-  ["the hub asks for patience", "api", { at: "api", status: 429 }],
-]) {
-  test(`a second visit while ${what}`, async () => {
+for (const [what, status] of [["fails", 500], ["asks for patience", 429]]) {
+  test(`a second visit while the hub ${what}: the API, HEAD and the weights`, async () => {
     await loads("first");
     await lab.reload();
-    for (const account of ["revision", "tree"]) lab.hub.fault(`${path}/${repo}/${account}`, fault);
-    await loads("second");
+    lab.hub.reset();
+    for (const account of ["revision", "tree"]) lab.hub.fault(`api/${repo}/${account}`, { at: "api", status });
+    lab.hub.fault(file, { status });
+    assert.deepEqual(notices(await loads("second")), ["unchecked"]);
+    sendsNothing("second visit");
+    lab.hub.heal(WEIGHTS);
+    assert.deepEqual(notices(await loads("third")), ["unchecked"]);
+    sendsNothing("third visit");
   });
 }
+
+/** What a server answers to HEAD, and the remark that it leads to: one that cannot be asked so is asked otherwise. */
+const HEADS = [
+  ["405", { status: 405 }, []], ["501", { status: 501 }, []], ["403", { status: 403 }, []],
+  ["429 with an hour to wait", { status: 429, retryAfter: 3600 }, ["unchecked"]], ["503", { status: 503 }, ["unchecked"]],
+  ["405 that no page may read", { status: 405, noCors: true }, ["unchecked"]], ["a reset", { reset: true }, ["unchecked"]],
+];
+test("a folder's server that refuses, limits or fails HEAD costs no kept model", async () => {
+  await lab.hub.add("kept/direct-head", filesOf("large"), { direct: true });
+  const source = lab.hub.folder("kept/direct-head"), path = `kept/direct-head/${WEIGHTS}`;
+  await loads("first", { source });
+  for (const [what, fault, remarks] of HEADS) {
+    lab.hub.reset();
+    const head = lab.hub.fault(path, { method: "HEAD", ...fault });
+    assert.deepEqual(notices(await loads(what, { source })), remarks, `HEAD: ${what}`);
+    // Chromium itself asks again where a connection is reset.
+    assert.ok(fault.reset ? head.hits > 0 : head.hits === 1, `HEAD: ${what}: it is asked ${head.hits} times`);
+    assert.ok(lab.hub.sent(path) <= 1, `HEAD: ${what}: ${lab.hub.sent(path)} bytes of what is kept were sent`);
+  }
+});

@@ -46,6 +46,21 @@ const atMost = (bytes) => ({ hub, path }) => {
 };
 const early = atMost(8 + length + 65536);
 
+/** Small files whose size a server chooses. `most`: bytes of the first that may be sent at all. */
+const blank = (bytes) => Buffer.alloc(bytes, " ");
+const stopsAt = (name, most) => ({ hub, repo }) => {
+  const [first] = hub.ledger.answers(`${repo}/${name}`);
+  assert.ok(first.count <= most, `${first.count} bytes of ${name} were sent before it was refused; ${most} would do`);
+};
+
+cases("small files without end", () => lab, [
+  { name: "a long config.json", files: { "config.json": blank(60e6) }, expect: "bad-config", words: [/config\.json/, /60 MB/], check: stopsAt("config.json", 20e6) },
+  { name: "a config.json that tells no length", files: { "config.json": blank(60e6) }, faults: { "config.json": { noLength: true } }, expect: "bad-config", words: [/config\.json/, /MB/], check: stopsAt("config.json", 20e6) },
+  { name: "a config.json that unpacks to 60 MB", files: { "config.json": blank(60e6) }, faults: { "config.json": { gzip: true } }, expect: "bad-config", words: [/config\.json/, /MB/] },
+  { name: "a tokenizer.json that unpacks to 130 MB", files: { "tokenizer.json": blank(130e6) }, faults: { "tokenizer.json": { gzip: true } }, expect: "bad-tokenizer", words: [/tokenizer\.json/, /100 MB/] },
+  { name: "an index that unpacks to 60 MB", files: { "model.safetensors.index.json": blank(60e6) }, faults: { [WEIGHTS]: { status: 404 }, "model.safetensors.index.json": { gzip: true } }, expect: "bad-safetensors", words: [/index\.json/, /32 MB/] },
+], { concurrency: 2 });
+
 cases("files that are wrong", () => lab, [
   { name: "a header of 100 MB and more", files: headed(text, 100_000_001), expect: "bad-safetensors", words: [/model\.safetensors/, /100000001|100.?MB|100_?000_?000/i], check: early },
   { name: "a header of 2^63 bytes", files: headed(text, 2n ** 63n), expect: "bad-safetensors", check: early },

@@ -44,6 +44,11 @@ test("faults are chosen by place, count and bytes", async () => {
   assert.equal((await part(5999, 7000)).status, 206);
 });
 
+test("faults are chosen by the method", async () => {
+  fault({ at: "cdn", method: "HEAD", status: 405 });
+  assert.deepEqual([(await fetch(at(), { method: "HEAD" })).status, (await part(0, 8)).status], [405, 206]);
+});
+
 test("a fault of the body waits for the answer that has one, and for bytes that it reaches", async () => {
   const told = fault({ dropAt: 2000, times: 1 });
   assert.equal((await bytesOf(await part(0, 1000))).length, 1000);
@@ -69,6 +74,9 @@ test("wrong ranges and lengths", async () => {
   assert.deepEqual([all.status, bytes.length], [200, whole.length]);
   const { bytes: unpacked } = await body({ gzip: true, times: 1 });
   assert.ok(unpacked.equals(whole));
+  const { response: packed, bytes: inside } = await body({ gzip: "parts", times: 1 });
+  assert.deepEqual([packed.status, packed.headers.get("content-encoding")], [206, "gzip"]);
+  assert.ok(inside.equals(whole.subarray(1000, 3000)));
 });
 
 test("damaged bytes, wherever the answer begins", async () => {

@@ -1,9 +1,13 @@
 // Loading: from the (stand-in) hub by repo id, from folders, from picked files; progress, ready, abort.
 import assert from "node:assert/strict";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, beforeEach, test } from "node:test";
-import { isRejection, openLab } from "./support/lab.mjs";
 import { until } from "./support/browser.mjs";
-import { fixture, tinyModel, tinyModelWithGpt2Tokenizer } from "./support/models.mjs";
+import { matchesCheckpoint } from "./support/compare.mjs";
+import { isRejection, openLab } from "./support/lab.mjs";
+import { fixture, fixtureJson, FIXTURES, TOKENIZER_SETTINGS, tinyModel, tinyModelWithGpt2Tokenizer, tinyModelWithSettings } from "./support/models.mjs";
+import { serve } from "./support/site.mjs";
 
 // Large enough that a slowed download can be caught in the act.
 const SLOW_CONFIG = { n_embd: 64, n_layer: 6, n_positions: 64 };
@@ -164,6 +168,119 @@ test("picked vocab and merges", async () => {
     return trace.sequences[0].tokens;
   }, files);
   assert.deepEqual(tokens, ["Hello", " world"]);
+});
+
+/** Writes files into a folder that the lab's site serves; gives its address. */
+function served(name, files) {
+  mkdirSync(join(lab.folder, name), { recursive: true });
+  for (const [file, bytes] of Object.entries(files)) writeFileSync(join(lab.folder, name, file), bytes);
+  return lab.modelUrl(name);
+}
+
+/** In the page: the ids of texts by the model of this source. */
+const idsOf = (source, texts) => lab.run(async (rs, { source, texts, hub }) => {
+  const model = await rs.loadModel(source, { hub });
+  const trace = await model.trace(texts, { predictions: false });
+  model.close();
+  return window.plain(trace.sequences.map(({ ids }) => ids));
+}, { source, texts, hub: lab.hub.origin });
+
+for (const name of TOKENIZER_SETTINGS) {
+  test(`small files beside the tokenizer count, from the hub and picked: ${name}`, async () => {
+    const { files, texts, ids } = tinyModelWithSettings(name);
+    await lab.hub.add(`org/${name}`, files);
+    assert.deepEqual(await idsOf(`org/${name}`, texts), ids, "from the hub");
+    const picked = await lab.run(async (rs, { url, names, texts }) => {
+      const blob = async (file) => (names.includes(file) ? (await fetch(url + file)).blob() : undefined);
+      const tokenizer = {
+        json: await blob("tokenizer.json"), vocab: await blob("vocab.json"), merges: await blob("merges.txt"),
+        config: await blob("tokenizer_config.json"), special: await blob("special_tokens_map.json"), added: await blob("added_tokens.json"),
+      };
+      const model = await rs.loadModel({ config: await blob("config.json"), weights: [await blob("model.safetensors")], tokenizer });
+      const trace = await model.trace(texts, { predictions: false });
+      model.close();
+      return window.plain(trace.sequences.map(({ ids }) => ids));
+    }, { url: served(name, files), names: Object.keys(files), texts });
+    assert.deepEqual(picked, ids, "picked");
+  });
+}
+
+/** Loads picked files by name, the weights in this order, and traces ids. */
+const pickedTrace = (url, weights, ids, { named = true } = {}) => lab.run(async (rs, { url, weights, ids, named }) => {
+  const notices = [];
+  const file = async (name) => {
+    const blob = await (await fetch(url + name)).blob();
+    return named ? new File([blob], name) : blob;
+  };
+  const load = async () => {
+    const source = { config: await file("config.json"), weights: await Promise.all(weights.map(file)) };
+    const model = await rs.loadModel(source, { onNotice: ({ kind }) => notices.push(kind) });
+    const trace = await model.traceTokens([ids]);
+    model.close();
+    return { notices, sequence: window.plain(trace.sequences[0]) };
+  };
+  return load().catch((error) => ({ code: error.code, message: error.message, isError: error instanceof Error }));
+}, { url, weights, ids, named });
+
+const SHARDS = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+const INDEX = "model.safetensors.index.json";
+
+test("of a tensor that two picked files have, the picked index says which counts, whatever their order", async () => {
+  const expected = fixtureJson("checkpoints/b18-dup/expected.json");
+  const url = lab.fixtureUrl("checkpoints/b18-dup");
+  for (const weights of [[...SHARDS, INDEX], [INDEX, ...SHARDS.toReversed()]]) {
+    const { sequence, notices, message } = await pickedTrace(url, weights, expected.ids);
+    assert.ok(sequence, message);
+    matchesCheckpoint(weights.join(), sequence, expected);
+    assert.deepEqual(notices, []);
+  }
+});
+
+test("a tensor in two picked files, and no index: the error names the tensor and both files", async () => {
+  const { ids } = fixtureJson("checkpoints/b18-dup/expected.json");
+  const url = lab.fixtureUrl("checkpoints/b18-dup");
+  for (const weights of [SHARDS, SHARDS.toReversed()]) {
+    isRejection("files", await pickedTrace(url, weights, ids), "bad-safetensors", ...SHARDS, /"h\.\d.*"/, INDEX);
+    const nameless = await pickedTrace(url, weights, ids, { named: false });
+    isRejection("blobs", nameless, "bad-safetensors", "weights-0.safetensors", "weights-1.safetensors", /"h\.\d.*"/);
+  }
+  const whole = await pickedTrace(served("twice", { ...tinyModel(), "model.fp16.safetensors": tinyModel({ seed: 2 })["model.safetensors"] }),
+    ["model.safetensors", "model.fp16.safetensors"], [1, 2]);
+  isRejection("two models", whole, "bad-safetensors", "model.safetensors", "model.fp16.safetensors", "wte.weight");
+});
+
+test("a host that sends a page for what is missing: what may be missing is", async () => {
+  const instead = "<!doctype html>\n<title>An application</title>";
+  const spa = await serve({ mounts: { "/fixtures/": FIXTURES, "/made/": lab.folder }, cors: true, instead });
+  try {
+    const loads = (name, ids) => lab.run(async (rs, { url, ids }) => {
+      const model = await rs.loadModel(url);
+      const trace = await model.traceTokens([ids]);
+      const text = await window.rejection(model.trace(["a text"]));
+      model.close();
+      return { sequence: window.plain(trace.sequences[0]), text };
+    }, { url: `${spa.origin}${name}`, ids });
+    const whole = fixtureJson("checkpoints/b01-tied-same/expected.json");
+    const plain = await loads("/fixtures/checkpoints/b01-tied-same/", whole.ids);
+    matchesCheckpoint("no tokenizer", plain.sequence, whole);
+    isRejection("text", plain.text, "no-tokenizer");
+    assert.ok(spa.requests.includes("/fixtures/checkpoints/b01-tied-same/vocab.json"), "vocab.json was not asked for");
+
+    const shards = fixtureJson("checkpoints/b18-dup/expected.json");
+    matchesCheckpoint("shards", (await loads("/fixtures/checkpoints/b18-dup/", shards.ids)).sequence, shards);
+    const { files, texts, ids } = tinyModelWithSettings("b04-added");
+    served("spa-added", files);
+    assert.deepEqual(await idsOf(`${spa.origin}/made/spa-added/`, texts), ids, "vocab.json and added_tokens.json are there");
+
+    for (const [missing, code] of [["config.json", "bad-config"], ["model.safetensors", "bad-safetensors"]]) {
+      const { [missing]: _, ...rest } = tinyModel();
+      served(`spa-no-${missing}`, rest);
+      const found = await lab.run((rs, url) => window.rejection(rs.loadModel(url)), `${spa.origin}/made/spa-no-${missing}/`);
+      isRejection(`no ${missing}`, found, code, missing, "web page");
+    }
+  } finally {
+    await spa.close();
+  }
 });
 
 test("a closed model refuses politely, and closing twice is harmless", async () => {

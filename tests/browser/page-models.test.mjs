@@ -9,7 +9,7 @@ import { after, afterEach, before, beforeEach, test } from "node:test";
 import { Hub } from "./hub.mjs";
 import { launch, until } from "./support/browser.mjs";
 import { SITE, SITE_PATH } from "./support/lab.mjs";
-import { fixture, tinyModel, tinyModelWithGpt2Tokenizer } from "./support/models.mjs";
+import { fixture, places, tinyModel, tinyModelWithGpt2Tokenizer, tinyModelWithSettings } from "./support/models.mjs";
 import { serve } from "./support/site.mjs";
 import { canvasOf, isQuiet, openSite, run, said } from "./support/site-page.mjs";
 
@@ -128,16 +128,73 @@ test("a download shows bytes, rate and time left, and can be cancelled", async (
   await isQuiet(page, { except: [/404/] });
 });
 
-test("files from disk", async () => {
+/** Picks these files, and waits for the model that they hold; without one, for an error. */
+async function pick(files, { fails = false } = {}) {
   await page.locator('input[name="model"][value="files"]').check();
-  const model = tinyModelWithGpt2Tokenizer();
-  await page.locator("#files-input").setInputFiles(Object.entries(model).map(([name, buffer]) => ({ name, mimeType: "", buffer })));
-  await load(ready(/safetensors|model|files/i));
+  await page.locator("#files-input").setInputFiles(Object.entries(files).map(([name, buffer]) => ({ name, mimeType: "", buffer })));
+  await load(fails ? failed : ready(/safetensors|model|files/i));
+}
+const tokens = () => page.locator("#tokens [role=option]").allInnerTexts();
+
+test("files from disk", async () => {
+  await pick(tinyModelWithGpt2Tokenizer());
   await run(page, "Hello world");
   await until("two tokens", async () => (await page.locator("#tokens [role=option]").count()) === 2);
   assert.deepEqual(hub.requests, [], "picked files caused requests");
   await page.locator("#files-input").setInputFiles([{ name: "config.json", mimeType: "", buffer: fixture("tiny-gpt2/config.json") }]);
   await until("a message about the missing weights", async () => /safetensors/.test(await page.locator("#model-error").textContent()));
+  await isQuiet(page);
+});
+
+test("files from disk: the small files beside the tokenizer count", async () => {
+  const { files } = tinyModelWithSettings("b04-map");
+  await pick(files);
+  await run(page, "<s>in the</s>");
+  await until("four tokens, two of them named by special_tokens_map.json alone", async () => (await tokens()).length === 4);
+  await isQuiet(page);
+});
+
+test("what is remarked of a model's files stands in the panel, as long as it is that model's", async () => {
+  const remark = page.locator("#model-notice");
+  const shape = (named, name) => ({ ...named.get(name), data: named.get(name).data.map((value) => value + 1) });
+  const own = { spoil: (named) => named.set("lm_head.weight", shape(named, "wte.weight")) };
+  const more = { spoil: (named) => ["lm_head.bias", "ln_emb.weight"].forEach((name) => named.set(name, shape(named, "ln_f.bias"))) };
+  for (const [what, options, words] of [
+    ["untied", own, /"lm_head\.weight".*differs from the embedding.*the file's counts/],
+    ["no-unembedding", { config: { tie_word_embeddings: false } }, /no "lm_head\.weight".*makes no predictions/],
+    ["unused", more, /^2 tensors of the weights are not used.*: lm_head\.bias, ln_emb\.weight\.$/],
+    ["nothing", {}, /^$/],
+  ]) {
+    await pick(tinyModelWithGpt2Tokenizer(options));
+    await until(`a remark: ${what}`, async () => words.test(await remark.innerText()))
+      .catch(async (error) => { throw new Error(`${error.message}: it is "${await remark.innerText()}"; the page says ${await said(page)}`); });
+    await run(page, `A text for ${what}`);
+    await until(`tokens: ${what}`, async () => (await tokens()).join("").replace(/\W/g, "").includes(what.replace("-", "")));
+    assert.match(await remark.innerText(), words, `${what}: the remark does not last`);
+    assert.equal((await page.locator("#run-error").innerText()).trim(), "", what);
+    if (what !== "no-unembedding") continue;
+    await page.click("#tab-lens");
+    await until("the lens to say why it is empty", async () => /makes no predictions/.test(await page.locator("#view").innerText()));
+    await page.click("#tab-heatmap");
+  }
+  assert.equal(await remark.getAttribute("role"), "status");
+  await isQuiet(page);
+});
+
+test("files from disk: the index decides between two shards, and without it the error names both", async () => {
+  const whole = tinyModelWithGpt2Tokenizer();
+  const { "model.safetensors": weights, ...rest } = whole;
+  const shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+  const other = tinyModel({ config: { vocab_size: 50257, n_layer: 1, n_positions: 64 }, seed: 2 })["model.safetensors"];
+  const picked = { ...rest, [shards[0]]: other, [shards[1]]: weights };
+  await pick(picked, { fails: true });
+  const error = await page.locator("#model-error").innerText();
+  for (const name of shards) assert.ok(error.includes(name), `${name} is not named: ${error}`);
+
+  const weight_map = Object.fromEntries([...places(weights).keys()].map((name) => [name, shards[1]]));
+  await pick({ ...picked, "model.safetensors.index.json": Buffer.from(JSON.stringify({ weight_map })) });
+  const remark = `${shards[0]} (not in model.safetensors.index.json)`;
+  await until("a remark on the shard that does not count", async () => (await page.locator("#model-notice").innerText()).includes(remark));
   await isQuiet(page);
 });
 

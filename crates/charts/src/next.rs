@@ -137,7 +137,7 @@ impl Chart for NextChart {
     fn empty(&self) -> Option<String> {
         coverage_empty(&self.coverage).or_else(|| {
             let why = match &self.next {
-                None => "This trace was made without predictions: run the text again to see them.",
+                None => "This trace has no predictions: it was made without them, or the model makes none.",
                 Some(_) if self.candidates().is_empty() => "Nothing is predicted: the model's numbers overflowed.",
                 Some(_) => return None,
             };

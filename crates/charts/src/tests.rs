@@ -336,6 +336,14 @@ fn empty_charts_say_what_to_do() {
 }
 
 #[test]
+fn nobody_is_sent_to_run_a_text_again_by_a_model_that_makes_no_predictions() {
+    let mut trace = trace(5, 12);
+    trace.sequences.iter_mut().for_each(|sequence| sequence.next = None);
+    let why = figure(ChartName::Next, &trace).empty().unwrap_or_default();
+    assert_eq!(why, "This trace has no predictions: it was made without them, or the model makes none.");
+}
+
+#[test]
 fn pointer_and_keys_find_every_bin_and_layer() {
     let trace = trace(5, 12);
     let size = Size::new(640.0, 340.0);

@@ -6,17 +6,19 @@ const TICK_MS = 20;
 const WRITE = 64 << 10;
 const TYPES = { json: "application/json", txt: "text/plain; charset=utf-8" };
 
-/** The bytes that a request asks for of a file of this size. */
+/** The method of a request, and the bytes that it asks for of a file of this size. */
 export function asked(request, size) {
+  const { method } = request;
   const range = request.headers.range?.match(/^bytes=(\d+)-(\d*)$/);
-  if (!range) return { start: 0, end: size, isRange: false };
+  if (!range) return { method, start: 0, end: size, isRange: false };
   const end = range[2] ? Math.min(Number(range[2]) + 1, size) : size;
-  return { start: Number(range[1]), end, isRange: true };
+  return { method, start: Number(range[1]), end, isRange: true };
 }
 
 /** `file`: { name, size, open(start, end) -> stream }. `note` learns which bytes were sent, as they are. */
 export async function sendBody(request, response, file, fault = {}, note = {}) {
   let content = fault.body === undefined ? file : inMemory(file.name, Buffer.from(fault.body));
+  if (fault.gzip === "parts" && request.headers.range) return sendPackedPart(request, response, content, note);
   if (fault.gzip) {
     content = inMemory(file.name, gzipSync(Buffer.concat(await content.open(0, content.size).toArray())));
     response.setHeader("Content-Encoding", "gzip");
@@ -76,6 +78,18 @@ export async function sendBody(request, response, file, fault = {}, note = {}) {
     await closed(response);
   }
   return note.count;
+}
+
+/** The part that was asked for, compressed. */
+async function sendPackedPart(request, response, content, note) {
+  const { start, end } = asked(request, content.size);
+  const packed = gzipSync(Buffer.concat(await content.open(start, end).toArray()));
+  response.writeHead(206, {
+    "Content-Encoding": "gzip", "Content-Length": packed.length, "Content-Type": "application/octet-stream",
+    "Content-Range": `bytes ${start}-${end - 1}/${content.size}`,
+  }).end(packed);
+  Object.assign(note, { start, count: packed.length, encoded: true });
+  return packed.length;
 }
 
 /** Ends when the other side gives up. */

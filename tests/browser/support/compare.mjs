@@ -41,3 +41,11 @@ export function matchesReference(what, sequence, expected) {
   const top1 = sequence.lens.ids.filter((_, i) => i % k === 0);
   assert.deepEqual([...top1], expected.lens_top1.flat(), `${what}: the lens' most probable tokens`);
 }
+
+/** A sequence of a trace against the expected.json of one of tests/fixtures/checkpoints. */
+export function matchesCheckpoint(what, sequence, expected) {
+  allClose(`${what}: token_logprob`, sequence.token_logprob, expected.token_logprob, { absolute: LOGPROB_ABSOLUTE });
+  const top = expected.next.ids.length;
+  assert.deepEqual([...sequence.next.ids].slice(0, top), expected.next.ids, `${what}: next.ids`);
+  allClose(`${what}: next.probs`, [...sequence.next.probs].slice(0, top), expected.next.probs, { relative: PROBABILITY_RELATIVE });
+}

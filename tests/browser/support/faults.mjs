@@ -8,6 +8,7 @@
 //   times       only so often (default: always)
 //   after       let so many of them through first
 //   within      [from, to]: only answers to requests for bytes that overlap these
+//   method      only requests of this method
 // A fault at a place in the file (dropAt, truncateAt, stallAt, corrupt) counts only answers that reach it.
 //
 // Before an answer:
@@ -32,7 +33,7 @@
 // The body:
 //   body, type  this text (or Buffer) instead of the file, as this type
 //   noRange     the whole file with status 200, whatever was asked for
-//   gzip        the same, compressed
+//   gzip        the same, compressed; with "parts", a part that was asked for is sent as one, compressed
 //   extend      so many bytes more than asked for (or fewer), and Content-Range says so
 //   cap         never more than so many bytes at a time, and Content-Range says so
 //   shift       bytes from so much further on, and Content-Range says so
@@ -43,7 +44,7 @@
 //   stallAt, stallAfter        nothing more comes from there on.
 
 const BEFORE = ["call", "delay", "hold", "status", "stall", "reset", "redirect", "noCors", "noCommit", "expose"];
-const ANSWERS = ["path", "at", "times", "after", "within"];
+const ANSWERS = ["path", "at", "times", "after", "within", "method"];
 const HEADERS = ["retryAfter", "expireAfter", "etag", "noLength", "lengthOff", "rangeLie", "totalOff"];
 const BODY = ["body", "type", "noRange", "gzip", "extend", "cap", "shift", "corrupt", "rate", "dropAt", "dropAfter",
   "truncateAt", "truncateAfter", "stallAt", "stallAfter"];
@@ -69,9 +70,10 @@ export class Faults {
    *  `sends`: whether it is this answer that sends them, and not one that it redirects to. */
   take(path, at, asked, sends) {
     for (const fault of this.#list) {
-      const whole = fault.noRange || fault.gzip;
+      const whole = fault.noRange || (fault.gzip && fault.gzip !== "parts");
       const { start, end } = whole ? { start: 0, end: Infinity } : asked;
       if (!path.endsWith(fault.path) || (fault.at ?? at) !== at || fault.times <= 0) continue;
+      if (fault.method && fault.method !== asked.method) continue;
       if (!sends && !BEFORE.some((key) => key in fault)) continue;
       if (fault.within && !(fault.within[0] < asked.end && asked.start < fault.within[1])) continue;
       if (places(fault).some((place) => place >= end)) continue;

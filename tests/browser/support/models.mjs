@@ -1,8 +1,8 @@
 // Small GPT-2 checkpoints, right and wrong, made on the spot: no PyTorch, seeded, a few kilobytes.
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
-const FIXTURES = fileURLToPath(new URL("../../fixtures/", import.meta.url));
+export const FIXTURES = fileURLToPath(new URL("../../fixtures/", import.meta.url));
 
 /** A file of tests/fixtures. */
 export const fixture = (path) => readFileSync(FIXTURES + path);
@@ -76,12 +76,24 @@ export function tinyModel({ config = {}, spoil = () => {}, edit, seed } = {}) {
 }
 
 /** A tiny model that reads text by GPT-2's own vocabulary, from vocab.json and merges.txt. */
-export function tinyModelWithGpt2Tokenizer() {
+export function tinyModelWithGpt2Tokenizer({ config, ...options } = {}) {
   return {
-    ...tinyModel({ config: { vocab_size: 50257, n_layer: 1, n_positions: 64 } }),
+    ...tinyModel({ config: { vocab_size: 50257, n_layer: 1, n_positions: 64, ...config }, ...options }),
     "vocab.json": fixture("gpt2-tokenizer/vocab.json"),
     "merges.txt": fixture("gpt2-tokenizer/merges.txt"),
   };
+}
+
+/** Folders of tests/fixtures/tokenizer-settings: small files beside the tokenizer that change the ids of texts. */
+export const TOKENIZER_SETTINGS = readdirSync(`${FIXTURES}tokenizer-settings`);
+
+/** A tiny model with the tokenizer of such a folder, as { name: Buffer }, and what transformers makes of `texts`. */
+export function tinyModelWithSettings(folder) {
+  const names = readdirSync(`${FIXTURES}tokenizer-settings/${folder}`).filter((name) => name !== "expected.json");
+  const beside = names.map((name) => [name, fixture(`tokenizer-settings/${folder}/${name}`)]);
+  const files = { ...tinyModel({ config: { vocab_size: 265, n_positions: 512 } }), ...Object.fromEntries(beside) };
+  const { texts } = fixtureJson(`tokenizer-settings/${folder}/expected.json`);
+  return { files, texts: texts.map(({ text }) => text), ids: texts.map(({ ids }) => ids) };
 }
 
 /** A model that is read in one pass: half a megabyte. */

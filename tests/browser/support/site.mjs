@@ -11,8 +11,9 @@ const TYPES = {
 
 /** `mounts`: { "/some/path/": folder }; the longest that fits serves a request. `pages`: { "/x.html": text }.
  *  `cors`: other origins may read all of it, as on some hosts. `isolated`: with the headers that make pages
- *  cross-origin isolated. `port`: where an earlier one was, for what comes after it. */
-export async function serve({ mounts, pages = {}, cors = false, isolated = false, port = 0 }) {
+ *  cross-origin isolated. `port`: where an earlier one was, for what comes after it. `instead`: a page that is sent, with
+ *  status 200, in the place of what is missing, as hosts of single-page applications do. */
+export async function serve({ mounts, pages = {}, cors = false, isolated = false, port = 0, instead }) {
   const requests = [];
   const roots = Object.keys(mounts).sort((a, b) => b.length - a.length);
   const server = http.createServer(async (request, response) => {
@@ -23,11 +24,12 @@ export async function serve({ mounts, pages = {}, cors = false, isolated = false
       response.setHeader("Cross-Origin-Opener-Policy", "same-origin");
       response.setHeader("Cross-Origin-Embedder-Policy", "require-corp");
     }
-    const page = pages[path];
-    if (page !== undefined) return response.writeHead(200, { "Content-Type": TYPES[".html"] }).end(page);
+    const send = (page) => response.writeHead(200, { "Content-Type": TYPES[".html"] }).end(page);
+    if (pages[path] !== undefined) return send(pages[path]);
     const root = roots.find((mount) => path.startsWith(mount));
     const file = root && join(mounts[root], normalize(`/${path.slice(root.length)}`), path.endsWith("/") ? "index.html" : "");
     const info = file && (await stat(file).catch(() => undefined));
+    if (!info?.isFile() && instead) return send(instead);
     if (!info?.isFile()) return response.writeHead(404, { "Content-Type": "text/plain" }).end(`no ${path}`);
     response.writeHead(200, { "Content-Type": TYPES[extname(file)] ?? "application/octet-stream", "Content-Length": info.size });
     createReadStream(file).pipe(response);
