@@ -7,7 +7,6 @@ import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { shrink } from "./shrink.mjs";
 
 const DEMO_FILES = ["config.json", "model.safetensors", "tokenizer.json"];
 
@@ -43,20 +42,25 @@ function withoutAddress(glue) {
   return without;
 }
 
+/** The glue with Binaryen's short names for what it and the module call each other (`SHORT_NAMES` in package.mjs). */
+function withShortNames(glue, { imports, exports }) {
+  const short = new Map([...imports, ...exports].map((names) => names.slice(-2)));
+  return glue.replace(/"\.\/\w+_bg\.js"(?=: import0)/, "a").replace(/(?<=\bwasm\.)\w+|\b__wb\w+/g, (name) => short.get(name) ?? name);
+}
+
 /** A script without comments that stand alone, and without indentation. */
 const bare = (script) => script.replace(/^\s*\/\*\*[\s\S]*?\*\/\n/gm, "").replace(/^\s*\/\/.*\n/gm, "").replace(/^ +/gm, "");
 
 /** Writes the embed into `out`. `root`: the project; `engines`: script and module of both engines; `bind(wasm, dir,
- *  name)`: wasm-bindgen and, in release, wasm-opt; `program(kind)`: builds
- *  the wasm of "embed" (charts of saved runs) or "live" (models). */
+ *  name)`: wasm-bindgen and wasm-opt, returns the names that the latter has changed; `program(kind)`: builds the wasm of
+ *  "embed" (charts of saved runs) or "live" (models). */
 export async function buildEmbed({ root, out, engines, program, bind }) {
   const work = await mkdtemp(join(tmpdir(), "residual-stream-embed-"));
   try {
     const bound = async (wasm, name) => {
-      bind(wasm, work, name);
+      const renamed = bind(wasm, work, name);
       const [glue, module] = await Promise.all([`${name}.js`, `${name}_bg.wasm`].map((file) => readFile(join(work, file))));
-      const short = shrink({ glue: bare(glue.toString()), wasm: module });
-      return { glue: withoutAddress(short.glue), wasm: short.wasm };
+      return { glue: withShortNames(withoutAddress(bare(glue.toString())), renamed), wasm: module };
     };
     const write = async (name, script) => {
       const file = `embed-${name}-${createHash("sha256").update(script).digest("hex").slice(0, 16)}.js`;

@@ -33,6 +33,8 @@ const ENGINES = [
 const FOR_SPEED = ["-O3", "--low-memory-unused"];
 // "candle-matmul" makes the engine that `make bench` compares with.
 const ENGINE_FEATURES = process.env.RESIDUAL_STREAM_ENGINE_FEATURES || "";
+// For the embed, of which every reader would download the long names twice; prints what they were, and what they are.
+const SHORT_NAMES = "--minify-imports-and-exports-and-modules";
 // What rustc itself emits for wasm32 today, and no more.
 const WASM_FEATURES = [
   "--enable-bulk-memory", "--enable-nontrapping-float-to-int", "--enable-sign-ext",
@@ -44,10 +46,12 @@ const TEMPLATES = ["package.json", "residual-stream.js", "slim.js", "node.js"];
 const INSTALLED = ["package.json", "README.md", "node.js", "node", "cli.js", "inline.js", "inline.d.ts"];
 const MODEL_FILES = ["config.json", "model.safetensors", "tokenizer.json", "README.md"];
 
+/** Runs a command; returns what it prints. */
 function run(command, args, env = {}) {
-  const { status, error } = spawnSync(command, args, { cwd: ROOT, stdio: ["ignore", 2, 2], env: { ...process.env, ...env } });
+  const { status, error, stdout } = spawnSync(command, args, { cwd: ROOT, stdio: ["ignore", "pipe", 2], env: { ...process.env, ...env } });
   if (error) throw new Error(`${command} does not start: ${error.message}`);
   if (status !== 0) throw new Error(`${command} ${args.join(" ")} failed (its reason stands above)`);
+  return stdout.toString();
 }
 
 // One build directory for each set of flags, so that neither build undoes the other's.
@@ -61,13 +65,12 @@ function cargo(kind, profile, args, flags) {
   return join(targetDir(kind), TARGET, profile === "dev" ? "debug" : profile);
 }
 
-// wasm-bindgen and (in release) wasm-opt: leaves `name.js` and `name_bg.wasm` in `dir`.
+// wasm-bindgen and (where there is something to do) wasm-opt: leaves `name.js` and `name_bg.wasm` in `dir`, and returns what
+// wasm-opt prints.
 function bind(wasm, dir, name, jsTarget, optimise) {
   run("wasm-bindgen", [wasm, "--target", jsTarget, "--no-typescript", "--out-dir", dir, "--out-name", name]);
-  if (optimise.length > 0) {
-    const out = join(dir, `${name}_bg.wasm`);
-    run("wasm-opt", [out, "-o", out, ...WASM_FEATURES, ...optimise]);
-  }
+  const out = join(dir, `${name}_bg.wasm`);
+  return optimise.length > 0 ? run("wasm-opt", [out, "-o", out, ...WASM_FEATURES, ...optimise]) : "";
 }
 
 // Renames `name.js` and `name_bg.wasm` after their content: an updated site never meets a stale half.
@@ -162,7 +165,7 @@ export async function buildEmbedOf({ out, pkg, engines, profile }) {
   await buildEmbed({
     root: ROOT, out, program,
     engines: engines.map((file) => join(pkg, file)),
-    bind: (wasm, dir, name) => bind(wasm, dir, name, "no-modules", release ? ["-Oz"] : []),
+    bind: (wasm, dir, name) => JSON.parse(bind(wasm, dir, name, "no-modules", [...(release ? ["-Oz"] : []), SHORT_NAMES])),
   });
 }
 
