@@ -78,7 +78,7 @@ fn sent(files: &Memory) -> u64 {
 
 /// Bytes of the weights that were sent more than once.
 fn twice(files: &Memory) -> u64 {
-    let mut seen = engine::weights::runs::Runs::default();
+    let mut seen = engine::weights::byte_ranges::ByteRanges::default();
     files.sent.borrow().iter().map(|(_, range)| range.end - range.start - seen.add(range.clone())).sum()
 }
 

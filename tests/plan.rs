@@ -6,9 +6,9 @@ use std::rc::Rc;
 
 use engine::model::Config;
 use engine::model::checkpoint::{Part, Wanted, wanted};
+use engine::weights::byte_ranges::ByteRanges;
 use engine::weights::index::{Index, Span};
 use engine::weights::plan::{PIECE, Planner, REQUEST, RowPlan, Table};
-use engine::weights::runs::Runs;
 use engine::weights::{Header, TensorInfo};
 use proptest::prelude::*;
 
@@ -46,7 +46,7 @@ fn index(list: &[Wanted], headers: Vec<Header>) -> Rc<Index> {
 }
 
 /// Adds spans to what was asked for, file by file; each byte must be new.
-fn ask(asked: &mut [Runs], spans: &[Span]) -> u64 {
+fn ask(asked: &mut [ByteRanges], spans: &[Span]) -> u64 {
     let mut bytes = 0;
     for span in spans {
         let length = span.bytes.end - span.bytes.start;
@@ -58,9 +58,9 @@ fn ask(asked: &mut [Runs], spans: &[Span]) -> u64 {
 }
 
 /// Everything that is wanted has been asked for, and nothing else.
-fn complete(index: &Index, asked: &[Runs]) {
+fn complete(index: &Index, asked: &[ByteRanges]) {
     for (file, asked) in index.files.iter().zip(asked) {
-        let mut wanted = Runs::default();
+        let mut wanted = ByteRanges::default();
         for located in &file.wanted {
             wanted.add(located.info.begin..located.info.end);
         }
@@ -75,7 +75,7 @@ fn gpt2_124m_arrives_within_its_budgets() {
     let masks_and_weights = 548_090_880; // the hub's file without its header
     assert_eq!(index.files[0].header.file_size, 14_000 + masks_and_weights, "the test's file is not the hub's");
     let mut planner = Planner::new(index.clone());
-    let mut asked = vec![Runs::default()];
+    let mut asked = vec![ByteRanges::default()];
     // A text of 64 tokens scattered over the whole table: the worst that a text of this length can do.
     let rows = (0..64u32).map(|i| (i * 7919 + 13) % 50257).collect();
     let RowPlan::Runs(tokens) = planner.rows(Table::Tokens, &rows) else { panic!("plan.rs takes the whole table") };
@@ -126,7 +126,7 @@ fn a_second_text_asks_only_for_what_the_first_did_not() {
     let list = all_wanted(GPT2);
     let index = index(&list, vec![file(&list, false, "F16")]);
     let mut planner = Planner::new(index.clone());
-    let mut asked = vec![Runs::default()];
+    let mut asked = vec![ByteRanges::default()];
     let mut requests = 0;
     for text in 0..200u32 {
         let rows: BTreeSet<u32> = (0..20).map(|i| (text * 977 + i * 2503) % 50257).collect();
@@ -156,7 +156,7 @@ fn what_proved_damaged_is_asked_for_again_and_nothing_else() {
     let (file, located) = index.find("h.3.mlp.c_fc.weight").unwrap();
     let bytes = located.info.begin..located.info.end;
     let spans = planner.again(&Span { file, bytes: bytes.clone() });
-    let mut asked = vec![Runs::default()];
+    let mut asked = vec![ByteRanges::default()];
     ask(&mut asked, &spans);
     assert_eq!(asked[0].iter().collect::<Vec<_>>(), [bytes]);
     assert!(planner.tensors(|_| true).is_empty());
@@ -189,7 +189,7 @@ proptest! {
         });
         let index = index(&list, headers.collect());
         let mut planner = Planner::new(index.clone());
-        let mut asked = vec![Runs::default(); shards];
+        let mut asked = vec![ByteRanges::default(); shards];
         for (step, number, count) in steps {
             match step {
                 0 | 1 => {

@@ -10,11 +10,11 @@ use super::arrive::Arrival;
 use super::queue::{Begun, Job, State};
 use super::{News, absent};
 use crate::Result;
+use crate::weights::byte_ranges::ByteRanges;
 use crate::weights::files::{Asked, Body, Failure};
 use crate::weights::index::Span;
 use crate::weights::plan::Table;
 use crate::weights::retry::Patience;
-use crate::weights::runs::Runs;
 use crate::weights::store::{Extent, Keep, StoreError};
 use crate::weights::{Files, WeightsError};
 use protocol::NoticeKind;
@@ -98,16 +98,15 @@ impl<F: Files, K: Keep> Arrival<F, K> {
     /// All wanted bytes of a file that are not on the shelf, in chunks.
     fn chunks_of_file(&self, file: usize) -> VecDeque<Range<u64>> {
         let state = self.state.borrow();
-        let (mut kept, mut wanted) = (Runs::default(), Runs::default());
-        for extent in state.sources[file].pieces.iter().flat_map(|pieces| pieces.extents()) {
-            kept.add(extent.begin..extent.end);
-        }
         let indexed = &self.index.files[file];
+        let mut missing = ByteRanges::default();
         for located in &indexed.wanted {
-            wanted.add(located.info.begin..located.info.end);
+            missing.add(located.info.begin..located.info.end);
         }
-        let missing: Vec<_> = wanted.iter().flat_map(|run| kept.missing(&run)).collect();
-        missing.iter().flat_map(|run| indexed.cut(run, CHUNK)).collect()
+        for extent in state.sources[file].pieces.iter().flat_map(|pieces| pieces.extents()) {
+            missing.remove(extent.begin..extent.end);
+        }
+        missing.iter().flat_map(|range| indexed.cut(&range, CHUNK)).collect()
     }
 
     async fn take_from_shelf(&self, file: usize, extent: Extent) -> Result<()> {

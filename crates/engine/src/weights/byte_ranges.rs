@@ -1,84 +1,48 @@
-//! Runs of bytes: disjoint, in order, and joined where they touch.
+//! Which bytes of a file are here, asked for, or wanted.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// A set of byte positions, kept as its runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Runs(BTreeMap<u64, u64>);
+use rangemap::RangeSet;
 
-impl Runs {
-    /// The runs, lowest first.
+/// A set of byte positions. Unlike the `RangeSet` in it, it takes empty ranges, and says how much of a range is new.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ByteRanges(RangeSet<u64>);
+
+impl ByteRanges {
+    /// The ranges, lowest first: disjoint, and joined where they touch.
     pub fn iter(&self) -> impl Iterator<Item = Range<u64>> {
-        self.0.iter().map(|(&begin, &end)| begin..end)
+        self.0.iter().cloned()
     }
 
     /// Positions in all.
-    pub fn len(&self) -> u64 {
-        self.iter().map(|run| run.end - run.start).sum()
+    pub fn count(&self) -> u64 {
+        self.iter().map(|range| range.end - range.start).sum()
     }
 
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// Adds a range; says how many of its positions were new.
+    pub fn add(&mut self, range: Range<u64>) -> u64 {
+        let new = self.missing(&range).map(|gap| gap.end - gap.start).sum();
+        if !range.is_empty() {
+            self.0.insert(range);
+        }
+        new
     }
 
-    /// Adds a run; says how many of its positions were new.
-    pub fn add(&mut self, run: Range<u64>) -> u64 {
-        if run.is_empty() {
-            return 0;
-        }
-        let (mut begin, mut end, mut known) = (run.start, run.end, 0);
-        // Those that overlap the new run, or touch it.
-        let touching: Vec<_> = self.0.range(..=run.end).rev().take_while(|&(_, &e)| e >= run.start).collect();
-        let touching: Vec<(u64, u64)> = touching.into_iter().map(|(&b, &e)| (b, e)).collect();
-        for (b, e) in touching {
-            known += e.min(run.end).saturating_sub(b.max(run.start));
-            (begin, end) = (begin.min(b), end.max(e));
-            self.0.remove(&b);
-        }
-        self.0.insert(begin, end);
-        run.end - run.start - known
-    }
-
-    /// Takes a run out.
-    pub fn remove(&mut self, run: Range<u64>) {
-        if run.is_empty() {
-            return;
-        }
-        let overlapping: Vec<(u64, u64)> =
-            self.0.range(..run.end).rev().take_while(|&(_, &e)| e > run.start).map(|(&b, &e)| (b, e)).collect();
-        for (b, e) in overlapping {
-            self.0.remove(&b);
-            if b < run.start {
-                self.0.insert(b, run.start);
-            }
-            if e > run.end {
-                self.0.insert(run.end, e);
-            }
+    /// Takes a range out.
+    pub fn remove(&mut self, range: Range<u64>) {
+        if !range.is_empty() {
+            self.0.remove(range);
         }
     }
 
-    /// Whether all of a run is there.
-    pub fn covers(&self, run: &Range<u64>) -> bool {
-        run.is_empty() || self.0.range(..=run.start).next_back().is_some_and(|(_, &end)| end >= run.end)
+    /// Whether all of a range is there.
+    pub fn covers(&self, range: &Range<u64>) -> bool {
+        self.missing(range).next().is_none()
     }
 
-    /// The parts of a run that are not there, lowest first.
-    pub fn missing(&self, run: &Range<u64>) -> Vec<Range<u64>> {
-        let mut gaps = Vec::new();
-        let mut at = run.start;
-        let first = self.0.range(..=run.start).next_back().map_or(run.start, |(&begin, _)| begin);
-        for (&begin, &end) in self.0.range(first..run.end.max(first)) {
-            if begin > at {
-                gaps.push(at..begin);
-            }
-            at = at.max(end);
-        }
-        if at < run.end {
-            gaps.push(at..run.end);
-        }
-        gaps
+    /// The parts of a range that are not there, lowest first.
+    pub fn missing<'a>(&'a self, range: &'a Range<u64>) -> impl Iterator<Item = Range<u64>> + 'a {
+        (!range.is_empty()).then(|| self.0.gaps(range)).into_iter().flatten()
     }
 }
 
@@ -90,28 +54,28 @@ mod tests {
 
     proptest! {
         #[test]
-        fn runs_are_a_set_of_positions(steps in proptest::collection::vec((any::<bool>(), 0u64..60, 0u64..20), 0..40)) {
-            let (mut runs, mut set) = (Runs::default(), BTreeSet::new());
+        fn ranges_are_a_set_of_positions(steps in proptest::collection::vec((any::<bool>(), 0u64..60, 0u64..20), 0..40)) {
+            let (mut ranges, mut set) = (ByteRanges::default(), BTreeSet::new());
             for (add, begin, length) in steps {
-                let run = begin..begin + length;
+                let range = begin..begin + length;
                 if add {
-                    let new = run.clone().filter(|&at| set.insert(at)).count() as u64;
-                    prop_assert_eq!(runs.add(run), new, "runs.rs: add miscounts what is new");
+                    let new = range.clone().filter(|&at| set.insert(at)).count() as u64;
+                    prop_assert_eq!(ranges.add(range), new, "byte_ranges.rs: add miscounts what is new");
                 } else {
-                    set.retain(|at| !run.contains(at));
-                    runs.remove(run);
+                    set.retain(|at| !range.contains(at));
+                    ranges.remove(range);
                 }
-                let listed: Vec<u64> = runs.iter().flatten().collect();
+                let listed: Vec<u64> = ranges.iter().flatten().collect();
                 prop_assert_eq!(&listed, &set.iter().copied().collect::<Vec<_>>());
-                let ends: Vec<_> = runs.iter().collect();
+                let ends: Vec<_> = ranges.iter().collect();
                 prop_assert!(ends.windows(2).all(|pair| pair[0].end < pair[1].start), "not joined: {ends:?}");
                 for probe in [0..80, 10..11, 7..30, 25..25] {
-                    let missing: Vec<u64> = runs.missing(&probe).into_iter().flatten().collect();
+                    let missing: Vec<u64> = ranges.missing(&probe).flatten().collect();
                     let expected: Vec<u64> = probe.clone().filter(|at| !set.contains(at)).collect();
-                    prop_assert_eq!(runs.covers(&probe), expected.is_empty());
+                    prop_assert_eq!(ranges.covers(&probe), expected.is_empty());
                     prop_assert_eq!(missing, expected);
                 }
-                prop_assert_eq!(runs.len(), set.len() as u64);
+                prop_assert_eq!(ranges.count(), set.len() as u64);
             }
         }
     }

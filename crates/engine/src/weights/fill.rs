@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::runs::Runs;
+use super::byte_ranges::ByteRanges;
 use super::{Dtype, WeightsError};
 use crate::model::linear::packing::Packing;
 use crate::model::widen::{self, Format};
@@ -14,7 +14,7 @@ pub struct Fill {
     /// How many they are when all are there.
     count: usize,
     elements: Elements,
-    have: Runs,
+    have: ByteRanges,
     /// An element that is not a finite number: of those that were found, the first.
     not_finite: Option<usize>,
 }
@@ -44,7 +44,7 @@ impl Fill {
     }
 
     fn of(elements: Elements, dtype: Dtype, count: usize) -> Fill {
-        Fill { dtype, count, elements, have: Runs::default(), not_finite: None }
+        Fill { dtype, count, elements, have: ByteRanges::default(), not_finite: None }
     }
 
     /// Bytes that all elements have in the file.
@@ -112,7 +112,7 @@ impl Fill {
 
     /// Bytes that are there.
     pub fn received(&self) -> u64 {
-        self.have.len()
+        self.have.count()
     }
 
     /// Whether every element is there.
@@ -122,7 +122,7 @@ impl Fill {
 
     /// Forgets all bytes, which must then come again.
     pub fn forget(&mut self) {
-        self.have = Runs::default();
+        self.have = ByteRanges::default();
         self.not_finite = None;
     }
 

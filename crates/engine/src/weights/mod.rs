@@ -9,6 +9,7 @@
 
 pub mod address;
 pub mod arrivals;
+pub mod byte_ranges;
 pub mod error;
 pub mod files;
 pub mod fill;
@@ -19,7 +20,6 @@ pub mod index;
 pub mod names;
 pub mod plan;
 pub mod retry;
-pub mod runs;
 pub mod store;
 pub mod visit;
 

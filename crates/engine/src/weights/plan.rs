@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::rc::Rc;
 
+use super::byte_ranges::ByteRanges;
 use super::index::{Index, Located, Span};
-use super::runs::Runs;
 
 /// Bytes of one range request, at most: some seconds of a slow connection, so that little is lost with it.
 pub const PIECE: u64 = 10 << 20;
@@ -58,14 +58,14 @@ pub enum RowPlan {
 pub struct Planner {
     index: Rc<Index>,
     /// Bytes of each file that are asked for, or here.
-    claimed: Vec<Runs>,
+    claimed: Vec<ByteRanges>,
     row_requests: usize,
 }
 
 impl Planner {
     /// For a model of which nothing is here.
     pub fn new(index: Rc<Index>) -> Planner {
-        let claimed = vec![Runs::default(); index.files.len()];
+        let claimed = vec![ByteRanges::default(); index.files.len()];
         Planner { index, claimed, row_requests: MOST_ROW_REQUESTS }
     }
 
@@ -131,7 +131,7 @@ impl Planner {
             runs[i - 1].end = later.end;
         }
         let cost: u64 = runs.iter().map(|run| run.end - run.start + REQUEST).sum();
-        let rest: u64 = self.claimed[number].missing(&(begin..end)).iter().map(|run| run.end - run.start).sum();
+        let rest: u64 = self.claimed[number].missing(&(begin..end)).map(|run| run.end - run.start).sum();
         if cost >= rest {
             return RowPlan::Whole;
         }
@@ -191,7 +191,7 @@ impl Planner {
         let (Some(claimed), Some(file)) = (self.claimed.get_mut(number), self.index.files.get(number)) else {
             return Vec::new();
         };
-        let mut missing = Runs::default();
+        let mut missing = ByteRanges::default();
         for run in runs {
             for gap in claimed.missing(&run) {
                 missing.add(gap);
