@@ -1,8 +1,9 @@
 //! "Kept in this browser" in words: what the list, the picker's rows and the storage line say. No DOM.
 
+use protocol::hub::HUB;
 use protocol::shelf::About;
 use view::progress::format_bytes;
-use view::repo::{KNOWN_MODELS, hub_file};
+use view::repo::{KNOWN_MODELS, folder_on};
 
 /// A model in the browser's storage.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -136,7 +137,7 @@ impl KeptModels {
 
 /// The key under which a model of the hub is kept: the address of its files.
 pub fn key_of(address: &str) -> String {
-    hub_file(address, "")
+    folder_on(HUB, address)
 }
 
 /// A part of a whole in the whole's unit: "0.55 of 61 GB".
@@ -210,6 +211,14 @@ mod tests {
     fn a_model_is_found_by_its_address_and_revision() {
         let all = KeptModels { models: vec![kept("a/b@v1", 1e6, 1_000_000, true)], ..KeptModels::default() };
         assert!(all.find("a/b@v1").is_some() && all.find("a/b").is_none() && all.find("a/b@v2").is_none());
+    }
+
+    #[test]
+    fn the_engine_keeps_a_model_where_the_page_looks_for_it() {
+        for address in ["openai-community/gpt2", "gpt2", "a/b@v1", "a/b@refs/pr/1"] {
+            let location = engine::weights::Address::parse(address).unwrap().locate(None).unwrap();
+            assert_eq!(key_of(address), location.file(""), "kept.rs: {address}");
+        }
     }
 
     #[test]

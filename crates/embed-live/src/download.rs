@@ -3,10 +3,11 @@
 
 use web_sys::Request;
 
+use protocol::hub::HUB;
 use trace::{Code, Error, Result};
 use view::embed_settings::Live;
 use view::hub_size::weights_size_in;
-use view::repo::{HUB, KNOWN_MODELS, hub_folder, parse_repo_id};
+use view::repo::{KNOWN_MODELS, folder_on, parse_repo_id};
 
 /// A model as the element names it: a folder's address made absolute, a repo id checked.
 ///
@@ -40,9 +41,6 @@ pub async fn size(live: &Live) -> Result<u64> {
     if let Some(known) = KNOWN_MODELS.iter().find(|known| known.address == live.model).filter(|_| usual_hub) {
         return Ok(known.bytes);
     }
-    let folder = match live.model.contains("://") {
-        true => live.model.clone(),
-        false => hub_folder(live.hub.as_deref().unwrap_or(HUB), &live.model),
-    };
+    let folder = folder_on(live.hub.as_deref().unwrap_or(HUB), &live.model);
     weights_size_in(&live.model, &folder).await.map_err(|why| Error::new(Code::NotFound, why))
 }

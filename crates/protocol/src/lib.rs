@@ -1,6 +1,7 @@
 //! What the page and the engine say to each other. Traces and blobs travel beside these messages, as
 //! typed arrays and handles that need no copying.
 
+pub mod hub;
 pub mod shelf;
 pub mod watchdog;
 

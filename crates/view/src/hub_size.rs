@@ -7,11 +7,12 @@ use wasm_bindgen_futures::JsFuture;
 use web_sys::{RequestInit, Response, Url};
 
 use crate::dom;
-use crate::repo::hub_file;
+use crate::repo::folder_on;
+use protocol::hub::HUB;
 
 /// Bytes of a repo's weights on the hub; 0 where the hub does not say. The error is a sentence for the reader.
 pub async fn weights_size(repo: &str) -> Result<u64, String> {
-    weights_size_in(repo, &hub_file(repo, "")).await
+    weights_size_in(repo, &folder_on(HUB, repo)).await
 }
 
 /// Bytes of the weights in a folder on a server; 0 where it does not say. The error is a sentence for the reader.

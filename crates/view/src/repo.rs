@@ -1,5 +1,7 @@
 //! Which models the page offers, and what a reader may type as a repo id.
 
+use protocol::hub::Repo;
+
 /// A model of the list with a known address and size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnownModel {
@@ -30,54 +32,12 @@ pub fn parse_repo_id(typed: &str) -> Result<String, String> {
     let text = typed.trim().trim_end_matches('/');
     let text = text.strip_prefix("https://").unwrap_or(text);
     let text = text.strip_prefix("huggingface.co/").unwrap_or(text);
-    if text.is_empty() {
-        return Err("Type a repo id, such as openai-community/gpt2.".to_owned());
-    }
-    let (id, revision) = match text.split_once('@') {
-        Some((id, revision)) => (id, Some(revision)),
-        None => (text, None),
-    };
-    let (org, name) = match id.split('/').collect::<Vec<_>>().as_slice() {
-        [org, name] => (*org, *name),
-        [_] => return Err(format!("“{id}” has no owner. A repo id is written org/name.")),
-        _ => return Err("A repo id is written org/name or org/name@revision, with one slash.".to_owned()),
-    };
-    for part in [org, name] {
-        if part.is_empty() || part.len() > 96 {
-            return Err("A repo id is written org/name; both parts are needed.".to_owned());
-        }
-        if let Some(c) = part.chars().find(|c| !(c.is_ascii_alphanumeric() || "-_.".contains(*c))) {
-            return Err(format!("A repo id has letters, digits, “-”, “_” and “.” only; “{c}” is none of them."));
-        }
-        if part.starts_with(['-', '.']) || part.ends_with(['-', '.']) || part.contains("..") || part.contains("--") {
-            return Err(format!("“{part}” cannot be part of a repo id."));
-        }
-    }
-    match revision {
-        None => Ok(format!("{org}/{name}")),
-        Some(revision) => {
-            let allowed = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
-            let bad = revision.is_empty() || !revision.chars().all(allowed) || revision.contains("..");
-            match bad || revision.starts_with('/') || revision.ends_with('/') {
-                true => Err("After the @ stands a branch, a tag or a commit, such as @main.".to_owned()),
-                false => Ok(format!("{org}/{name}@{revision}")),
-            }
-        }
-    }
+    Repo::parse(text).map(|_| text.to_owned())
 }
 
-/// The hub's address.
-pub const HUB: &str = "https://huggingface.co";
-
-/// Where the hub keeps a file of this checked repo id.
-pub fn hub_file(repo: &str, file: &str) -> String {
-    format!("{}{file}", hub_folder(HUB, repo))
-}
-
-/// Where a hub keeps the files of this checked repo id.
-pub fn hub_folder(hub: &str, repo: &str) -> String {
-    let (id, revision) = repo.split_once('@').unwrap_or((repo, "main"));
-    format!("{}/{id}/resolve/{}/", hub.trim_end_matches('/'), revision.replace('/', "%2F"))
+/// Where a hub keeps the files of the model at this address, and the engine keeps them in the browser.
+pub fn folder_on(hub: &str, address: &str) -> String {
+    Repo::parse(address).map_or_else(|_| address.to_owned(), |repo| repo.folder(hub))
 }
 
 #[cfg(test)]
@@ -89,6 +49,8 @@ mod tests {
         for (typed, id) in [
             (" openai-community/gpt2 ", "openai-community/gpt2"),
             ("https://huggingface.co/roneneldan/TinyStories-33M/", "roneneldan/TinyStories-33M"),
+            ("huggingface.co/gpt2", "gpt2"),
+            (" gpt2@main", "gpt2@main"),
             ("a/b.c_d@refs/pr/1", "a/b.c_d@refs/pr/1"),
         ] {
             assert_eq!(parse_repo_id(typed).as_deref(), Ok(id), "repo.rs: {typed:?}");
@@ -97,19 +59,12 @@ mod tests {
 
     #[test]
     fn bad_ids_are_refused_with_a_sentence() {
-        for typed in [
-            "", "gpt2", "a/b/c", "a/", "/b", "a/b c", "a/<b>", "a/..", "../a", "a/b@", "a/b@../x", "a/b@x?y", "a/b#c",
-            "ä/b",
-        ] {
+        for typed in
+            ["", "a/b/c", "a/", "/b", "a/b c", "a/<b>", "a/..", "../a", "a/b@", "a/b@../x", "a/b@x?y", "a/b#c", "ä/b"]
+        {
             let message = parse_repo_id(typed).unwrap_err();
             assert!(message.ends_with('.'), "repo.rs: {typed:?} gives {message:?}");
         }
-    }
-
-    #[test]
-    fn hub_addresses_name_the_revision() {
-        assert_eq!(hub_file("a/b", "config.json"), "https://huggingface.co/a/b/resolve/main/config.json");
-        assert_eq!(hub_file("a/b@refs/pr/1", "x"), "https://huggingface.co/a/b/resolve/refs%2Fpr%2F1/x");
     }
 
     #[test]

@@ -1,20 +1,13 @@
 //! The address of a model: a repo on the Hugging Face hub, or a folder anywhere.
 
 use super::WeightsError;
-
-/// The Hugging Face hub. Large files are redirected from here to whatever host the hub chooses.
-pub const HUB: &str = "https://huggingface.co";
+use protocol::hub::{HUB, Repo};
 
 /// What a reader names a model by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// `org/name`, or `name` alone as the hub's oldest repos have it, at a branch, tag or commit.
-    Repo {
-        /// The repo id.
-        id: String,
-        /// `main` where none was given.
-        revision: String,
-    },
+    /// A repo on a hub.
+    Repo(Repo),
     /// A folder URL, with its closing slash.
     Folder(String),
 }
@@ -23,8 +16,8 @@ pub enum Address {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
     base: String,
-    /// Set for a repo on a hub: the hub's base, the repo's id, the revision asked for.
-    hub: Option<(String, String, String)>,
+    /// Set for a repo: its hub's base, and the repo.
+    hub: Option<(String, Repo)>,
 }
 
 /// Where a hub tells more of a repo than its files.
@@ -52,26 +45,13 @@ impl Address {
     pub fn parse(text: &str) -> Result<Address, WeightsError> {
         let bad = || WeightsError::BadAddress(text.to_string());
         let trimmed = text.trim();
-        if let Some((scheme, rest)) = trimmed.split_once("://") {
-            if !["http", "https", "blob", "file"].contains(&scheme) || rest.is_empty() {
-                return Err(bad());
-            }
-            return Ok(Address::Folder(format!("{}/", trimmed.trim_end_matches('/'))));
-        }
-        let (id, revision) = trimmed.split_once('@').unwrap_or((trimmed, "main"));
-        let of_the_hub = |part: &str| {
-            !part.is_empty()
-                && part.len() <= 96
-                && part.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
-                && !part.contains("..")
-                && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        let Some((scheme, rest)) = trimmed.split_once("://") else {
+            return Repo::parse(trimmed).map(Address::Repo).map_err(|_| bad());
         };
-        // A branch may hold a slash (refs/pr/1).
-        let revision_is_sane = revision.split('/').all(of_the_hub);
-        if id.split('/').count() > 2 || !id.split('/').all(of_the_hub) || !revision_is_sane {
+        if !["http", "https", "blob", "file"].contains(&scheme) || rest.is_empty() {
             return Err(bad());
         }
-        Ok(Address::Repo { id: id.to_string(), revision: revision.to_string() })
+        Ok(Address::Folder(format!("{}/", trimmed.trim_end_matches('/'))))
     }
 
     /// Where the files are. `hub` replaces the Hugging Face hub as the base of repo addresses.
@@ -84,13 +64,7 @@ impl Address {
         }
         Ok(match self {
             Address::Folder(url) => Location { base: url.clone(), hub: None },
-            Address::Repo { id, revision } => {
-                let hub = hub.unwrap_or(HUB).trim().trim_end_matches('/');
-                // One path segment: the hub wants the slash of refs/pr/1 encoded.
-                let revision = revision.replace('/', "%2F");
-                let base = format!("{hub}/{id}/resolve/{revision}/");
-                Location { base, hub: Some((hub.to_string(), id.clone(), revision)) }
-            }
+            Address::Repo(repo) => Location::of(repo.clone(), hub.unwrap_or(HUB).trim()),
         })
     }
 }
@@ -105,6 +79,10 @@ fn is_base(text: &str) -> bool {
 }
 
 impl Location {
+    fn of(repo: Repo, hub: &str) -> Location {
+        Location { base: repo.folder(hub), hub: Some((hub.to_string(), repo)) }
+    }
+
     /// The URL of a file of the model.
     pub fn file(&self, name: &str) -> String {
         format!("{}{name}", self.base)
@@ -112,18 +90,15 @@ impl Location {
 
     /// The hub's own account of the repo; `None` for a folder.
     pub fn hub_api(&self) -> Option<HubApi> {
-        let (hub, id, revision) = self.hub.as_ref()?;
-        let base = format!("{hub}/api/models/{id}");
-        Some(HubApi { revision: format!("{base}/revision/{revision}"), name: revision.clone(), base })
+        let (hub, repo) = self.hub.as_ref()?;
+        let (base, name) = (repo.api(hub), repo.revision_segment());
+        Some(HubApi { revision: format!("{base}/revision/{name}"), name, base })
     }
 
     /// The same repo at another revision; a folder has no revisions.
     pub fn at_revision(&self, revision: &str) -> Location {
         match &self.hub {
-            Some((hub, id, _)) => {
-                let base = format!("{hub}/{id}/resolve/{revision}/");
-                Location { base, hub: Some((hub.clone(), id.clone(), revision.to_string())) }
-            }
+            Some((hub, repo)) => Location::of(Repo { revision: revision.to_string(), ..repo.clone() }, hub),
             None => self.clone(),
         }
     }
@@ -161,6 +136,17 @@ mod tests {
             assert_eq!(error.code, crate::Code::NotFound, "address.rs: the code of what is no address");
         }
         assert!(repo.locate(Some(" http://127.0.0.1:8080/mirror ")).is_ok());
+    }
+
+    #[test]
+    fn a_hub_is_asked_about_the_revision_and_then_at_its_commit() {
+        let location = Address::parse("a/b@refs/pr/1").unwrap().locate(Some("http://127.0.0.1:9/")).unwrap();
+        let api = location.hub_api().unwrap();
+        assert_eq!(api.revision, "http://127.0.0.1:9/api/models/a/b/revision/refs%2Fpr%2F1", "address.rs");
+        assert_eq!(api.tree(&api.name), "http://127.0.0.1:9/api/models/a/b/tree/refs%2Fpr%2F1", "address.rs");
+        assert_eq!(location.at_revision("607a30d").file("x"), "http://127.0.0.1:9/a/b/resolve/607a30d/x", "address.rs");
+        let folder = Address::parse("https://host/models/tiny").unwrap().locate(None).unwrap();
+        assert!(folder.hub_api().is_none() && folder.at_revision("x") == folder, "address.rs: a folder is on no hub");
     }
 
     #[test]
