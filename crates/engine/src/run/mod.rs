@@ -13,5 +13,6 @@ pub mod probe;
 pub mod recall;
 pub mod sample;
 pub mod texts;
+mod token_text;
 pub mod watch;
 mod work;

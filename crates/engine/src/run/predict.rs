@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::breath::Breath;
 use super::parts::Parts;
-use super::texts::token_text;
+use super::token_text::token_text;
 use crate::Result;
 use crate::model::Tokenizer;
 use crate::model::spare::recycle;

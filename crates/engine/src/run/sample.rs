@@ -9,7 +9,8 @@ use candle_transformers::generation::{LogitsProcessor, Sampling};
 
 use super::breath::Breath;
 use super::parts::Parts;
-use super::texts::{next_logits, token_text};
+use super::texts::next_logits;
+use super::token_text::token_text;
 use crate::model::Tokenizer;
 use crate::model::gpt2::check_ids;
 use crate::model::scores::{largest, most_of};

@@ -12,6 +12,7 @@ use super::parts::Parts;
 use super::pass::Pass;
 use super::predict::{compare, predict};
 use super::recall::Start;
+use super::token_text::token_text;
 use super::work;
 use crate::model::gpt2::check_ids;
 use crate::model::team::Team;
@@ -38,10 +39,6 @@ pub fn tokenize(tokenizer: &Tokenizer, text: &str) -> Result<Sequence> {
 pub fn from_ids(tokenizer: Option<&Tokenizer>, ids: Vec<u32>) -> Sequence {
     let tokens = ids.iter().map(|&id| token_text(tokenizer, id)).collect();
     Sequence { ids, tokens, ..Sequence::default() }
-}
-
-pub(super) fn token_text(tokenizer: Option<&Tokenizer>, id: u32) -> String {
-    tokenizer.map_or_else(|| format!("#{id}"), |tokenizer| tokenizer.token_text(id))
 }
 
 /// Runs sequences through the model. `on_block` sees all of them after each block that had to be waited

@@ -14,7 +14,8 @@ use web_sys::{
     Response,
 };
 
-use super::files::{Again, Answer, Asked, Body, Failure, Files, Stamp, Version};
+use super::files::{Answer, Asked, Body, Files, Stamp, Version};
+use super::retry::{Again, Failure};
 use super::time::{self, Timer};
 use super::{Location, WeightsError};
 

@@ -3,8 +3,7 @@
 use std::ops::Range;
 
 use super::WeightsError;
-use super::retry::Patience;
-use crate::Error;
+use super::retry::{Failure, Patience};
 use crate::Result;
 
 /// A model's settings: the one small file that every model has.
@@ -165,44 +164,6 @@ pub trait Body {
 
 /// What asking may end in.
 pub type Asked<T> = std::result::Result<T, Failure>;
-
-/// An attempt that failed.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Failure {
-    /// What to say if it is the last.
-    pub error: Error,
-    /// Whether there is to be another.
-    pub again: Again,
-}
-
-/// When to try again.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Again {
-    /// Never: the answer would be the same.
-    Never,
-    /// After a while.
-    Later,
-    /// Not before so many milliseconds have passed: the server said so.
-    After(f64),
-}
-
-impl Failure {
-    /// A failure that a later attempt may mend.
-    pub fn passing(error: impl Into<Error>) -> Failure {
-        Failure { error: error.into(), again: Again::Later }
-    }
-
-    /// A failure for good.
-    pub fn lasting(error: impl Into<Error>) -> Failure {
-        Failure { error: error.into(), again: Again::Never }
-    }
-}
-
-impl From<WeightsError> for Failure {
-    fn from(error: WeightsError) -> Self {
-        Failure::lasting(error)
-    }
-}
 
 /// A whole small file, with as many attempts as it takes; `None` where there is no such file.
 ///

@@ -6,7 +6,8 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use super::WeightsError;
-use super::files::{Answer, Asked, Body, Failure, Files, Stamp};
+use super::files::{Answer, Asked, Body, Files, Stamp};
+use super::retry::Failure;
 
 /// Bytes per piece: about what a browser's response stream gives.
 const PIECE: usize = 1 << 16;

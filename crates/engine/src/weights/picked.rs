@@ -9,7 +9,8 @@ use web_sys::{Blob, ReadableStreamDefaultReader};
 
 use super::WeightsError;
 use super::fetch::text_of;
-use super::files::{Answer, Asked, Body, Failure, Files, Stamp};
+use super::files::{Answer, Asked, Body, Files, Stamp};
+use super::retry::Failure;
 use super::time;
 
 /// Files from the reader's disk, by the names that checkpoints give them.

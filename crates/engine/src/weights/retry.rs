@@ -1,6 +1,6 @@
-//! How long to go on after failures: exponential back-off with jitter, and an end.
+//! Attempts that failed, and how long to go on: exponential back-off with jitter, and an end.
 
-use super::files::{Again, Failure};
+use super::WeightsError;
 use crate::Error;
 
 /// Failures in a row, without a byte between them, after which there is no point in another attempt.
@@ -10,12 +10,49 @@ const FIRST_PAUSE: f64 = 400.0;
 /// The longest pause a server may ask for without being told that the reader will not wait so long.
 const LONGEST_PAUSE: f64 = 60_000.0;
 
+/// An attempt that failed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failure {
+    /// What to say if it is the last.
+    pub error: Error,
+    /// Whether there is to be another.
+    pub again: Again,
+}
+
+/// When to try again.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Again {
+    /// Never: the answer would be the same.
+    Never,
+    /// After a while.
+    Later,
+    /// Not before so many milliseconds have passed: the server said so.
+    After(f64),
+}
+
+impl Failure {
+    /// A failure that a later attempt may mend.
+    pub fn passing(error: impl Into<Error>) -> Failure {
+        Failure { error: error.into(), again: Again::Later }
+    }
+
+    /// A failure for good.
+    pub fn lasting(error: impl Into<Error>) -> Failure {
+        Failure { error: error.into(), again: Again::Never }
+    }
+}
+
+impl From<WeightsError> for Failure {
+    fn from(error: WeightsError) -> Self {
+        Failure::lasting(error)
+    }
+}
+
 /// Counts failures of one transfer.
 #[derive(Clone, Debug, Default)]
 pub struct Patience {
     failures: u32,
     waited: f64,
-    seed: u32,
     /// Whether the first failure is the last.
     once: bool,
 }
@@ -37,7 +74,7 @@ impl Patience {
     /// The failure's own error where there is to be no other attempt.
     pub fn after(&mut self, failure: Failure) -> Result<f64, Error> {
         self.failures += 1;
-        let pause = FIRST_PAUSE * f64::from(1u32 << (self.failures - 1).min(16)) * self.jitter();
+        let pause = FIRST_PAUSE * f64::from(1u32 << (self.failures - 1).min(16)) * jitter(chance());
         let pause = match failure.again {
             Again::Never => return Err(failure.error),
             Again::Later => pause,
@@ -49,19 +86,23 @@ impl Patience {
         }
         Ok(pause)
     }
+}
 
-    /// Between 3/4 and 5/4, so that clients that failed together do not come back together.
-    fn jitter(&mut self) -> f64 {
-        if self.seed == 0 {
-            // The address of a local differs from load to load; nothing here needs better chance than that.
-            self.seed = (std::ptr::from_ref(self) as usize as u32) | 1;
-        }
-        // xorshift32, Marsaglia 2003.
-        self.seed ^= self.seed << 13;
-        self.seed ^= self.seed >> 17;
-        self.seed ^= self.seed << 5;
-        0.75 + 0.5 * f64::from(self.seed) / f64::from(u32::MAX)
-    }
+/// Between 3/4 and 5/4, so that clients that failed together do not come back together.
+fn jitter(chance: f64) -> f64 {
+    0.75 + 0.5 * chance
+}
+
+/// From 0 to 1, another in every tab. (Nothing in a fresh WebAssembly module differs from tab to tab.)
+#[cfg(target_arch = "wasm32")]
+fn chance() -> f64 {
+    js_sys::Math::random()
+}
+
+/// No chance where there is but one client: tests.
+#[cfg(not(target_arch = "wasm32"))]
+fn chance() -> f64 {
+    0.5
 }
 
 #[cfg(test)]
@@ -80,11 +121,16 @@ mod tests {
         assert_eq!(pauses.len(), MOST_FAILURES as usize - 1, "retry.rs: one pause fewer than attempts");
         for (number, pause) in pauses.iter().enumerate() {
             let middle = FIRST_PAUSE * 2f64.powi(number as i32);
-            assert!((0.74 * middle..1.26 * middle).contains(pause), "retry.rs: pause {number} is {pause} ms");
+            assert_eq!(*pause, middle, "retry.rs: pause {number}");
         }
         assert!(patience.after(failure(Again::Later)).is_err());
         patience.progress();
         assert!(patience.after(failure(Again::Later)).is_ok(), "retry.rs: bytes came, and old failures still count");
+    }
+
+    #[test]
+    fn pauses_differ_by_a_quarter_at_most() {
+        assert_eq!([0.0, 0.5, 1.0].map(jitter), [0.75, 1.0, 1.25], "retry.rs");
     }
 
     #[test]

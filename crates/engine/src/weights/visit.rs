@@ -12,8 +12,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::WeightsError;
-use super::files::{Answer, Body, CONFIG, Failure, Files, Stamp, Version, is_page, read_whole};
-use super::retry::Patience;
+use super::files::{Answer, Body, CONFIG, Files, Stamp, Version, is_page, read_whole};
+use super::retry::{Failure, Patience};
 use super::store::{About, Identity, Keep, Kept, Pieces, StoreError};
 use crate::{Code, Error, Result};
 use protocol::{Notice, NoticeKind};
