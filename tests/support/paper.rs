@@ -195,8 +195,7 @@ impl Model {
         self.tensors.get(name).unwrap_or_else(|| panic!("paper.rs: no tensor {name}"))
     }
 
-    /// A row of a table.
-    pub fn row_of(&self, name: &str, row: usize) -> &[f64] {
+    fn row_of(&self, name: &str, row: usize) -> &[f64] {
         let width = self.settings.width;
         &self.tensor(name)[row * width..(row + 1) * width]
     }

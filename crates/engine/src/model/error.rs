@@ -73,18 +73,6 @@ pub enum ModelError {
         /// `vocab_size` - 1.
         last: usize,
     },
-    /// A row that is needed holds values that are no numbers.
-    #[error(
-        "tensor \"{tensor}\" holds NaN or infinity in row {row}, and did so when it was read again: the checkpoint itself has it. {needed}"
-    )]
-    BadRow {
-        /// Name without the `transformer.` prefix.
-        tensor: &'static str,
-        /// Which row, from 0.
-        row: usize,
-        /// What needs it, and what does not.
-        needed: &'static str,
-    },
     /// candle refused an operation.
     #[error("the forward pass failed: {0}")]
     Compute(#[from] candle_core::Error),
@@ -101,7 +89,6 @@ impl From<ModelError> for Error {
             ModelError::EmptyInput => Code::EmptyInput,
             ModelError::TooLong { .. } => Code::TooLong,
             ModelError::TokenOutOfRange { .. } => Code::TokenOutOfRange,
-            ModelError::BadRow { .. } => Code::NotFinite,
             ModelError::Compute(_) => Code::EngineCrashed,
         };
         Error::new(code, error.to_string())

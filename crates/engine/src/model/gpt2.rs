@@ -426,10 +426,8 @@ pub fn check_ids(config: &Config, ids: &[u32]) -> Result<(), ModelError> {
     }
 }
 
-/// Whether two tensors are one, also in what is no number.
 fn equal(a: &Tensor, b: &Tensor) -> Result<bool> {
-    let same = |(a, b): (&f32, &f32)| a == b || (a.is_nan() && b.is_nan());
-    with_values(a, |a| with_values(b, |b| Ok(a.len() == b.len() && a.iter().zip(b).all(same))))
+    with_values(a, |a| with_values(b, |b| Ok(a == b)))
 }
 
 fn layer_norm(tensors: &mut impl Tensors, name: &str, config: &Config) -> Result<LayerNorm, ModelError> {

@@ -11,7 +11,7 @@ use super::recall::Recall;
 use crate::load::demand::Demand;
 use crate::pool::Crew;
 
-use crate::model::checkpoint::{HEAD, Part, Tensors, wanted, within_block};
+use crate::model::checkpoint::{Part, Tensors, wanted, within_block};
 use crate::model::config::Head;
 use crate::model::linear::packing::Packing;
 use crate::model::linear::{Linear, PACKS, Weight};
@@ -47,8 +47,6 @@ struct Arrived {
     embedding: Option<Rc<Embedding>>,
     blocks: Vec<Option<Rc<Block>>>,
     unembedding: Option<Rc<Unembedding>>,
-    /// A row of the unembedding that holds what is no number.
-    bad_row: Option<usize>,
     /// Whether an unembedding has come that the settings tie, and that differs; until somebody was told.
     untied: bool,
     /// Files that are being compared with their hub's hash.
@@ -105,7 +103,6 @@ impl Parts {
             embedding: None,
             blocks: vec![None; config.n_layer],
             unembedding: None,
-            bad_row: None,
             untied: false,
             unchecked: 0,
             failure: None,
@@ -202,7 +199,6 @@ impl Parts {
             {
                 let unembedding = Unembedding::load(&mut arrived.waiting, &self.config, embedding)?;
                 arrived.untied = self.config.tie_word_embeddings && !unembedding.is_tied_to(embedding);
-                arrived.bad_row = first_bad_row(unembedding.rows())?;
                 arrived.unembedding = Some(Rc::new(unembedding));
             }
         }
@@ -268,21 +264,13 @@ impl Parts {
     /// position table, `[T, D]` each. They must have been checked, and asked for ([`Demand::rows`]).
     ///
     /// # Errors
-    /// Whatever ended the loading; `BadRow`.
+    /// Whatever ended the loading.
     pub async fn rows(&self, ids: &[u32], first: usize) -> Result<(Tensor, Tensor)> {
         let positions: Vec<u32> = (first as u32..(first + ids.len()) as u32).collect();
         let width = self.config.n_embd;
-        let select = async |table: Table, of: &[u32]| {
-            let rows = self.wait(|arrived| arrived.select(table, of, width)).await??;
-            match first_bad_row(&rows)?.and_then(|bad| of.get(bad)) {
-                None => Ok(rows),
-                Some(&row) => {
-                    let needed = "Texts without that token or position can be traced.";
-                    Err(Error::from(ModelError::BadRow { tensor: table.tensor(), row: row as usize, needed }))
-                }
-            }
-        };
-        Ok((select(Table::Tokens, ids).await?, select(Table::Positions, &positions).await?))
+        let tokens = self.wait(|arrived| arrived.select(Table::Tokens, ids, width)).await??;
+        let positions = self.wait(|arrived| arrived.select(Table::Positions, &positions, width)).await??;
+        Ok((tokens, positions))
     }
 
     /// Waits for block `layer`.
@@ -309,14 +297,10 @@ impl Parts {
     /// Waits for the unembedding.
     ///
     /// # Errors
-    /// Whatever ended the loading; `NoUnembedding`; `BadRow`, since every probability takes all rows.
+    /// Whatever ended the loading; `NoUnembedding`.
     pub async fn unembedding(&self) -> Result<Rc<Unembedding>> {
         self.require_unembedding()?;
-        let (unembedding, bad) =
-            self.wait(|arrived| arrived.unembedding.clone().map(|found| (found, arrived.bad_row))).await?;
-        let tensor = if self.config.head == Head::Own { HEAD } else { Table::Tokens.tensor() };
-        let needed = "Predictions need all rows; without them (predictions: false), norms can be traced.";
-        bad.map_or(Ok(unembedding), |row| Err(ModelError::BadRow { tensor, row, needed }.into()))
+        self.wait(|arrived| arrived.unembedding.clone()).await
     }
 
     /// Scores of every token id by rows of a stream, `[N, D]` to `[N, V]`: the final layer norm and the unembedding, by all
@@ -353,15 +337,6 @@ impl Parts {
             let _ = ticks.changed().await;
         }
     }
-}
-
-/// The first row of a tensor `[N, D]` that holds what is no number.
-fn first_bad_row(rows: &Tensor) -> Result<Option<usize>, candle_core::Error> {
-    const EXPONENT: u32 = 0x7f80_0000;
-    let width = rows.dim(1)?.max(1);
-    // The largest bits rather than the first bad value: this goes through many values at a time.
-    let is_bad = |row: &[f32]| row.iter().fold(0, |most, value| most.max(value.to_bits() & EXPONENT)) == EXPONENT;
-    with_values(rows, |values| Ok(values.chunks(width).position(is_bad)))
 }
 
 impl Arrived {

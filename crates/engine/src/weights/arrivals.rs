@@ -23,8 +23,7 @@ pub enum Arrived {
     Packed(String, Packing),
     /// Rows of a table, from this one on; their elements, row after row.
     Rows(Table, u32, Rc<Vec<f32>>),
-    /// A tensor, or rows of it, that hold values which no weights have: its bytes are forgotten, and must come again. Of
-    /// what has a row per token or position, and then holds the same, each row counts by itself: it arrives as it is.
+    /// A tensor, or rows of it, that hold values which no weights have: its bytes are forgotten, and must come again.
     Damaged {
         /// The bytes forgotten.
         span: Span,
@@ -66,8 +65,6 @@ pub struct Arrivals {
     whole: HashSet<Table>,
     /// Rows that are waited for, also of those.
     awaited: HashSet<(Table, u32)>,
-    /// Runs of rows that held a value that is not finite, by file and first byte: the place of that value.
-    suspects: HashMap<(usize, u64), u64>,
     received: u64,
 }
 
@@ -82,7 +79,6 @@ impl Arrivals {
             rows: BTreeMap::new(),
             whole: HashSet::new(),
             awaited: HashSet::new(),
-            suspects: HashMap::new(),
             received: 0,
         }
     }
@@ -249,11 +245,8 @@ impl Arrivals {
     fn rows_completed(&mut self, at: (usize, u64), located: &Located) -> Result<Option<Arrived>> {
         let Some((_, rows)) = self.rows.range_mut(..=at).next_back() else { return Ok(None) };
         let RowState::Filling(fill) = &mut rows.state else { return Ok(None) };
-        let begin = rows.span.bytes.start;
-        if let Some(bad) = fill.first_not_finite()
-            && self.suspects.insert((at.0, begin), bad) != Some(bad)
-        {
-            let span = rows.span.clone();
+        if let Some(bad) = fill.first_not_finite() {
+            let (span, begin) = (rows.span.clone(), rows.span.bytes.start);
             fill.forget();
             self.received -= span.bytes.end - begin;
             return Ok(Some(Arrived::Damaged { span, tensor: located.info.name.clone(), at: begin + bad }));
@@ -282,9 +275,7 @@ impl Arrivals {
         let Some(mut fill) = self.fills.remove(&key) else { return Ok(None) };
         let located = &self.index.files[file].wanted[number];
         let (begin, end) = (located.info.begin, located.info.end);
-        if let Some(bad) = fill.first_not_finite()
-            && !(located.has_rows() && self.suspects.insert((file, begin), bad) == Some(bad))
-        {
+        if let Some(bad) = fill.first_not_finite() {
             fill.forget();
             self.received -= end - begin;
             self.fills.insert(key, fill);

@@ -197,11 +197,6 @@ impl IndexedFile {
 }
 
 impl Located {
-    /// Whether it has a row for every token or position, of which a text needs few.
-    pub fn has_rows(&self) -> bool {
-        !matches!(self.part, Part::Block(_)) && self.info.shape.len() == 2
-    }
-
     /// Bytes that belong together: a row of a table of embeddings, else one element.
     pub fn grain(&self) -> u64 {
         let element = self.info.dtype().map_or(1, |dtype| dtype.size()) as u64;
