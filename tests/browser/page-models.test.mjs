@@ -219,8 +219,8 @@ test("a folder that is dropped is read, also one that holds the model's folder, 
     const data = { items: [], files: dropped, dragOperationsMask: 1 };
     for (const type of ["dragEnter", "dragOver", "drop"]) await client.send("Input.dispatchDragEvent", { type, ...place, data });
     await inUse(/model\.safetensors/);
-    const remark = page.locator("#model-notice");
-    await until("a remark on the file that is not read", async () => /optimizer\.safetensors/.test(await remark.innerText()));
+    await until(`a remark on what is not read of ${dropped}`, async () => /optimizer\.safetensors/.test(await page.locator("#model-notice").innerText()))
+      .catch(async (error) => { throw new Error(`${error.message}; the page says ${await said(page)}`); });
     await page.reload();
     await inUse(/Demo/);
   }
