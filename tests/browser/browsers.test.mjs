@@ -53,18 +53,31 @@ before(async () => {
 });
 after(() => Promise.all(Object.values(sites).map((site) => site.close())));
 
-/** Traces TEXTS with the package on a blank page: { run, simd, workers, isolated }. */
+/** Traces TEXTS with the package on a blank page: { run, simd, workers, isolated }. What is under way stands in the page and
+ *  is asked for: where the browser's driver waited for it, Firefox now and then never answered, and nobody knew why. */
 async function byPackage(page, origin, options) {
   await page.goto(`${origin}/blank.html`);
-  return page.evaluate(async ({ address, texts, options }) => {
-    const { loadModel } = await import(address);
-    const model = await loadModel("demo", options);
-    const trace = await model.trace(texts, { heads: true });
-    const run = JSON.parse(JSON.stringify(trace, (_, value) => (ArrayBuffer.isView(value) ? Array.from(value) : value)));
-    const { simd, workers } = model;
-    model.close();
-    return { run, simd, workers, isolated: window.crossOriginIsolated };
+  await page.evaluate(({ address, texts, options }) => {
+    const run = async (at) => {
+      const { loadModel } = await import(address);
+      at("loading the model");
+      const model = await loadModel("demo", options);
+      at("tracing");
+      const trace = await model.trace(texts, { heads: true });
+      const run = JSON.parse(JSON.stringify(trace, (_, value) => (ArrayBuffer.isView(value) ? Array.from(value) : value)));
+      const { simd, workers } = model;
+      model.close();
+      return { run, simd, workers, isolated: window.crossOriginIsolated };
+    };
+    window.work = { step: "importing the package" };
+    run((step) => { window.work.step = step; })
+      .then((found) => { window.work.found = found; }, (error) => { window.work.failed = `${error.code}: ${error.message}`; });
   }, { address: `${origin}${SITE_PATH}pkg/residual-stream.js`, texts: TEXTS, options });
+  await until("the package to answer", () => page.evaluate(() => Boolean(window.work.found ?? window.work.failed)))
+    .catch(async (error) => { throw new Error(`${error.message}; it was ${await page.evaluate(() => window.work.step)}`); });
+  const { found, failed } = await page.evaluate(() => window.work);
+  assert.equal(failed, undefined);
+  return found;
 }
 
 test("what the markup loads is relative, named after its content, and has the hash that it says", () => {
