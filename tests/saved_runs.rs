@@ -13,9 +13,8 @@ use charts::{ChartName, ChartOptions, Figure, Size, Theme, svg};
 use filled::{T, trace};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use trace::Code;
-use trace::Trace;
 use trace::file::{read, to_json, to_safetensors};
+use trace::{Code, Trace};
 
 /// Counts what this thread holds, and the most that it held.
 struct Counting;

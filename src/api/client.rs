@@ -12,11 +12,9 @@ use super::connection::{Connection, Input, Listeners, Told, listen};
 use super::errors;
 use super::launch::{demo, launch};
 use super::source::Source;
-use protocol::js;
-use protocol::{Notice, Opened, PatchOptions, Progress, RunOptions, SampleOptions, Task, ToEngine};
+use protocol::{Notice, Opened, PatchOptions, Progress, RunOptions, SampleOptions, Task, ToEngine, js};
 use trace::closer::{Patching, Sampled};
-use trace::{Code, Error, Result};
-use trace::{ModelInfo, Trace};
+use trace::{Code, Error, ModelInfo, Result, Trace};
 
 /// How to load.
 #[derive(Clone)]

@@ -19,8 +19,7 @@ use charts::{ChartName, ChartOptions, Figure, Size, Theme, canvas};
 use protocol::foreign::{get, is_typed_array, items, list_of};
 use protocol::js::{bytes, from_js};
 use protocol::{Notice, PatchOptions, Progress, RunOptions, SampleOptions, Task};
-use trace::{Code, Error, Result};
-use trace::{file, summary};
+use trace::{Code, Error, Result, file, summary};
 
 /// Options by the names that JavaScript has for them, beside those that [`settings`] reads.
 const LOADING: [&str; 7] = ["onProgress", "onNotice", "signal", "hub", "cache", "parallel", "workers"];

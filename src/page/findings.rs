@@ -5,9 +5,8 @@ use std::rc::Rc;
 
 use web_sys::{Element, HtmlElement};
 
-use trace::Result;
-use trace::Trace;
 use trace::summary::{self, Finding, Topic};
+use trace::{Result, Trace};
 use view::dom::{self, Listener, listen};
 
 /// Told of the finding that the reader chose.

@@ -8,8 +8,7 @@ use wasm_bindgen_futures::spawn_local;
 use web_sys::{Element, HtmlElement, KeyboardEvent};
 
 use super::token_groups::{Piece, TokenGroup, describe_group, group_tokens, pieces};
-use trace::Result;
-use trace::Trace;
+use trace::{Result, Trace};
 use view::dom::{self, Listener, listen};
 
 /// More chips than this are counted, not shown: building them would hold the page up.

@@ -7,8 +7,7 @@ use web_sys::{Element, HtmlElement, HtmlInputElement};
 
 use super::app::App;
 use protocol::js;
-use trace::{Code, Error, Result};
-use trace::{Trace, file};
+use trace::{Code, Error, Result, Trace, file};
 use view::dom::{self, Listener, listen};
 
 impl App {

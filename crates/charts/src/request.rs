@@ -3,8 +3,7 @@
 
 use super::figure::{ChartName, ChartOptions};
 use trace::summary::check_bins;
-use trace::{Code, Error, Result};
-use trace::{Sequence, Trace};
+use trace::{Code, Error, Result, Sequence, Trace};
 
 fn bad(message: String) -> Result<()> {
     Err(Error::new(Code::BadArgument, message))

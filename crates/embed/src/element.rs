@@ -13,10 +13,8 @@ use web_sys::{AbortController, AbortSignal, CustomEvent, CustomEventInit, HtmlEl
 use super::frame::Frame;
 use super::ui::Ui;
 use charts::{ChartName, Columns};
-use protocol::RunOptions;
-use protocol::js_error;
-use trace::Trace;
-use trace::{Error, Result};
+use protocol::{RunOptions, js_error};
+use trace::{Error, Result, Trace};
 use view::advice::sentence;
 use view::asked::serves;
 use view::chart_panel::ChartPanel;

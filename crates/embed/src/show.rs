@@ -12,8 +12,7 @@ use super::element::Element;
 use charts::format::quote_token;
 use charts::{ChartName, ChartOptions, Columns, Figure};
 use protocol::js;
-use trace::{Code, Error, Result};
-use trace::{Sequence, Trace};
+use trace::{Code, Error, Result, Sequence, Trace};
 use view::dom;
 use view::embed_settings::{Settings, Source};
 

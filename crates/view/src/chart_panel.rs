@@ -9,9 +9,8 @@ use web_sys::{Element, HtmlButtonElement, HtmlCanvasElement, HtmlElement, Resize
 use crate::dom::{self, Listener, listen};
 use crate::pointer::ReadOut;
 use charts::{ChartName, ChartOptions, Columns, Figure, Hit, Scene, Size, Swatch, Table, Theme, canvas};
-use trace::Result;
-use trace::Trace;
 use trace::summary::Place;
+use trace::{Result, Trace};
 
 /// Size of an exported picture in CSS pixels; PNGs have twice as many pixels each way.
 const EXPORT_SIZE: (f64, f64) = (960.0, 540.0);

@@ -10,7 +10,6 @@ use futures_util::future::{join, join3};
 
 mod arrive;
 mod check;
-pub mod demand;
 mod headers;
 mod queue;
 mod remarks;
@@ -133,7 +132,7 @@ async fn read<F: Files, K: Keep>(visit: &Visit<F, K>, report: &impl Fn(News)) ->
 
 impl<F: Files, K: Keep> Loading<F, K> {
     /// Reads the blocks, and what runs ask for besides; ends when everything is here, which it is only if
-    /// everything is asked for ([`crate::load::demand::Demand::everything`]). Those who wait for a part learn of a
+    /// everything is asked for ([`crate::run::demand::Demand::everything`]). Those who wait for a part learn of a
     /// failure through [`Parts`] too.
     ///
     /// # Errors

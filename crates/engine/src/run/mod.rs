@@ -4,6 +4,7 @@ pub mod attribution;
 pub mod batch;
 pub mod breath;
 mod closer;
+pub mod demand;
 pub mod lens;
 pub mod parts;
 mod pass;

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use candle_core::{Device, Tensor};
 use tokio::sync::watch;
 
+use super::demand::Demand;
 use super::recall::Recall;
-use crate::load::demand::Demand;
 use crate::pool::Crew;
 
 use crate::model::checkpoint::{Part, Tensors, wanted, within_block};

@@ -31,8 +31,7 @@ use crate::run::sample::sample;
 use crate::run::texts::{check_texts, from_ids, of_text, run, tokenize};
 use crate::weights::time::{next_task, now};
 use crate::{Code, Error, Result};
-use protocol::js;
-use protocol::{FromEngine, RunOptions, Task, ToEngine};
+use protocol::{FromEngine, RunOptions, Task, ToEngine, js};
 use trace::{ModelInfo, Sequence, Trace};
 
 /// Bytes of the last allocation that was refused, 0 where none was. Asked after a trap, to tell an empty memory

@@ -13,8 +13,7 @@ use crate::foreign::{get, items};
 use record::{Plain, object, set, whole};
 use trace::closer::{Patching, Sampled};
 use trace::fields::Record;
-use trace::{Code, Error, ModelInfo, Result};
-use trace::{Lens, Sequence, Trace, Vocab, file};
+use trace::{Code, Error, Lens, ModelInfo, Result, Sequence, Trace, Vocab, file};
 
 /// A trace as a plain object.
 pub fn to_js(trace: &Trace) -> JsValue {
