@@ -13,7 +13,7 @@ const wasm = (part) => packed(part, "application/wasm");
 const script = (part) => packed(part, "text/javascript");
 
 export const {
-  cachedModels, draw, evolution, histogram, loadModel, readTrace, removeCachedModel, svg, writeTrace,
+  cachedModels, charts, draw, evolution, histogram, loadModel, readTrace, removeCachedModel, svg, writeTrace,
 } = await start({
   page: wasm(() => import("./internal/inline/page-module.js")),
   engine: {

@@ -47,4 +47,4 @@ export function draw() {
   fail("unsupported-browser", "draw needs a canvas, and Node has none: svg(trace, chart, options) draws the same chart as an SVG file.");
 }
 
-export const { cachedModels, evolution, histogram, readTrace, removeCachedModel, svg, writeTrace } = page;
+export const { cachedModels, charts, evolution, histogram, readTrace, removeCachedModel, svg, writeTrace } = page;

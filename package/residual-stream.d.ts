@@ -36,6 +36,9 @@ export function evolution(trace: Trace, options?: EvolutionOptions): Evolution;
  *  is a sentence that says so; a text or token that is not there throws, as in `svg`. Node has no canvas: see `svg`. */
 export function draw(canvas: Canvas, trace: Trace, chart: ChartName, options?: ChartOptions & Themed): void;
 
+/** The charts there are, in the order the site shows them. */
+export function charts(): ChartInfo[];
+
 /** The same chart as an SVG file of its own, with title, legend and a description for screen readers. Needs no browser:
  *  texts are taken to be as wide as they are on average. Throws a `ModelError` with code "bad-argument" where the trace was
  *  made without what the chart shows (the message names the option of `trace` that records it), or has no such text or
@@ -85,6 +88,15 @@ export type ChartName =
   | "compare"
   /** Needs `patching` in the trace: `{ ...trace, patching: await model.patch(clean, corrupted) }`. */
   | "patching";
+
+/** A chart, in words. */
+export interface ChartInfo {
+  name: ChartName;
+  /** Its heading. */
+  title: string;
+  /** The question it answers, one short sentence. */
+  lead: string;
+}
 
 /** Small files that may lie beside a tokenizer, read as Hugging Face transformers 5 reads them. */
 export interface TokenizerSettings {

@@ -3,7 +3,7 @@
 // here, and the engine's (GPT-2), which the page's half starts in a worker when a model is loaded: one of two
 // builds, by what the browser has.
 import init, {
-  cachedModels, configure, draw, evolution, histogram, loadModel, readTrace, removeCachedModel, svg, writeTrace,
+  cachedModels, charts, configure, draw, evolution, histogram, loadModel, readTrace, removeCachedModel, svg, writeTrace,
 } from "./internal/{{page_script}}";
 
 // Each address is written out as bundlers look for them: they copy such files, and put the new address here.
@@ -20,7 +20,7 @@ configure({
   }),
 });
 
-export { cachedModels, draw, evolution, histogram, loadModel, readTrace, removeCachedModel, svg, writeTrace };
+export { cachedModels, charts, draw, evolution, histogram, loadModel, readTrace, removeCachedModel, svg, writeTrace };
 
 /** Vite up to version 7 moves this script, and not the files beside it, into a folder of bundled dependencies while it
  *  develops: they are still where the package is installed. */

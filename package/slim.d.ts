@@ -31,4 +31,4 @@ export interface Sources {
 export function start(sources: Sources): Promise<Started>;
 
 export type Started = Pick<typeof Package,
-  | "cachedModels" | "draw" | "evolution" | "histogram" | "loadModel" | "readTrace" | "removeCachedModel" | "svg" | "writeTrace">;
+  | "cachedModels" | "charts" | "draw" | "evolution" | "histogram" | "loadModel" | "readTrace" | "removeCachedModel" | "svg" | "writeTrace">;

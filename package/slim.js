@@ -24,9 +24,9 @@ async function begin(sources) {
     engineScript: "engine.js", engineModule: "engine.wasm", relaxedScript: "relaxed.js", relaxedModule: "relaxed.wasm",
     read: async (name) => response(await settled(files[name]), name),
   });
-  const { cachedModels, draw, evolution, histogram, readTrace, removeCachedModel, svg, writeTrace } = page;
+  const { cachedModels, charts, draw, evolution, histogram, readTrace, removeCachedModel, svg, writeTrace } = page;
   return {
-    cachedModels, draw, evolution, histogram, readTrace, removeCachedModel, svg, writeTrace,
+    cachedModels, charts, draw, evolution, histogram, readTrace, removeCachedModel, svg, writeTrace,
     async loadModel(source, options) {
       if (source !== "demo") return page.loadModel(source, options);
       if (demo === undefined) fail("not-found", "this copy of the package was started without the demo model.");

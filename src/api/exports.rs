@@ -228,7 +228,7 @@ pub fn histogram(trace: &JsValue, options: &JsValue) -> Result<JsValue, JsValue>
         let options = &read_options("histogram", options, &[&BINS])?;
         let options: summary::HistogramOptions = settings(options, &BINS)?;
         summary::check_bins(options.bins)?;
-        let histogram = summary::histogram(&from_js(trace)?, &options);
+        let histogram = summary::histogram(from_js(trace)?.run(), &options);
         let object = Object::new();
         let set = |name: &str, value: &JsValue| Reflect::set(&object, &name.into(), value);
         let filled = set("edges", &Float32Array::from(histogram.edges.as_slice()))
@@ -246,9 +246,15 @@ pub fn histogram(trace: &JsValue, options: &JsValue) -> Result<JsValue, JsValue>
 pub fn evolution(trace: &JsValue, options: &JsValue) -> Result<JsValue, JsValue> {
     let summarise = || {
         let options = &read_options("evolution", options, &[&BINS])?;
-        Ok(plain(&summary::evolution(&from_js(trace)?, &settings(options, &["skipFirst"])?)))
+        Ok(plain(&summary::evolution(from_js(trace)?.run(), &settings(options, &["skipFirst"])?)))
     };
     summarise().map_err(|error| to_js(&error))
+}
+
+/// The charts there are, in the order a page shows them: `{ name, title, lead }` each.
+#[wasm_bindgen]
+pub fn charts() -> JsValue {
+    plain(&ChartName::ALL.map(ChartName::spec))
 }
 
 /// Draws a chart on a canvas at its size on the page and the screen's resolution. Besides the chart's own options,

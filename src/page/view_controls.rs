@@ -5,7 +5,7 @@ use std::rc::Rc;
 use web_sys::{Element, HtmlButtonElement, HtmlElement, HtmlInputElement, HtmlSelectElement};
 
 use crate::api::SampleOptions;
-use charts::ChartName;
+use charts::{ChartName, Control};
 use trace::Result;
 use trace::closer::{Ablated, Head, Instead, Switched};
 pub use view::asked::Asked;
@@ -43,7 +43,7 @@ impl ViewControls {
     /// Finds the controls in the page.
     pub fn new(root: &Element) -> Result<ViewControls> {
         Ok(ViewControls {
-            boxes: dom::find_all(root, "[data-for]"),
+            boxes: dom::find_all(root, "[data-control]"),
             quantity: dom::by_id("quantity")?,
             lens_show: dom::by_id("lens-show")?,
             parts: dom::by_id("parts")?,
@@ -97,10 +97,10 @@ impl ViewControls {
     /// Shows the controls of a view.
     pub fn show_for(&self, view: ChartName) {
         for control in &self.boxes {
-            let of = control.get_attribute("data-for").unwrap_or_default();
-            control.set_hidden(!of.split(' ').any(|name| name == view.as_str()));
+            let name = control.get_attribute("data-control").unwrap_or_default();
+            control.set_hidden(!view.spec().controls.iter().any(|control| control.as_str() == name));
         }
-        if matches!(view, ChartName::Attribution | ChartName::AttributionHeads) {
+        if view.spec().controls.contains(&Control::Parts) {
             self.parts.set_value(view.as_str());
         }
         let show = self.lens_show.value();

@@ -34,15 +34,6 @@ pub struct ViewPanel {
     listeners: RefCell<Vec<Listener>>,
 }
 
-/// The tab that a view belongs to.
-fn tab_of(view: ChartName) -> ChartName {
-    match view {
-        ChartName::TrueToken => ChartName::Lens,
-        ChartName::AttributionHeads => ChartName::Attribution,
-        view => view,
-    }
-}
-
 impl ViewPanel {
     /// Finds the panel in the page; the first tab is chosen.
     pub fn new() -> Result<Rc<ViewPanel>> {
@@ -71,7 +62,7 @@ impl ViewPanel {
         let handler: Rc<dyn Fn(Wish)> = Rc::new(move |wish| {
             // A control of a tab may choose another view of it.
             if let Some(panel) = panel.upgrade().filter(|_| wish == Wish::Show) {
-                panel.choose(panel.controls.view_of_tab(tab_of(panel.view.get())));
+                panel.choose(panel.controls.view_of_tab(panel.view.get().tab()));
             }
             handler(wish);
         });
@@ -138,7 +129,7 @@ impl ViewPanel {
 
     /// Chooses a view.
     pub fn choose(&self, view: ChartName) {
-        let name = tab_of(view).as_str();
+        let name = view.tab().as_str();
         for tab in &self.tabs {
             let chosen = tab.get_attribute("data-view").as_deref() == Some(name);
             dom::set_attribute(tab, "aria-selected", if chosen { "true" } else { "false" });

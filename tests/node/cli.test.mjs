@@ -181,6 +181,7 @@ test("help names every command and option; the version is the package's", async 
   for (const word of ["trace", "svg", "--model", "--text", "--out", "--heads", "--lens", "--no-predictions", "--workers", "--format", "--hub", "--name", "--leads", "--next", "--patterns", "--attribution", "--target", "--against", "--off", "--chart", "--theme", "--width", "--height", "--sequence", "--token", "--with-first", "--quantity", "--bins"]) {
     assert.ok(help.stdout.includes(word), `--help does not name ${word}`);
   }
+  for (const { name, lead } of rs.charts()) assert.match(help.stdout, new RegExp(`^ +${name} +${lead.replace("?", "\\?")}$`, "m"));
   assert.ok(help.stdout.split("\n").every((line) => line.length <= 120));
   assert.equal((await cli("trace", "--help")).stdout, help.stdout);
   assert.equal((await cli("--version")).stdout, `${JSON.parse(readFileSync(join(PACKAGE, "package.json"), "utf8")).version}\n`);

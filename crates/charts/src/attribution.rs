@@ -2,19 +2,40 @@
 
 use super::Kind;
 use super::axis::{Axis, Frame, Ticks};
-use super::figure::{Chart, ChartOptions, coverage_empty};
+use super::chart::{Chart, ChartOptions, ChartSpec, Control, Needs, coverage_empty};
 use super::format;
-use super::grid::{Grid, Ramp};
+use super::geometry::{Point, Rect, Size};
+use super::grid::{Grid, Ramp, layer_number};
 use super::legend::{LegendItem, Swatch};
-use super::mark::{Mark, Point, Rect, Size, Stroke};
+use super::mark::Mark;
 use super::one_text::OneText;
 use super::scene::{Hit, HitRow, Scene};
-use super::surface::MeasureText;
+use super::surface::{MeasureText, Stroke};
 use super::table::{Cell, Table};
 use super::theme::Theme;
 use trace::closer::Attribution;
 use trace::summary::{Coverage, Finding, Place, Topic};
 use trace::{Sequence, Trace};
+
+pub(super) static CONTRIBUTIONS: ChartSpec = ChartSpec {
+    name: "attribution",
+    title: "Direct logit attribution",
+    lead: "Which contributions make the model say this token?",
+    needs: Needs::Attribution,
+    tab: Some("attribution"),
+    controls: &[Control::Target, Control::Parts],
+    build: |trace, options| Box::new(AttributionChart::new(false, trace, options)),
+};
+
+pub(super) static HEADS: ChartSpec = ChartSpec {
+    name: "attribution-heads",
+    title: "Attribution by head",
+    lead: "Which heads speak for this token?",
+    needs: Needs::Attribution,
+    tab: Some("attribution"),
+    controls: &[Control::Target, Control::Parts],
+    build: |trace, options| Box::new(AttributionChart::new(true, trace, options)),
+};
 
 /// How far the sum of the parts may be from the logit: rounding of F32 streams with a few very large coordinates.
 const SUM_TOLERANCE: f64 = 1e-3;
@@ -53,7 +74,7 @@ impl AttributionChart {
         let before = before.filter(|before| found.as_ref().is_some_and(|found| found.target == before.target));
         let layers = found.as_ref().map_or(0, |found| found.attn.len());
         let heads = found.as_ref().map_or(0, |found| found.heads.len().checked_div(layers).unwrap_or(0));
-        AttributionChart { text, found, before, by_head, heads, coverage: Coverage::of(trace, false) }
+        AttributionChart { text, found, before, by_head, heads, coverage: Coverage::of(trace.run(), false) }
     }
 
     fn layers(&self) -> usize {
@@ -118,18 +139,6 @@ fn signed(value: f64) -> String {
 }
 
 impl Chart for AttributionChart {
-    fn title(&self) -> &'static str {
-        if self.by_head { "Attribution by head" } else { "Direct logit attribution" }
-    }
-
-    fn lead(&self) -> &'static str {
-        if self.by_head {
-            "Which heads speak for this token?"
-        } else {
-            "Which contributions make the model say this token?"
-        }
-    }
-
     fn how_to_read(&self) -> String {
         match self.by_head {
             true => {
@@ -161,7 +170,7 @@ impl Chart for AttributionChart {
     }
 
     fn legend(&self) -> Vec<LegendItem> {
-        let item = |kind: Kind, label: &str| LegendItem { label: label.to_owned(), kind, swatch: Swatch::Solid };
+        let item = |kind: Kind, label: &str| LegendItem::new(label, kind, Swatch::Solid);
         match self.by_head {
             true => vec![item(Kind::Mlp, "raises the logit"), item(Kind::Attention, "lowers it")],
             false => vec![
@@ -213,16 +222,8 @@ impl Chart for AttributionChart {
 
     fn table(&self) -> Table {
         if self.by_head {
-            let names = (0..self.heads).map(|head| format!("head {head}")).chain(["bias".to_owned()]);
-            let row = |layer: usize| {
-                let cells = (0..=self.heads).map(|column| self.cell(layer, column).map_or(Cell::Missing, Cell::number));
-                std::iter::once(Cell::count(layer + 1)).chain(cells).collect()
-            };
-            return Table {
-                caption: format!("What each head adds to the logit of {}", self.what()),
-                columns: std::iter::once("layer".to_owned()).chain(names).collect(),
-                rows: (0..self.layers()).map(row).collect(),
-            };
+            let caption = format!("What each head adds to the logit of {}", self.what());
+            return Table::by_head(caption, self.layers(), self.heads, true, |layer, column| self.cell(layer, column));
         }
         let row = |part: &Part| vec![Cell::Text(part.name.clone()), Cell::number(part.value), Cell::number(part.sum)];
         Table {
@@ -256,7 +257,7 @@ impl AttributionChart {
         let read_out = |layer: usize, column: usize| {
             let name = if column == self.heads { "bias".to_owned() } else { format!("head {column}") };
             let value = self.cell(layer, column).map_or_else(|| "–".to_owned(), signed);
-            let row = |label: &str, value| HitRow { label: label.to_owned(), value, kind: None };
+            let row = |label: &str, value| HitRow::new(label, value, None);
             let before = self.before.as_ref().filter(|_| column < self.heads);
             let before = before.and_then(|before| before.heads.get(layer * self.heads + column));
             let before = before.map(|part| row("added without ablation", signed(f64::from(*part))));
@@ -268,7 +269,7 @@ impl AttributionChart {
         };
         Grid {
             rows: self.layers(),
-            row_label: &|layer| (layer + 1).to_string(),
+            row_label: &layer_number,
             row_title: "layer",
             columns: &columns,
             column_title: "head",
@@ -328,7 +329,7 @@ impl AttributionChart {
             rect.height = rect.height.max(1.0);
             bars.push(Mark::Rect { rect, fill: theme.kind(part.kind) });
             let anchor = Point::new((left + right) / 2.0, rect.y);
-            let row = |label: &str, value: String| HitRow { label: label.to_owned(), value, kind: Some(part.kind) };
+            let row = |label: &str, value| HitRow::new(label, value, Some(part.kind));
             let mut rows = vec![row("adds", signed(part.value)), row("sum so far", signed(part.sum))];
             rows.extend(unchanged.map(|before| row("added without ablation", signed(before.value))));
             let edge = |x: f64| Point::new(x, rect.y - 2.0);

@@ -2,10 +2,11 @@
 //! chart, and tells how much room is left for the data.
 
 use super::format;
+use super::geometry::{Point, Rect, Size};
 use super::legend::fit;
-use super::mark::{Align, Label, Mark, Point, Rect, Size, Stroke};
+use super::mark::Mark;
 use super::scale::Scale;
-use super::surface::{Font, MeasureText};
+use super::surface::{Align, Font, Label, MeasureText, Stroke};
 use super::theme::Theme;
 use trace::summary::order::sort;
 

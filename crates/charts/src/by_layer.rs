@@ -2,17 +2,38 @@
 
 use super::Kind;
 use super::axis::{Axis, Frame, Ticks};
-use super::figure::{Chart, ChartOptions, coverage_empty, coverage_notes};
+use super::chart::{Chart, ChartOptions, ChartSpec, Needs, coverage_empty, coverage_notes};
 use super::format;
+use super::geometry::{Point, Size};
 use super::layer_lines::{BEFORE, Series, dot, grown, layer_axis, layer_rect, layer_rule, pending, token_lines};
 use super::legend::{LegendItem, Swatch};
-use super::mark::{Mark, Point, Shape, Size, Stroke};
+use super::mark::Mark;
 use super::scene::{Hit, HitRow, Scene};
-use super::surface::MeasureText;
+use super::surface::{MeasureText, Shape, Stroke};
 use super::table::{Cell, Table};
 use super::theme::Theme;
 use trace::Trace;
 use trace::summary::{ByLayer, Finding, Measure, Place, Stat, Topic, by_layer};
+
+pub(super) static RELATIVE: ChartSpec = ChartSpec {
+    name: "relative",
+    title: "Relative update",
+    lead: "How large is each update beside the stream it joins?",
+    needs: Needs::Norms,
+    tab: Some("relative"),
+    controls: &[],
+    build: |trace, options| Box::new(LayerChart::new(Measure::Relative, trace, options)),
+};
+
+pub(super) static DIRECTION: ChartSpec = ChartSpec {
+    name: "direction",
+    title: "Direction of updates",
+    lead: "Does a layer add to the stream, turn it, or erase from it?",
+    needs: Needs::Norms,
+    tab: Some("direction"),
+    controls: &[],
+    build: |trace, options| Box::new(LayerChart::new(Measure::Cosine, trace, options)),
+};
 
 #[derive(Debug)]
 pub(super) struct LayerChart {
@@ -32,8 +53,8 @@ impl LayerChart {
             let values = |mlp| cells.clone().map(|cell| measure.of(sequence, mlp, cell)).collect();
             Some((pinned.name, [values(false), values(true)]))
         });
-        let before = trace.unablated().map(|trace| by_layer(&trace, measure, options.skip_first));
-        LayerChart { measure, summary: by_layer(trace, measure, options.skip_first), pinned, before }
+        let before = trace.unablated().map(|before| by_layer(before, measure, options.skip_first));
+        LayerChart { measure, summary: by_layer(trace.run(), measure, options.skip_first), pinned, before }
     }
 
     fn series(&self) -> [Series<'_>; 2] {
@@ -82,20 +103,6 @@ impl LayerChart {
 }
 
 impl Chart for LayerChart {
-    fn title(&self) -> &'static str {
-        match self.measure {
-            Measure::Relative => "Relative update",
-            Measure::Cosine => "Direction of updates",
-        }
-    }
-
-    fn lead(&self) -> &'static str {
-        match self.measure {
-            Measure::Relative => "How large is each update beside the stream it joins?",
-            Measure::Cosine => "Does a layer add to the stream, turn it, or erase from it?",
-        }
-    }
-
     fn how_to_read(&self) -> String {
         let text = match self.measure {
             Measure::Relative => {
@@ -121,7 +128,7 @@ impl Chart for LayerChart {
 
     fn legend(&self) -> Vec<LegendItem> {
         [(Kind::Attention, Swatch::LineCircle), (Kind::Mlp, Swatch::LineSquare)]
-            .map(|(kind, swatch)| LegendItem { label: kind.label().to_owned(), kind, swatch })
+            .map(|(kind, swatch)| LegendItem::of(kind, swatch))
             .to_vec()
     }
 
@@ -245,7 +252,7 @@ impl LayerChart {
         let (mut rows, mut anchor) = (Vec::new(), Point::new(x, frame.plot.bottom()));
         for (kind, shape, stat) in self.at(layer) {
             let value = format::mean_std(stat.mean, stat.std);
-            rows.push(HitRow { label: kind.label().to_owned(), value, kind: Some(kind) });
+            rows.push(HitRow::new(kind.label(), value, Some(kind)));
             let at = Point::new(x, frame.y.map(stat.mean));
             anchor.y = anchor.y.min(at.y);
             highlight.push(dot(frame, at, shape, theme.kind(kind), theme));
@@ -257,7 +264,7 @@ impl LayerChart {
             for (kind, values) in [Kind::Attention, Kind::Mlp].into_iter().zip(values) {
                 let value = values.get(layer - 1).map_or(f64::NAN, |&value| value.into());
                 let label = format!("{} on the pinned token", kind.label());
-                rows.push(HitRow { label, value: format::norm(value), kind: Some(kind) });
+                rows.push(HitRow::new(label, format::norm(value), Some(kind)));
             }
         }
         for (kind, stats) in
@@ -265,7 +272,7 @@ impl LayerChart {
         {
             let Some(stat) = stats.get(layer - 1) else { continue };
             let label = format!("{} without ablation", kind.label());
-            rows.push(HitRow { label, value: format::norm(stat.mean), kind: Some(kind) });
+            rows.push(HitRow::new(label, format::norm(stat.mean), Some(kind)));
         }
         let title = format!("layer {layer}");
         Some(Hit { rect: layer_rect(frame, layer), anchor, title, rows, place: None, highlight })

@@ -7,9 +7,9 @@ use wasm_bindgen::{Clamped, JsCast, JsValue};
 use web_sys::{CanvasRenderingContext2d, HtmlCanvasElement, ImageData};
 
 use super::figure::Figure;
-use super::mark::{Align, Label, Point, Rect, Shape, Size, Stroke};
+use super::geometry::{Point, Rect, Size};
 use super::scene::Scene;
-use super::surface::{FONT_FAMILY, Font, MeasureText, Surface};
+use super::surface::{Align, FONT_FAMILY, Font, Label, MeasureText, Shape, Stroke, Surface};
 use super::theme::{Color, Theme};
 use trace::{Code, Error, Result};
 

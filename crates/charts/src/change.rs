@@ -2,17 +2,37 @@
 //! less another, aligned by their tokens.
 
 use super::Kind;
-use super::figure::{Chart, ChartOptions, Quantity, coverage_empty, coverage_notes};
+use super::chart::{Chart, ChartOptions, ChartSpec, Control, Needs, Quantity, coverage_empty, coverage_notes};
 use super::format;
-use super::grid::{Grid, Ramp};
+use super::geometry::Size;
+use super::grid::{Grid, Ramp, layer_number};
 use super::legend::{LegendItem, Swatch};
-use super::mark::Size;
 use super::scene::{HitRow, Scene};
 use super::surface::MeasureText;
 use super::table::{Cell, Table};
 use super::theme::Theme;
 use trace::summary::{Coverage, Finding, Place, Stat, Topic, aligned};
 use trace::{Sequence, Trace};
+
+pub(super) static ABLATION: ChartSpec = ChartSpec {
+    name: "change",
+    title: "Change by ablation",
+    lead: "What changes when a part of the model is switched off?",
+    needs: Needs::Ablation,
+    tab: Some("change"),
+    controls: &[Control::Quantity, Control::Tokens, Control::Ablation],
+    build: |trace, options| Box::new(ChangeChart::new(Between::Ablation, trace, options)),
+};
+
+pub(super) static TEXTS: ChartSpec = ChartSpec {
+    name: "compare",
+    title: "Two texts compared",
+    lead: "Where do two texts part inside the model?",
+    needs: Needs::TwoTexts,
+    tab: Some("compare"),
+    controls: &[Control::Quantity, Control::Tokens, Control::Texts],
+    build: |trace, options| Box::new(ChangeChart::new(Between::Texts, trace, options)),
+};
 
 /// Which two runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +98,7 @@ impl ChangeChart {
             before,
             after,
             numbers,
-            coverage: Coverage::of(trace, options.skip_first),
+            coverage: Coverage::of(trace.run(), options.skip_first),
             most: 0.0,
             ablated: trace.ablate.iter().map(|ablated| ablated.text()).collect(),
             kl,
@@ -94,13 +114,7 @@ impl ChangeChart {
     }
 
     fn of(&self, sequence: &Sequence, layer: usize, token: usize) -> Option<f64> {
-        let at = |values: &[f32]| sequence.layer(values, layer).get(token).map(|&value| f64::from(value));
-        match self.quantity {
-            Quantity::Attention => at(&sequence.attn_norm),
-            Quantity::Mlp => at(&sequence.mlp_norm),
-            Quantity::Difference => Some(at(&sequence.mlp_norm)? - at(&sequence.attn_norm)?),
-            Quantity::Stream => at(&sequence.resid_post_norm),
-        }
+        self.quantity.of(sequence, layer, token)
     }
 
     fn pair(&self, layer: usize, column: usize) -> Option<(f64, f64)> {
@@ -173,17 +187,6 @@ impl ChangeChart {
 }
 
 impl Chart for ChangeChart {
-    fn title(&self) -> &'static str {
-        if self.between == Between::Ablation { "Change by ablation" } else { "Two texts compared" }
-    }
-
-    fn lead(&self) -> &'static str {
-        match self.between {
-            Between::Ablation => "What changes when a part of the model is switched off?",
-            Between::Texts => "Where do two texts part inside the model?",
-        }
-    }
-
     fn how_to_read(&self) -> String {
         let what = self.what();
         match self.between {
@@ -218,7 +221,7 @@ impl Chart for ChangeChart {
     }
 
     fn legend(&self) -> Vec<LegendItem> {
-        let item = |kind: Kind, label: &str| LegendItem { label: label.to_owned(), kind, swatch: Swatch::Solid };
+        let item = |kind: Kind, label: &str| LegendItem::new(label, kind, Swatch::Solid);
         vec![item(Kind::Mlp, "larger"), item(Kind::Attention, "smaller")]
     }
 
@@ -257,13 +260,12 @@ impl Chart for ChangeChart {
         let rows = (0..self.columns.len()).flat_map(|column| {
             (0..self.layers()).map(move |layer| {
                 let pair = self.pair(layer, column);
-                let cell = |value: Option<f64>| value.map_or(Cell::Missing, Cell::number);
                 vec![
                     Cell::Text(self.token(column).to_owned()),
                     Cell::count(layer + 1),
-                    cell(pair.map(|pair| pair.0)),
-                    cell(pair.map(|pair| pair.1)),
-                    cell(pair.map(|pair| pair.1 - pair.0)),
+                    Cell::of(pair.map(|pair| pair.0)),
+                    Cell::of(pair.map(|pair| pair.1)),
+                    Cell::of(pair.map(|pair| pair.1 - pair.0)),
                 ]
             })
         });
@@ -297,7 +299,7 @@ impl Chart for ChangeChart {
         let columns: Vec<String> = (0..self.columns.len()).map(label).collect();
         let (before, after) = self.names();
         let read_out = |layer: usize, column: usize| {
-            let row = |label: &str, value: String| HitRow { label: label.to_owned(), value, kind: None };
+            let row = |label: &str, value| HitRow::new(label, value, None);
             let rows = match self.pair(layer, column) {
                 None => [(false, &before), (true, &after)]
                     .into_iter()
@@ -333,7 +335,7 @@ impl Chart for ChangeChart {
         });
         let change = Grid {
             rows: self.layers(),
-            row_label: &|layer| (layer + 1).to_string(),
+            row_label: &layer_number,
             row_title: if self.between == Between::Texts { "layer, second less first" } else { "layer" },
             columns: &columns,
             column_title: "token",
@@ -348,17 +350,10 @@ impl Chart for ChangeChart {
         if self.between == Between::Ablation {
             return change.layout(size, top, theme, measure);
         }
-        let most = self.most_of_both();
-        let ramp = match self.quantity {
-            Quantity::Attention => Ramp::sequential(theme, theme.attn, most),
-            Quantity::Mlp => Ramp::sequential(theme, theme.mlp, most),
-            Quantity::Difference => Ramp::diverging(theme, (theme.attn, theme.mlp), most),
-            Quantity::Stream => Ramp::sequential(theme, theme.stream, most),
-        };
         let first = Grid {
             row_title: "layer, first text",
             value: &|layer, column| self.single(false, layer, column),
-            ramp,
+            ramp: Ramp::of(self.quantity, theme, self.most_of_both()),
             place: &|layer, column| place(of_first(layer, column)),
             ..change
         };

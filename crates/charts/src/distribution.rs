@@ -2,16 +2,27 @@
 
 use super::Kind;
 use super::axis::{Axis, Frame, Ticks};
-use super::figure::{Chart, ChartOptions, coverage_empty, coverage_notes};
+use super::chart::{Chart, ChartOptions, ChartSpec, Needs, coverage_empty, coverage_notes};
 use super::format;
+use super::geometry::{Point, Rect, Size};
 use super::legend::{AREA_ALPHA, HATCH_ALPHA, HATCH_SPACING, HATCHED_ALPHA, LegendItem, Swatch};
-use super::mark::{Mark, Point, Rect, Size, Stroke, hatch};
+use super::mark::{Mark, hatch};
 use super::scene::{Hit, HitRow, Scene};
-use super::surface::MeasureText;
+use super::surface::{MeasureText, Stroke};
 use super::table::{Cell, Table};
 use super::theme::Theme;
 use trace::Trace;
-use trace::summary::{BinRule, Finding, Histogram, HistogramOptions, histogram, histogram_finding, histogram_in};
+use trace::summary::{BinRule, Finding, Histogram, HistogramOptions, histogram, histogram_finding, histograms};
+
+pub(super) static SPEC: ChartSpec = ChartSpec {
+    name: "distribution",
+    title: "Residual distribution",
+    lead: "How large are the updates that sub-layers write?",
+    needs: Needs::Norms,
+    tab: None,
+    controls: &[],
+    build: |trace, options| Box::new(Distribution::new(trace, options)),
+};
 
 /// One bin, in f64 that prints as the f32 does.
 struct Bin {
@@ -35,17 +46,10 @@ impl Distribution {
         let binning = HistogramOptions { bins: options.bins, skip_first: options.skip_first };
         let n_embd = trace.model.n_embd;
         let Some(unablated) = trace.unablated() else {
-            return Distribution { histogram: histogram(trace, &binning), n_embd, before: None };
+            return Distribution { histogram: histogram(trace.run(), &binning), n_embd, before: None };
         };
-        // Bins that hold both runs.
-        let mut both = trace.clone();
-        both.sequences.extend(unablated.sequences.iter().cloned());
-        let Histogram { edges, rule, capped, .. } = histogram(&both, &binning);
-        let (attn, mlp) = histogram_in(trace, &edges, options.skip_first);
-        let before = Some(histogram_in(&unablated, &edges, options.skip_first));
-        let bin_width = edges.windows(2).next().map_or(0.0, |edges| edges[1] - edges[0]);
-        let histogram = Histogram { attn, mlp, edges, rule, capped, bin_width, ..histogram(trace, &binning) };
-        Distribution { histogram, n_embd, before }
+        let [histogram, before] = histograms([trace.run(), unablated], &binning);
+        Distribution { histogram, n_embd, before: Some((before.attn, before.mlp)) }
     }
 
     fn bins(&self) -> Vec<Bin> {
@@ -75,14 +79,6 @@ impl Distribution {
 }
 
 impl Chart for Distribution {
-    fn title(&self) -> &'static str {
-        "Residual distribution"
-    }
-
-    fn lead(&self) -> &'static str {
-        "How large are the updates that sub-layers write?"
-    }
-
     fn how_to_read(&self) -> String {
         let vector = match self.n_embd {
             0 => "Each update is a vector".to_owned(),
@@ -110,7 +106,7 @@ impl Chart for Distribution {
     }
 
     fn legend(&self) -> Vec<LegendItem> {
-        let item = |kind: Kind, swatch| LegendItem { label: kind.label().to_owned(), kind, swatch };
+        let item = |kind: Kind, swatch| LegendItem::of(kind, swatch);
         vec![item(Kind::Attention, Swatch::Solid), item(Kind::Mlp, Swatch::Hatched)]
     }
 
@@ -195,7 +191,7 @@ impl Chart for Distribution {
             for kind in [Kind::Attention, Kind::Mlp] {
                 let label = format!("{} without ablation", kind.label());
                 let value = before.get(index).map(|bin| format::format_grouped(count(bin, kind), 0));
-                hit.rows.extend(value.map(|value| HitRow { label, value, kind: Some(kind) }));
+                hit.rows.extend(value.map(|value| HitRow::new(label, value, Some(kind))));
             }
             hit
         };

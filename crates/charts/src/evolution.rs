@@ -2,20 +2,31 @@
 
 use super::Kind;
 use super::axis::{Axis, Frame, Ticks};
-use super::figure::{Chart, ChartOptions, coverage_empty, coverage_notes};
+use super::chart::{Chart, ChartOptions, ChartSpec, Needs, coverage_empty, coverage_notes};
 use super::format;
+use super::geometry::{Point, Size};
 use super::layer_lines::{
     BEFORE, Series, dot, grown, layer_axis, layer_rect, layer_rule, pending, radius, token_lines,
 };
 use super::legend::{LegendItem, Swatch};
-use super::mark::{Mark, Point, Shape, Size, Stroke};
+use super::mark::Mark;
 use super::pinned::Pinned;
 use super::scene::{Hit, HitRow, Scene};
-use super::surface::MeasureText;
+use super::surface::{MeasureText, Shape, Stroke};
 use super::table::{Cell, Table};
 use super::theme::Theme;
 use trace::Trace;
 use trace::summary::{Evolution, EvolutionOptions, Finding, Stat, evolution, evolution_finding};
+
+pub(super) static SPEC: ChartSpec = ChartSpec {
+    name: "evolution",
+    title: "Layer-wise evolution",
+    lead: "How does the mean update change from the embedding to the last block?",
+    needs: Needs::Norms,
+    tab: None,
+    controls: &[],
+    build: |trace, options| Box::new(EvolutionChart::new(trace, options)),
+};
 
 /// A band may stretch the axis to this many times the largest mean; beyond, it is cut at the top.
 const BAND_ROOM: f64 = 1.6;
@@ -30,9 +41,9 @@ pub(super) struct EvolutionChart {
 
 impl EvolutionChart {
     pub(super) fn new(trace: &Trace, options: &ChartOptions) -> Self {
-        let of = |trace: &Trace| evolution(trace, &EvolutionOptions { skip_first: options.skip_first });
-        let before = trace.unablated().map(|trace| of(&trace));
-        EvolutionChart { evolution: of(trace), pinned: Pinned::of(trace, options), before }
+        let of = |run| evolution(run, &EvolutionOptions { skip_first: options.skip_first });
+        let before = trace.unablated().map(of);
+        EvolutionChart { evolution: of(trace.run()), pinned: Pinned::of(trace, options), before }
     }
 
     fn stats(&self, kind: Kind) -> &[Stat] {
@@ -75,14 +86,6 @@ impl EvolutionChart {
 }
 
 impl Chart for EvolutionChart {
-    fn title(&self) -> &'static str {
-        "Layer-wise evolution"
-    }
-
-    fn lead(&self) -> &'static str {
-        "How does the mean update change from the embedding to the last block?"
-    }
-
     fn how_to_read(&self) -> String {
         let coverage = &self.evolution.coverage;
         let missing = match (coverage.layers + 1, coverage.n_layer) {
@@ -105,7 +108,7 @@ impl Chart for EvolutionChart {
     }
 
     fn legend(&self) -> Vec<LegendItem> {
-        let item = |kind: Kind, swatch| LegendItem { label: kind.label().to_owned(), kind, swatch };
+        let item = |kind: Kind, swatch| LegendItem::of(kind, swatch);
         vec![
             item(Kind::Attention, Swatch::LineCircle),
             item(Kind::Mlp, Swatch::LineSquare),
@@ -142,10 +145,7 @@ impl Chart for EvolutionChart {
             let mut cells = vec![Cell::count(layer)];
             for kind in kinds {
                 let stat = self.at(kind, layer);
-                cells.extend([
-                    stat.map_or(Cell::Missing, |stat| Cell::number(stat.mean)),
-                    stat.map_or(Cell::Missing, |stat| Cell::number(stat.std)),
-                ]);
+                cells.extend([Cell::of(stat.map(|stat| stat.mean)), Cell::of(stat.map(|stat| stat.std))]);
             }
             let counted = kinds.iter().filter_map(|&kind| self.at(kind, layer)).map(|stat| stat.n).max();
             cells.push(counted.map_or(Cell::Missing, Cell::count));
@@ -238,7 +238,7 @@ impl EvolutionChart {
         for (kind, label, shape) in kinds {
             let Some(stat) = self.at(kind, layer) else { continue };
             let value = format::mean_std(stat.mean, stat.std);
-            rows.push(HitRow { label: label.to_owned(), value, kind: Some(kind) });
+            rows.push(HitRow::new(label, value, Some(kind)));
             if kind == Kind::Stream {
                 continue; // Tens of times larger: told, not drawn.
             }
@@ -258,12 +258,12 @@ impl EvolutionChart {
         let title = if layer == 0 { "layer 0 (embedding)".to_owned() } else { format!("layer {layer}") };
         for (kind, value) in self.pinned.iter().flat_map(|pinned| pinned.at(layer)) {
             let label = format!("{} on the pinned token", kind.label());
-            rows.push(HitRow { label, value: format::norm(value), kind: Some(kind) });
+            rows.push(HitRow::new(label, format::norm(value), Some(kind)));
         }
         for kind in [Kind::Attention, Kind::Mlp] {
             let before = layer.checked_sub(1).and_then(|block| self.means_before(kind)?.get(block).copied());
             let label = format!("{} without ablation", kind.label());
-            rows.extend(before.map(|value| HitRow { label, value: format::norm(f64::from(value)), kind: Some(kind) }));
+            rows.extend(before.map(|value| HitRow::new(label, format::norm(f64::from(value)), Some(kind))));
         }
         let rect = layer_rect(frame, layer);
         Some(Hit { rect, anchor, title, rows, place: None, highlight })

@@ -1,263 +1,22 @@
 //! A figure: one chart of one trace, with everything a page shows around it.
 
 use std::fmt::{self, Debug, Formatter};
-use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
-
-use super::attribution::AttributionChart;
-use super::by_layer::LayerChart;
-use super::change::{Between, ChangeChart};
-use super::distribution::Distribution;
-use super::evolution::EvolutionChart;
-use super::growth::GrowthChart;
-use super::heads::Heads;
-use super::heatmap::Heatmap;
+use super::chart::{Chart, ChartOptions, ChartSpec};
+use super::geometry::{Point, Rect, Size};
 use super::legend::{self, LegendItem};
-use super::lens::LensChart;
-use super::mark::{Align, Label, Mark, Point, Rect, Size};
-use super::next::NextChart;
-use super::patching::PatchingChart;
-use super::pattern::PatternChart;
+use super::mark::Mark;
+use super::registry::ChartName;
 use super::scene::Scene;
-use super::surface::{Font, MeasureText};
+use super::surface::{Align, Font, Label, MeasureText};
 use super::table::Table;
 use super::theme::Theme;
-use super::true_token::TrueToken;
 use trace::Trace;
-use trace::closer::Head;
-use trace::summary::{Coverage, Finding, Measure, Overflow, overflow};
-use trace::{Code, Error, Result};
-
-/// The charts there are, by the names the JavaScript contract uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ChartName {
-    /// Residual distribution: a histogram of contribution norms, attention against MLP.
-    Distribution,
-    /// Layer-wise evolution: the mean contribution norm per layer, from the embedding to the last block.
-    Evolution,
-    /// Token × layer: a contribution norm a cell.
-    Heatmap,
-    /// Stream growth: resid_post norms per layer on a logarithmic axis, with the rate of growth.
-    Growth,
-    /// Relative update: contribution norm divided by stream norm, per layer.
-    Relative,
-    /// Direction: cosine of contribution and stream, per layer.
-    Direction,
-    /// Heads: head_out norms, layer by head.
-    Heads,
-    /// Logit lens: the most probable token after each layer, layer by token.
-    Lens,
-    /// True next token: what the logit lens makes, layer by layer, of the token that does follow.
-    TrueToken,
-    /// Attention pattern of one head, query by key.
-    Pattern,
-    /// Direct logit attribution: a waterfall over contributions.
-    Attribution,
-    /// The same by heads, layer by head.
-    AttributionHeads,
-    /// The most probable next tokens.
-    Next,
-    /// Token × layer: norms of an ablated run less those of the unchanged one.
-    Change,
-    /// Token × layer: norms of one text less those of another.
-    Compare,
-    /// Activation patching, token × layer.
-    Patching,
-}
-
-impl ChartName {
-    /// Every chart, in the order a page shows them.
-    pub const ALL: [ChartName; 16] = [
-        ChartName::Distribution,
-        ChartName::Evolution,
-        ChartName::Heatmap,
-        ChartName::Growth,
-        ChartName::Relative,
-        ChartName::Direction,
-        ChartName::Heads,
-        ChartName::Lens,
-        ChartName::TrueToken,
-        ChartName::Pattern,
-        ChartName::Attribution,
-        ChartName::AttributionHeads,
-        ChartName::Next,
-        ChartName::Change,
-        ChartName::Compare,
-        ChartName::Patching,
-    ];
-
-    /// The name as programs write it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            ChartName::Distribution => "distribution",
-            ChartName::Evolution => "evolution",
-            ChartName::Heatmap => "heatmap",
-            ChartName::Growth => "growth",
-            ChartName::Relative => "relative",
-            ChartName::Direction => "direction",
-            ChartName::Heads => "heads",
-            ChartName::Lens => "lens",
-            ChartName::TrueToken => "true-token",
-            ChartName::Pattern => "pattern",
-            ChartName::Attribution => "attribution",
-            ChartName::AttributionHeads => "attribution-heads",
-            ChartName::Next => "next",
-            ChartName::Change => "change",
-            ChartName::Compare => "compare",
-            ChartName::Patching => "patching",
-        }
-    }
-
-    fn build(self, trace: &Trace, options: &ChartOptions) -> Box<dyn Chart> {
-        match self {
-            ChartName::Distribution => Box::new(Distribution::new(trace, options)),
-            ChartName::Evolution => Box::new(EvolutionChart::new(trace, options)),
-            ChartName::Heatmap => Box::new(Heatmap::new(trace, options)),
-            ChartName::Growth => Box::new(GrowthChart::new(trace, options)),
-            ChartName::Relative => Box::new(LayerChart::new(Measure::Relative, trace, options)),
-            ChartName::Direction => Box::new(LayerChart::new(Measure::Cosine, trace, options)),
-            ChartName::Heads => Box::new(Heads::new(trace, options)),
-            ChartName::Lens => Box::new(LensChart::new(trace, options)),
-            ChartName::TrueToken => Box::new(TrueToken::new(trace, options)),
-            ChartName::Pattern => Box::new(PatternChart::new(trace, options)),
-            ChartName::Attribution => Box::new(AttributionChart::new(false, trace, options)),
-            ChartName::AttributionHeads => Box::new(AttributionChart::new(true, trace, options)),
-            ChartName::Next => Box::new(NextChart::new(trace, options)),
-            ChartName::Change => Box::new(ChangeChart::new(Between::Ablation, trace, options)),
-            ChartName::Compare => Box::new(ChangeChart::new(Between::Texts, trace, options)),
-            ChartName::Patching => Box::new(PatchingChart::new(trace, options)),
-        }
-    }
-}
-
-impl FromStr for ChartName {
-    type Err = Error;
-
-    /// The chart of this name. An unknown name is an error that lists the known ones.
-    fn from_str(name: &str) -> Result<Self> {
-        ChartName::ALL.into_iter().find(|chart| chart.as_str() == name).ok_or_else(|| {
-            let known = ChartName::ALL.map(|chart| format!("\"{}\"", chart.as_str())).join(", ");
-            Error::new(Code::BadArgument, format!("There is no chart named \"{name}\". The charts are: {known}."))
-        })
-    }
-}
-
-/// What a cell of the heatmap shows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Quantity {
-    /// Attention's contribution norm.
-    Attention,
-    /// The MLP's contribution norm.
-    #[default]
-    Mlp,
-    /// The MLP's less attention's.
-    Difference,
-    /// The norm of the stream after the block.
-    Stream,
-}
-
-impl Quantity {
-    /// The name as programs write it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Quantity::Attention => "attention",
-            Quantity::Mlp => "mlp",
-            Quantity::Difference => "difference",
-            Quantity::Stream => "stream",
-        }
-    }
-}
-
-impl FromStr for Quantity {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        match name {
-            "attention" => Ok(Quantity::Attention),
-            "mlp" => Ok(Quantity::Mlp),
-            "difference" => Ok(Quantity::Difference),
-            "stream" => Ok(Quantity::Stream),
-            _ => Err(Error::new(
-                Code::BadArgument,
-                format!("A heatmap shows attention, mlp, difference or stream, not \"{name}\"."),
-            )),
-        }
-    }
-}
-
-/// What a caller may choose about a chart. In JavaScript: `{ bins, skipFirst, legend, quantity, sequence,
-/// token, head, ranks, tokens, compare }`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ChartOptions {
-    /// Number of bins of the distribution; `None` lets the rule decide.
-    pub bins: Option<usize>,
-    /// Leave position 0 of every sequence out.
-    pub skip_first: bool,
-    /// Draw legend and notes above the data. Off where the page shows them itself.
-    pub legend: bool,
-    /// What the heatmap shows.
-    pub quantity: Quantity,
-    /// The sequence that charts of a single one show, and that the pinned token belongs to.
-    pub sequence: usize,
-    /// The pinned token: its own values are drawn beside the statistics.
-    pub token: Option<usize>,
-    /// Whose attention pattern is shown; the first of the trace if none is given.
-    pub head: Option<Head>,
-    /// Whether the true token's ranks are drawn rather than its probabilities.
-    pub ranks: bool,
-    /// Which tokens grids show, `[from, to)`; all if none are named.
-    pub tokens: Option<(usize, usize)>,
-    /// Which two sequences are compared: the second less the first.
-    pub compare: Option<(usize, usize)>,
-}
-
-impl ChartOptions {
-    /// What JavaScript calls them.
-    pub const NAMES: [&str; 10] =
-        ["bins", "skipFirst", "legend", "quantity", "sequence", "token", "head", "ranks", "tokens", "compare"];
-}
-
-impl Default for ChartOptions {
-    fn default() -> Self {
-        ChartOptions {
-            bins: None,
-            skip_first: true,
-            legend: true,
-            quantity: Quantity::default(),
-            sequence: 0,
-            token: None,
-            head: None,
-            ranks: false,
-            tokens: None,
-            compare: None,
-        }
-    }
-}
-
-/// What each kind of chart brings along; `Figure` does the rest.
-pub(super) trait Chart {
-    fn title(&self) -> &'static str;
-    fn lead(&self) -> &'static str;
-    fn how_to_read(&self) -> String;
-    fn notes(&self) -> Vec<String>;
-    fn legend(&self) -> Vec<LegendItem>;
-    fn finding(&self) -> Option<Finding>;
-    /// What the chart is; the finding is added to it.
-    fn description(&self) -> String;
-    fn table(&self) -> Table;
-    /// Why there is nothing to draw and what to do about it; `None` when there is something.
-    fn empty(&self) -> Option<String>;
-    /// Lays the chart out below `top`; `None` when there is no room.
-    fn layout(&self, size: Size, top: f64, theme: &Theme, measure: &dyn MeasureText) -> Option<Scene>;
-}
+use trace::summary::{Finding, Overflow, overflow};
 
 /// One chart of one trace. Owns its summary: laying it out again for another size computes nothing.
 pub struct Figure {
-    name: ChartName,
+    spec: &'static ChartSpec,
     options: ChartOptions,
     chart: Box<dyn Chart>,
     overflow: Option<Overflow>,
@@ -266,30 +25,30 @@ pub struct Figure {
 impl Debug for Figure {
     // The charts' own would be a tenth of what a page downloads.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Figure").field("name", &self.name.as_str()).finish_non_exhaustive()
+        f.debug_struct("Figure").field("name", &self.spec.name).finish_non_exhaustive()
     }
 }
 
 impl Figure {
     /// Summarises the trace for this chart.
     pub fn new(name: ChartName, trace: &Trace, options: &ChartOptions) -> Figure {
-        let overflow = overflow(&trace.sequences);
-        Figure { name, options: *options, chart: name.build(trace, options), overflow }
+        Figure::of(name.spec(), trace, options)
     }
 
-    /// Which chart it is.
-    pub fn name(&self) -> ChartName {
-        self.name
+    /// The same of a chart that need not be in the registry.
+    pub fn of(spec: &'static ChartSpec, trace: &Trace, options: &ChartOptions) -> Figure {
+        let overflow = overflow(&trace.sequences);
+        Figure { spec, options: *options, chart: (spec.build)(trace, options), overflow }
     }
 
     /// The chart's title: "Residual distribution".
     pub fn title(&self) -> &'static str {
-        self.chart.title()
+        self.spec.title
     }
 
     /// The question it answers, one short sentence.
     pub fn lead(&self) -> &'static str {
-        self.chart.lead()
+        self.spec.lead
     }
 
     /// What it shows and how to read it, one or two sentences.
@@ -416,35 +175,4 @@ fn message_marks(message: &str, size: Size, theme: &Theme, measure: &dyn Measure
         Mark::Text(Label { at, text, align: Align::Middle, font: Font::SMALL, color: theme.mute })
     };
     lines.into_iter().enumerate().map(label).collect()
-}
-
-/// Notes that every chart over tokens shares.
-pub(super) fn coverage_notes(coverage: &Coverage, non_finite: usize) -> Vec<String> {
-    let mut notes = Vec::new();
-    if coverage.skip_first {
-        notes.push("position 0 left out".to_owned());
-    }
-    if coverage.is_partial() {
-        notes.push(format!("{} of {} layers so far", coverage.layers, coverage.n_layer));
-    }
-    match non_finite {
-        0 => {}
-        1 => notes.push("1 value that is not finite left out".to_owned()),
-        n => notes.push(format!("{n} values that are not finite left out")),
-    }
-    notes
-}
-
-/// Why a chart over tokens has nothing to draw; `None` when there are tokens to count.
-pub(super) fn coverage_empty(coverage: &Coverage) -> Option<String> {
-    if coverage.sequences == 0 {
-        Some("Nothing to show yet: type a sentence and run it.".to_owned())
-    } else if coverage.counted_tokens == 0 {
-        Some(
-            "Every sequence is a single token, and position 0 is left out. Write longer sentences, or count position 0 too."
-                .to_owned(),
-        )
-    } else {
-        None
-    }
 }

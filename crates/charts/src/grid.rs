@@ -3,11 +3,13 @@
 //! More rows or columns than pixels can show are drawn several to a cell, the value farthest from 0 standing for all.
 
 use super::axis;
+use super::chart::Quantity;
 use super::format;
+use super::geometry::{Point, Rect, Size};
 use super::legend::{fit, width_up_to};
-use super::mark::{Align, Label, Mark, Point, Rect, Size, Stroke};
+use super::mark::Mark;
 use super::scene::{Columns, Hit, HitRow, Scene};
-use super::surface::{Font, MeasureText};
+use super::surface::{Align, Font, Label, MeasureText, Stroke};
 use super::theme::{Color, Theme};
 use trace::summary::Place;
 
@@ -45,6 +47,16 @@ impl Ramp {
         Ramp { low, middle: theme.panel.mix(theme.ink, 0.04), high, domain: (-most, most) }
     }
 
+    /// Of a quantity, up to `most`.
+    pub fn of(quantity: Quantity, theme: &Theme, most: f64) -> Ramp {
+        match quantity {
+            Quantity::Attention => Ramp::sequential(theme, theme.attn, most),
+            Quantity::Mlp => Ramp::sequential(theme, theme.mlp, most),
+            Quantity::Difference => Ramp::diverging(theme, (theme.attn, theme.mlp), most),
+            Quantity::Stream => Ramp::sequential(theme, theme.stream, most),
+        }
+    }
+
     /// The colour of a value.
     pub fn color(&self, value: f64) -> Color {
         let (low, high) = self.domain;
@@ -54,6 +66,11 @@ impl Ramp {
             false => self.middle.mix(self.high, share * 2.0 - 1.0),
         }
     }
+}
+
+/// What a row of blocks is called: its layer as readers count, block 0 being layer 1.
+pub(super) fn layer_number(block: usize) -> String {
+    (block + 1).to_string()
 }
 
 /// What a grid shows. Row 0 is the lowest.

@@ -2,18 +2,29 @@
 
 use super::Kind;
 use super::axis::{Axis, Frame, Ticks};
-use super::figure::{Chart, ChartOptions, coverage_empty, coverage_notes};
+use super::chart::{Chart, ChartOptions, ChartSpec, Needs, coverage_empty, coverage_notes};
 use super::format;
+use super::geometry::{Point, Size};
 use super::layer_lines::{BEFORE, dot, grown, layer_axis, layer_rect, layer_rule, pending, radius, token_lines};
 use super::legend::{LegendItem, Swatch};
-use super::mark::{Mark, Point, Shape, Size, Stroke};
+use super::mark::Mark;
 use super::pinned::Pinned;
 use super::scene::{Hit, HitRow, Scene};
-use super::surface::MeasureText;
+use super::surface::{MeasureText, Shape, Stroke};
 use super::table::{Cell, Table};
 use super::theme::Theme;
 use trace::Trace;
 use trace::summary::{Coverage, Finding, Growth, Place, Rate, Topic, growth};
+
+pub(super) static SPEC: ChartSpec = ChartSpec {
+    name: "growth",
+    title: "Stream growth",
+    lead: "How does the stream's length grow from layer to layer?",
+    needs: Needs::Norms,
+    tab: Some("growth"),
+    controls: &[],
+    build: |trace, options| Box::new(GrowthChart::new(trace, options)),
+};
 
 /// Most tokens that have a line of their own; beyond, evenly picked ones do.
 const MOST_LINES: usize = 160;
@@ -32,14 +43,14 @@ pub(super) struct GrowthChart {
 
 impl GrowthChart {
     pub(super) fn new(trace: &Trace, options: &ChartOptions) -> Self {
-        let growth = growth(trace, options.skip_first);
+        let growth = growth(trace.run(), options.skip_first);
         let skip = usize::from(options.skip_first);
         let all = trace.sequences.iter().flat_map(|sequence| {
             (skip..sequence.token_count()).map(move |token| sequence.column(&sequence.resid_post_norm, token))
         });
         let counted = growth.coverage.counted_tokens;
         let tokens = all.step_by(counted.div_ceil(MOST_LINES).max(1)).collect();
-        let before = trace.unablated().map(|trace| trace::summary::growth(&trace, options.skip_first).median);
+        let before = trace.unablated().map(|before| trace::summary::growth(before, options.skip_first).median);
         GrowthChart { growth, tokens, counted, pinned: Pinned::of(trace, options), before }
     }
 
@@ -64,14 +75,6 @@ fn factor(value: f64) -> String {
 }
 
 impl Chart for GrowthChart {
-    fn title(&self) -> &'static str {
-        "Stream growth"
-    }
-
-    fn lead(&self) -> &'static str {
-        "How does the stream's length grow from layer to layer?"
-    }
-
     fn how_to_read(&self) -> String {
         "Each thin line is one token's stream after each block (L2 norm, logarithmic axis), the thick one the median over \
          tokens. A straight line on this axis is exponential growth; where one fits the medians, it is drawn dotted."
@@ -97,7 +100,7 @@ impl Chart for GrowthChart {
     }
 
     fn legend(&self) -> Vec<LegendItem> {
-        vec![LegendItem { label: "stream, median".to_owned(), kind: Kind::Stream, swatch: Swatch::LineCircle }]
+        vec![LegendItem::new("stream, median", Kind::Stream, Swatch::LineCircle)]
     }
 
     fn finding(&self) -> Option<Finding> {
@@ -141,16 +144,15 @@ impl Chart for GrowthChart {
     }
 
     fn table(&self) -> Table {
-        let cell = |value: Option<f64>| value.map_or(Cell::Missing, Cell::number);
         let row = |block: usize| {
             let quartiles = self.growth.quartiles.get(block).copied().flatten();
             vec![
                 Cell::count(block + 1),
-                cell(self.growth.median.get(block).copied().flatten()),
-                cell(quartiles.map(|quartiles| quartiles.0)),
-                cell(quartiles.map(|quartiles| quartiles.1)),
-                cell(self.growth.first.get(block).copied().flatten()),
-                cell(self.fitted().map(|rate| rate.at((block + 1) as f64))),
+                Cell::of(self.growth.median.get(block).copied().flatten()),
+                Cell::of(quartiles.map(|quartiles| quartiles.0)),
+                Cell::of(quartiles.map(|quartiles| quartiles.1)),
+                Cell::of(self.growth.first.get(block).copied().flatten()),
+                Cell::of(self.fitted().map(|rate| rate.at((block + 1) as f64))),
             ]
         };
         let columns = ["layer", "median", "lower quartile", "upper quartile", "position 0", "fitted"];
@@ -219,7 +221,7 @@ impl GrowthChart {
     fn hit(&self, frame: &Frame, layer: usize, theme: &Theme) -> Option<Hit> {
         let block = layer - 1;
         let median = (*self.growth.median.get(block)?)?;
-        let row = |label: &str, value: String| HitRow { label: label.to_owned(), value, kind: Some(Kind::Stream) };
+        let row = |label: &str, value| HitRow::new(label, value, Some(Kind::Stream));
         let mut rows = vec![row("median", format::norm(median))];
         if let Some((low, high)) = self.growth.quartiles.get(block).copied().flatten() {
             rows.push(row("quartiles", format!("{} to {}", format::norm(low), format::norm(high))));

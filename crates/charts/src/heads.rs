@@ -1,18 +1,28 @@
 //! Heads: how much each attention head writes, layer by layer.
 
 use super::Kind;
-use super::figure::{Chart, ChartOptions, coverage_empty, coverage_notes};
+use super::chart::{Chart, ChartOptions, ChartSpec, Needs, coverage_empty, coverage_notes};
 use super::format;
-use super::grid::{Grid, Ramp};
+use super::geometry::Size;
+use super::grid::{Grid, Ramp, layer_number};
 use super::legend::{LegendItem, Swatch};
-use super::mark::Size;
 use super::pinned::Pinned;
 use super::scene::{HitRow, Scene};
 use super::surface::MeasureText;
-use super::table::{Cell, Table};
+use super::table::Table;
 use super::theme::Theme;
 use trace::Trace;
 use trace::summary::{Coverage, Finding, Place, Stat, Topic, by_head};
+
+pub(super) static SPEC: ChartSpec = ChartSpec {
+    name: "heads",
+    title: "Heads",
+    lead: "Which heads of attention write to the stream?",
+    needs: Needs::Heads,
+    tab: Some("heads"),
+    controls: &[],
+    build: |trace, options| Box::new(Heads::new(trace, options)),
+};
 
 #[derive(Debug)]
 pub(super) struct Heads {
@@ -31,12 +41,12 @@ impl Heads {
     pub(super) fn new(trace: &Trace, options: &ChartOptions) -> Self {
         let pinned = Pinned::of(trace, options);
         let place = pinned.as_ref().map(|pinned| (pinned.sequence, pinned.token));
-        let stats = by_head(trace, place, options.skip_first);
+        let stats = by_head(trace.run(), place, options.skip_first);
         let heads = stats.first().map_or(0, Vec::len);
-        let before = trace.unablated().map(|trace| by_head(&trace, place, options.skip_first)).unwrap_or_default();
+        let before = trace.unablated().map(|before| by_head(before, place, options.skip_first)).unwrap_or_default();
         let bias = trace.sequences.first().and_then(|sequence| sequence.attn_bias_norm.clone());
         let bias = bias.filter(|bias| bias.len() == stats.len()).unwrap_or_default();
-        Heads { stats, heads, coverage: Coverage::of(trace, options.skip_first), pinned, before, bias }
+        Heads { stats, heads, coverage: Coverage::of(trace.run(), options.skip_first), pinned, before, bias }
     }
 
     /// Heads, and the bias as the column after the last.
@@ -60,14 +70,6 @@ impl Heads {
 }
 
 impl Chart for Heads {
-    fn title(&self) -> &'static str {
-        "Heads"
-    }
-
-    fn lead(&self) -> &'static str {
-        "Which heads of attention write to the stream?"
-    }
-
     fn how_to_read(&self) -> String {
         let of = if self.pinned.is_some() { "on the pinned token" } else { "as a mean over tokens" };
         format!(
@@ -85,7 +87,7 @@ impl Chart for Heads {
     }
 
     fn legend(&self) -> Vec<LegendItem> {
-        vec![LegendItem { label: "head".to_owned(), kind: Kind::Attention, swatch: Swatch::Solid }]
+        vec![LegendItem::new("head", Kind::Attention, Swatch::Solid)]
     }
 
     fn finding(&self) -> Option<Finding> {
@@ -100,19 +102,10 @@ impl Chart for Heads {
     }
 
     fn table(&self) -> Table {
-        let columns = self.heads + usize::from(!self.bias.is_empty());
-        let names =
-            (0..columns).map(|column| if column == self.heads { "bias".to_owned() } else { format!("head {column}") });
-        let row = |layer: usize| {
-            let values = (0..columns).map(|column| self.cell(layer, column).map_or(Cell::Missing, Cell::number));
-            std::iter::once(Cell::count(layer + 1)).chain(values).collect()
-        };
         let over = if self.pinned.is_some() { "of the pinned token" } else { "mean over tokens" };
-        Table {
-            caption: format!("L2 norm of each head's part of attn_out in activation units, {over}"),
-            columns: std::iter::once("layer".to_owned()).chain(names).collect(),
-            rows: (0..self.stats.len()).map(row).collect(),
-        }
+        let caption = format!("L2 norm of each head's part of attn_out in activation units, {over}");
+        let cell = |layer, column| self.cell(layer, column);
+        Table::by_head(caption, self.stats.len(), self.heads, !self.bias.is_empty(), cell)
     }
 
     fn empty(&self) -> Option<String> {
@@ -128,7 +121,7 @@ impl Chart for Heads {
         let most = self.bias.iter().map(|norm| f64::from(*norm)).filter(|norm| norm.is_finite());
         let most = most.fold(self.largest().map_or(0.0, |(_, _, value)| value), f64::max);
         let read_out = |layer: usize, head: usize| {
-            let row = |label: &str, value| HitRow { label: label.to_owned(), value, kind: Some(Kind::Attention) };
+            let row = |label: &str, value| HitRow::new(label, value, Some(Kind::Attention));
             if head == self.heads {
                 let value = self.cell(layer, head).map_or_else(String::new, format::norm);
                 return (format!("layer {}, bias of the projection", layer + 1), vec![row("norm", value)]);
@@ -148,7 +141,7 @@ impl Chart for Heads {
         };
         Grid {
             rows: self.stats.len(),
-            row_label: &|layer| (layer + 1).to_string(),
+            row_label: &layer_number,
             row_title: "layer",
             columns: &columns,
             column_title: "head",

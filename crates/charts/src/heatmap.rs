@@ -1,11 +1,11 @@
 //! Token × layer: where in the text and in the model the updates happen.
 
 use super::Kind;
-use super::figure::{Chart, ChartOptions, Quantity, coverage_empty, coverage_notes};
+use super::chart::{Chart, ChartOptions, ChartSpec, Control, Needs, Quantity, coverage_empty, coverage_notes};
 use super::format;
-use super::grid::{Grid, Ramp};
+use super::geometry::Size;
+use super::grid::{Grid, Ramp, layer_number};
 use super::legend::{LegendItem, Swatch};
-use super::mark::Size;
 use super::one_text::OneText;
 use super::scene::{HitRow, Scene};
 use super::surface::MeasureText;
@@ -13,6 +13,16 @@ use super::table::{Cell, Table};
 use super::theme::Theme;
 use trace::summary::{Coverage, Finding, Place, Topic};
 use trace::{Sequence, Trace};
+
+pub(super) static SPEC: ChartSpec = ChartSpec {
+    name: "heatmap",
+    title: "Token by layer",
+    lead: "On which token, in which layer, are the updates written?",
+    needs: Needs::Norms,
+    tab: Some("heatmap"),
+    controls: &[Control::Quantity, Control::Tokens],
+    build: |trace, options| Box::new(Heatmap::new(trace, options)),
+};
 
 #[derive(Debug)]
 pub(super) struct Heatmap {
@@ -32,7 +42,7 @@ impl Heatmap {
             baseline: whole.baseline.clone(),
             ..Sequence::default()
         });
-        let alone = std::slice::from_ref(&text.sequence);
+        let alone = std::iter::once(&text.sequence);
         let coverage = Coverage::of_sequences(alone, trace.model.n_layer, options.skip_first);
         let mut map = Heatmap { text, quantity: options.quantity, coverage, most: 0.0 };
         map.most = map.cells().map(|(_, _, value)| value.abs()).fold(0.0, f64::max);
@@ -40,14 +50,7 @@ impl Heatmap {
     }
 
     fn value(&self, layer: usize, token: usize) -> Option<f64> {
-        let at = |values| self.text.sequence.layer(values, layer).get(token).map(|&value| f64::from(value));
-        let (attn, mlp) = (at(&self.text.sequence.attn_norm)?, at(&self.text.sequence.mlp_norm)?);
-        Some(match self.quantity {
-            Quantity::Attention => attn,
-            Quantity::Mlp => mlp,
-            Quantity::Difference => mlp - attn,
-            Quantity::Stream => at(&self.text.sequence.resid_post_norm)?,
-        })
+        self.quantity.of(&self.text.sequence, layer, token)
     }
 
     /// Finite values that count, each with its layer and token.
@@ -63,14 +66,6 @@ impl Heatmap {
 }
 
 impl Chart for Heatmap {
-    fn title(&self) -> &'static str {
-        "Token by layer"
-    }
-
-    fn lead(&self) -> &'static str {
-        "On which token, in which layer, are the updates written?"
-    }
-
     fn how_to_read(&self) -> String {
         match self.quantity {
             Quantity::Difference => {
@@ -101,7 +96,7 @@ impl Chart for Heatmap {
     }
 
     fn legend(&self) -> Vec<LegendItem> {
-        let item = |kind: Kind| LegendItem { label: kind.label().to_owned(), kind, swatch: Swatch::Solid };
+        let item = |kind: Kind| LegendItem::of(kind, Swatch::Solid);
         match self.quantity {
             Quantity::Attention => vec![item(Kind::Attention)],
             Quantity::Mlp => vec![item(Kind::Mlp)],
@@ -143,21 +138,14 @@ impl Chart for Heatmap {
     fn table(&self) -> Table {
         let layers = self.text.sequence.layer_count();
         let names = (1..=layers).map(|layer| format!("layer {layer}"));
-        let row = |token: usize| {
-            let values = (0..layers).map(|layer| self.value(layer, token).map_or(Cell::Missing, Cell::number));
-            [Cell::Text(self.text.token(token).to_owned()), Cell::count(token)].into_iter().chain(values).collect()
-        };
+        let cells = |token| (0..layers).map(|layer| Cell::of(self.value(layer, token))).collect();
         let caption = match self.quantity {
             Quantity::Attention => "Attention's contribution norms in activation units, by token and layer",
             Quantity::Mlp => "The MLP's contribution norms in activation units, by token and layer",
             Quantity::Difference => "The MLP's contribution norms less attention's, in activation units",
             Quantity::Stream => "Norms of the stream after each block in activation units, by token and layer",
         };
-        Table {
-            caption: caption.to_owned(),
-            columns: ["token".to_owned(), "position".to_owned()].into_iter().chain(names).collect(),
-            rows: (0..self.text.sequence.token_count()).map(row).collect(),
-        }
+        Table::by_token(caption, names, self.text.tokens(), cells)
     }
 
     fn empty(&self) -> Option<String> {
@@ -167,24 +155,12 @@ impl Chart for Heatmap {
 
     fn layout(&self, size: Size, top: f64, theme: &Theme, measure: &dyn MeasureText) -> Option<Scene> {
         let columns = self.text.labels();
-        let ramp = match self.quantity {
-            Quantity::Attention => Ramp::sequential(theme, theme.attn, self.most),
-            Quantity::Mlp => Ramp::sequential(theme, theme.mlp, self.most),
-            Quantity::Difference => Ramp::diverging(theme, (theme.attn, theme.mlp), self.most),
-            Quantity::Stream => Ramp::sequential(theme, theme.stream, self.most),
-        };
         let read_out = |layer: usize, token: usize| {
-            let kinds = [Kind::Attention, Kind::Mlp, Kind::Stream];
-            let rows = kinds.into_iter().flat_map(|kind| {
-                let of = |sequence: &Sequence| {
-                    let values = match kind {
-                        Kind::Attention => &sequence.attn_norm,
-                        Kind::Mlp => &sequence.mlp_norm,
-                        _ => &sequence.resid_post_norm,
-                    };
-                    sequence.layer(values, layer).get(token).map(|&value| format::norm(f64::from(value)))
-                };
-                let row = |label: String, value: String| HitRow { label, value, kind: Some(kind) };
+            let shown =
+                [(Quantity::Attention, Kind::Attention), (Quantity::Mlp, Kind::Mlp), (Quantity::Stream, Kind::Stream)];
+            let rows = shown.into_iter().flat_map(|(quantity, kind)| {
+                let of = |sequence: &Sequence| quantity.of(sequence, layer, token).map(format::norm);
+                let row = |label, value| HitRow::new(label, value, Some(kind));
                 let now = of(&self.text.sequence).map(|value| row(kind.label().to_owned(), value));
                 let before = self.text.sequence.baseline.as_deref().and_then(of);
                 now.into_iter().chain(before.map(|value| row(format!("{} without ablation", kind.label()), value)))
@@ -195,12 +171,12 @@ impl Chart for Heatmap {
         };
         Grid {
             rows: self.text.sequence.layer_count(),
-            row_label: &|layer| (layer + 1).to_string(),
+            row_label: &layer_number,
             row_title: "layer",
             columns: &columns,
             column_title: "token",
             value: &|layer, token| self.value(layer, token),
-            ramp,
+            ramp: Ramp::of(self.quantity, theme, self.most),
             read_out: &read_out,
             place: &|layer, token| Some(self.text.place(Some(layer), token)),
             marked: self.text.pinned,

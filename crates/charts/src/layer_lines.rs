@@ -2,8 +2,9 @@
 
 use super::Kind;
 use super::axis::{Axis, Frame, Ticks};
-use super::mark::{Align, Label, Mark, Point, Rect, Shape, Stroke};
-use super::surface::{Font, MeasureText};
+use super::geometry::{Point, Rect};
+use super::mark::Mark;
+use super::surface::{Align, Font, Label, MeasureText, Shape, Stroke};
 use super::theme::{Color, Theme};
 use trace::summary::{Coverage, Stat};
 

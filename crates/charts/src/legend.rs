@@ -3,8 +3,9 @@
 use serde::Serialize;
 
 use super::Kind;
-use super::mark::{Align, Label, Mark, Point, Rect, Shape, Stroke, hatch};
-use super::surface::{Font, MeasureText};
+use super::geometry::{Point, Rect};
+use super::mark::{Mark, hatch};
+use super::surface::{Align, Font, Label, MeasureText, Shape, Stroke};
 use super::theme::Theme;
 
 /// How a kind is drawn, so that a legend shows the same.
@@ -32,6 +33,18 @@ pub struct LegendItem {
     pub kind: Kind,
     /// Decides the shape.
     pub swatch: Swatch,
+}
+
+impl LegendItem {
+    /// An entry of its own words.
+    pub fn new(label: &str, kind: Kind, swatch: Swatch) -> LegendItem {
+        LegendItem { label: label.to_owned(), kind, swatch }
+    }
+
+    /// An entry that is called as its kind is.
+    pub fn of(kind: Kind, swatch: Swatch) -> LegendItem {
+        LegendItem::new(kind.label(), kind, swatch)
+    }
 }
 
 /// Opacity of attention's plain area.

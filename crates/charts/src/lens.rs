@@ -1,11 +1,11 @@
 //! Logit lens: what each intermediate stream would predict, layer by token.
 
 use super::Kind;
-use super::figure::{Chart, ChartOptions, coverage_empty};
+use super::chart::{Chart, ChartOptions, ChartSpec, Control, Needs, coverage_empty};
 use super::format;
+use super::geometry::Size;
 use super::grid::{Grid, Ramp};
 use super::legend::{LegendItem, Swatch};
-use super::mark::Size;
 use super::one_text::OneText;
 use super::scene::{HitRow, Scene};
 use super::surface::MeasureText;
@@ -13,6 +13,16 @@ use super::table::{Cell, Table};
 use super::theme::Theme;
 use trace::summary::{Coverage, Finding, Topic};
 use trace::{Sequence, Trace};
+
+pub(super) static SPEC: ChartSpec = ChartSpec {
+    name: "lens",
+    title: "Logit lens",
+    lead: "What would the model predict if it stopped after this layer?",
+    needs: Needs::Lens,
+    tab: Some("lens"),
+    controls: &[Control::Tokens, Control::Lens],
+    build: |trace, options| Box::new(LensChart::new(trace, options)),
+};
 
 #[derive(Debug)]
 pub(super) struct LensChart {
@@ -34,7 +44,7 @@ impl LensChart {
         let lens = text.sequence.lens.as_ref().filter(|lens| lens.ids.len() == lens.probs.len());
         let k = lens.filter(|lens| cells > 0 && lens.ids.len() % cells == 0).map_or(0, |lens| lens.ids.len() / cells);
         // Position 0 predicts as every other does.
-        LensChart { text, k, coverage: Coverage::of(trace, false) }
+        LensChart { text, k, coverage: Coverage::of(trace.run(), false) }
     }
 
     /// The predictions of a layer (0: the embedding) at a token, most probable first: ids and probabilities.
@@ -65,7 +75,7 @@ impl LensChart {
         let follows = self.text.sequence.tokens.get(token + 1).filter(|_| rank > 0 && prob.is_finite())?;
         let value =
             format!("rank {}, {}", format::format_grouped(f64::from(rank), 0), format::probability(f64::from(prob)));
-        Some(HitRow { label: format!("follows: {}", format::quote_token(follows)), value, kind: None })
+        Some(HitRow::new(format!("follows: {}", format::quote_token(follows)), value, None))
     }
 
     /// Under ablation: what was predicted without.
@@ -74,7 +84,7 @@ impl LensChart {
         let first = (layer * self.text.sequence.token_count() + token) * self.k;
         let (id, prob) = (*before.ids.get(first)?, *before.probs.get(first)?);
         let label = format!("without ablation: {}", format::quote_token(&before.text(id)));
-        Some(HitRow { label, value: format::probability(f64::from(prob)), kind: None })
+        Some(HitRow::new(label, format::probability(f64::from(prob)), None))
     }
 
     fn layer_name(layer: usize) -> String {
@@ -92,14 +102,6 @@ impl LensChart {
 }
 
 impl Chart for LensChart {
-    fn title(&self) -> &'static str {
-        "Logit lens"
-    }
-
-    fn lead(&self) -> &'static str {
-        "What would the model predict if it stopped after this layer?"
-    }
-
     fn how_to_read(&self) -> String {
         "Each cell is the token that the stream at this place predicts next, through the final layer norm and the \
          unembedding; the fuller the colour, the more probable. The lowest row is the embedding, the highest the model's own \
@@ -112,7 +114,7 @@ impl Chart for LensChart {
     }
 
     fn legend(&self) -> Vec<LegendItem> {
-        vec![LegendItem { label: "most probable token".to_owned(), kind: Kind::Attention, swatch: Swatch::Solid }]
+        vec![LegendItem::new("most probable token", Kind::Attention, Swatch::Solid)]
     }
 
     fn finding(&self) -> Option<Finding> {
@@ -134,18 +136,15 @@ impl Chart for LensChart {
     fn table(&self) -> Table {
         let layers = self.text.sequence.layer_count();
         let names = (0..=layers).flat_map(|layer| [Self::layer_name(layer), "probability".to_owned()]);
-        let row = |token: usize| {
-            let cells = (0..=layers).flat_map(|layer| match self.best(layer, token) {
+        let cells = |token: usize| {
+            let best = (0..=layers).flat_map(|layer| match self.best(layer, token) {
                 Some((id, prob)) => [Cell::Text(self.word(id)), Cell::number(prob)],
                 None => [Cell::Missing, Cell::Missing],
             });
-            [Cell::Text(self.text.token(token).to_owned()), Cell::count(token)].into_iter().chain(cells).collect()
+            best.collect()
         };
-        Table {
-            caption: "The most probable next token after each token, by layer, with its probability".to_owned(),
-            columns: ["token".to_owned(), "position".to_owned()].into_iter().chain(names).collect(),
-            rows: (0..self.text.sequence.token_count()).map(row).collect(),
-        }
+        let caption = "The most probable next token after each token, by layer, with its probability";
+        Table::by_token(caption, names, self.text.tokens(), cells)
     }
 
     fn empty(&self) -> Option<String> {
@@ -158,11 +157,7 @@ impl Chart for LensChart {
     fn layout(&self, size: Size, top: f64, theme: &Theme, measure: &dyn MeasureText) -> Option<Scene> {
         let columns = self.text.labels();
         let read_out = |layer: usize, token: usize| {
-            let row = |(id, prob)| HitRow {
-                label: format::quote_token(&self.word(id)),
-                value: format::probability(prob),
-                kind: None,
-            };
+            let row = |(id, prob)| HitRow::new(format::quote_token(&self.word(id)), format::probability(prob), None);
             let after = format::quote_token(self.text.token(token));
             let title = format!("{}, after {after} (position {token})", Self::layer_name(layer));
             let mut rows: Vec<HitRow> = self.guesses(layer, token).map(row).collect();

@@ -30,10 +30,12 @@ mod by_layer;
 #[cfg(target_arch = "wasm32")]
 pub mod canvas;
 mod change;
+pub mod chart;
 mod distribution;
 mod evolution;
 pub mod figure;
 pub mod format;
+pub mod geometry;
 mod grid;
 mod growth;
 mod heads;
@@ -48,6 +50,7 @@ mod patching;
 mod pattern;
 mod pinned;
 pub mod recorder;
+pub mod registry;
 mod request;
 pub mod scale;
 pub mod scene;
@@ -60,9 +63,11 @@ mod true_token;
 #[cfg(test)]
 mod tests;
 
-pub use figure::{ChartName, ChartOptions, Figure, Quantity};
+pub use chart::{Chart, ChartOptions, ChartSpec, Control, Needs, Quantity};
+pub use figure::Figure;
+pub use geometry::{Point, Rect, Size};
 pub use legend::{LegendItem, Swatch};
-pub use mark::{Point, Rect, Size};
+pub use registry::ChartName;
 pub use scene::{Columns, Hit, HitRow, Scene};
 pub use surface::{ApproximateText, Font, MeasureText, Surface};
 pub use table::{Cell, Table};

@@ -2,17 +2,28 @@
 
 use super::Kind;
 use super::axis;
-use super::figure::{Chart, ChartOptions, coverage_empty};
+use super::chart::{Chart, ChartOptions, ChartSpec, Control, Needs, coverage_empty};
 use super::format;
+use super::geometry::{Point, Rect, Size};
 use super::legend::{LegendItem, Swatch, fit};
-use super::mark::{Align, Mark, Point, Rect, Size, Stroke};
+use super::mark::Mark;
 use super::one_text::OneText;
 use super::scene::{Hit, HitRow, Scene};
-use super::surface::{Font, MeasureText};
+use super::surface::{Align, Font, MeasureText, Stroke};
 use super::table::{Cell, Table};
 use super::theme::Theme;
 use trace::summary::{Coverage, Finding, Topic};
 use trace::{Next, Sequence, Trace};
+
+pub(super) static SPEC: ChartSpec = ChartSpec {
+    name: "next",
+    title: "Next token",
+    lead: "What does the model expect after the end of the text?",
+    needs: Needs::Predictions,
+    tab: Some("next"),
+    controls: &[Control::Sampling],
+    build: |trace, options| Box::new(NextChart::new(trace, options)),
+};
 
 /// Widest label of a token.
 const WIDEST: f64 = 120.0;
@@ -38,7 +49,7 @@ impl NextChart {
         let before = whole.and_then(|whole| whole.baseline.as_ref()?.next.clone());
         let kl = whole.and_then(|whole| whole.kl.as_ref()?.last().map(|kl| f64::from(*kl)));
         let kl = kl.filter(|kl| kl.is_finite());
-        NextChart { text, next, before, kl, coverage: Coverage::of(trace, false) }
+        NextChart { text, next, before, kl, coverage: Coverage::of(trace.run(), false) }
     }
 
     /// Text and probability of every candidate.
@@ -71,14 +82,6 @@ fn most_probable(next: &Next) -> Option<(String, f64)> {
 }
 
 impl Chart for NextChart {
-    fn title(&self) -> &'static str {
-        "Next token"
-    }
-
-    fn lead(&self) -> &'static str {
-        "What does the model expect after the end of the text?"
-    }
-
     fn how_to_read(&self) -> String {
         "The most probable next tokens, of the whole vocabulary, at temperature 1. Sampling picks one by its probability, after \
          dividing the logits by the temperature and leaving out what top-k and top-p leave out."
@@ -94,7 +97,7 @@ impl Chart for NextChart {
     }
 
     fn legend(&self) -> Vec<LegendItem> {
-        vec![LegendItem { label: "probability".to_owned(), kind: Kind::Attention, swatch: Swatch::Solid }]
+        vec![LegendItem::new("probability", Kind::Attention, Swatch::Solid)]
     }
 
     fn finding(&self) -> Option<Finding> {
@@ -119,7 +122,7 @@ impl Chart for NextChart {
         let row = |(index, (text, prob, before)): (usize, (String, f64, Option<f64>))| {
             let mut cells = vec![Cell::count(index + 1), Cell::Text(text), Cell::number(prob)];
             if self.before.is_some() {
-                cells.push(before.map_or(Cell::Missing, Cell::number));
+                cells.push(Cell::of(before));
             }
             cells
         };
@@ -184,13 +187,9 @@ impl Chart for NextChart {
             // Right of everything that is drawn, so that it lies on nothing.
             let number = Point::new(size.width - EDGE, baseline);
             marks.push(axis::text(number, numbers[index].clone(), Align::End, theme));
-            let mut rows = vec![HitRow {
-                label: "probability".to_owned(),
-                value: numbers[index].clone(),
-                kind: Some(Kind::Attention),
-            }];
+            let mut rows = vec![HitRow::new("probability", numbers[index].clone(), Some(Kind::Attention))];
             let earlier = before.map(format::probability);
-            rows.extend(earlier.map(|value| HitRow { label: "without ablation".to_owned(), value, kind: None }));
+            rows.extend(earlier.map(|value| HitRow::new("without ablation", value, None)));
             let whole = Rect { x: 0.0, y, width: size.width, height: row };
             let anchor = Point::new(rect.right(), y + row / 2.0);
             let highlight = vec![outline(rect, Stroke::solid(theme.ink, 2.0))];

@@ -1,6 +1,6 @@
 //! The one sequence that a chart of a single text shows: that of the pinned token, or the first.
 
-use super::figure::ChartOptions;
+use super::chart::ChartOptions;
 use super::format;
 use trace::summary::Place;
 use trace::{Sequence, Trace};
@@ -35,6 +35,11 @@ impl OneText {
     /// A token's text.
     pub fn token(&self, token: usize) -> &str {
         self.sequence.tokens.get(token).map_or("", String::as_str)
+    }
+
+    /// The tokens' texts.
+    pub fn tokens(&self) -> impl Iterator<Item = String> {
+        (0..self.sequence.token_count()).map(|token| self.token(token).to_owned())
     }
 
     /// The tokens as an axis shows them.

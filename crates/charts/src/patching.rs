@@ -1,11 +1,11 @@
 //! Activation patching: how much of the clean text's answer each layer and token brings back.
 
 use super::Kind;
-use super::figure::{Chart, ChartOptions};
+use super::chart::{Chart, ChartOptions, ChartSpec, Control, Needs};
 use super::format;
-use super::grid::{Grid, Ramp};
+use super::geometry::Size;
+use super::grid::{Grid, Ramp, layer_number};
 use super::legend::{LegendItem, Swatch};
-use super::mark::Size;
 use super::scene::{HitRow, Scene};
 use super::surface::MeasureText;
 use super::table::{Cell, Table};
@@ -13,6 +13,16 @@ use super::theme::Theme;
 use trace::Trace;
 use trace::closer::Patching;
 use trace::summary::{Finding, Place, Topic};
+
+pub(super) static SPEC: ChartSpec = ChartSpec {
+    name: "patching",
+    title: "Activation patching",
+    lead: "Which layer and token carry what sets the two texts apart?",
+    needs: Needs::Patching,
+    tab: Some("patching"),
+    controls: &[Control::Tokens, Control::Texts, Control::Target],
+    build: |trace, options| Box::new(PatchingChart::new(trace, options)),
+};
 
 #[derive(Debug)]
 pub(super) struct PatchingChart {
@@ -65,14 +75,6 @@ fn logit(value: f32) -> String {
 }
 
 impl Chart for PatchingChart {
-    fn title(&self) -> &'static str {
-        "Activation patching"
-    }
-
-    fn lead(&self) -> &'static str {
-        "Which layer and token carry what sets the two texts apart?"
-    }
-
     fn how_to_read(&self) -> String {
         "Both texts run; then, for each cell, the second text runs again with the first one's stream (before that layer, at \
          that token) put in the place of its own. The colour is the part of the difference between the two answers' logits \
@@ -97,7 +99,7 @@ impl Chart for PatchingChart {
     }
 
     fn legend(&self) -> Vec<LegendItem> {
-        let item = |kind: Kind, label: &str| LegendItem { label: label.to_owned(), kind, swatch: Swatch::Solid };
+        let item = |kind: Kind, label: &str| LegendItem::new(label, kind, Swatch::Solid);
         vec![item(Kind::Mlp, "towards the first text"), item(Kind::Attention, "away from it")]
     }
 
@@ -136,15 +138,9 @@ impl Chart for PatchingChart {
 
     fn table(&self) -> Table {
         let names = (0..self.layers()).map(|layer| format!("before layer {}", layer + 1));
-        let row = |token: usize| {
-            let cells = (0..self.layers()).map(|layer| self.value(layer, token).map_or(Cell::Missing, Cell::number));
-            [Cell::Text(self.token(token)), Cell::count(token)].into_iter().chain(cells).collect()
-        };
-        Table {
-            caption: "Recovered logit difference: 0 nothing, 1 all of it".to_owned(),
-            columns: ["token", "position"].map(str::to_owned).into_iter().chain(names).collect(),
-            rows: (0..self.tokens()).map(row).collect(),
-        }
+        let cells = |token| (0..self.layers()).map(|layer| Cell::of(self.value(layer, token))).collect();
+        let tokens = (0..self.tokens()).map(|token| self.token(token));
+        Table::by_token("Recovered logit difference: 0 nothing, 1 all of it", names, tokens, cells)
     }
 
     fn empty(&self) -> Option<String> {
@@ -158,13 +154,13 @@ impl Chart for PatchingChart {
         let read_out = |layer: usize, token: usize| {
             let value =
                 self.finite(layer, token).map_or_else(|| "–".to_owned(), |value| format!("{:.1} %", value * 100.0));
-            let row = HitRow { label: "brought back".to_owned(), value, kind: None };
+            let row = HitRow::new("brought back", value, None);
             (format!("before layer {}, {} (position {token})", layer + 1, self.token(token)), vec![row])
         };
         let finite = found.recovered.iter().map(|value| f64::from(value.abs())).filter(|value| value.is_finite());
         Grid {
             rows: self.layers(),
-            row_label: &|layer| (layer + 1).to_string(),
+            row_label: &layer_number,
             row_title: "before layer",
             columns: &columns,
             column_title: "token of the second text",

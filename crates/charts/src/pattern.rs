@@ -1,11 +1,11 @@
 //! One head's attention pattern, query by key, and what the head writes at each query.
 
 use super::Kind;
-use super::figure::{Chart, ChartOptions, coverage_empty};
+use super::chart::{Chart, ChartOptions, ChartSpec, Control, Needs, coverage_empty};
 use super::format;
+use super::geometry::Size;
 use super::grid::{Grid, Ramp};
 use super::legend::{LegendItem, Swatch};
-use super::mark::Size;
 use super::one_text::OneText;
 use super::scene::{Columns, HitRow, Scene};
 use super::surface::MeasureText;
@@ -14,6 +14,16 @@ use super::theme::Theme;
 use trace::closer::Pattern;
 use trace::summary::{Coverage, Finding, Place, Topic};
 use trace::{Sequence, Trace};
+
+pub(super) static SPEC: ChartSpec = ChartSpec {
+    name: "pattern",
+    title: "Attention pattern",
+    lead: "Where does this head look, and what does it write there?",
+    needs: Needs::Pattern,
+    tab: Some("pattern"),
+    controls: &[Control::Tokens, Control::Head],
+    build: |trace, options| Box::new(PatternChart::new(trace, options)),
+};
 
 #[derive(Debug)]
 pub(super) struct PatternChart {
@@ -41,7 +51,13 @@ impl PatternChart {
             let row = pattern.layer * trace.model.n_head + pattern.head;
             Some(whole.layer(whole.head_norm.as_deref()?, row).to_vec())
         });
-        PatternChart { text, pattern, before, norms: norms.unwrap_or_default(), coverage: Coverage::of(trace, false) }
+        PatternChart {
+            text,
+            pattern,
+            before,
+            norms: norms.unwrap_or_default(),
+            coverage: Coverage::of(trace.run(), false),
+        }
     }
 
     fn weight(&self, query: usize, key: usize) -> Option<f64> {
@@ -94,14 +110,6 @@ impl PatternChart {
 }
 
 impl Chart for PatternChart {
-    fn title(&self) -> &'static str {
-        "Attention pattern"
-    }
-
-    fn lead(&self) -> &'static str {
-        "Where does this head look, and what does it write there?"
-    }
-
     fn how_to_read(&self) -> String {
         "Each row is a token that reads, each column a token it may read: itself and those before. The fuller the colour, the \
          more of the head's attention goes there; a row adds up to 1. The read-out names the tokens whose logits the head's \
@@ -115,7 +123,7 @@ impl Chart for PatternChart {
     }
 
     fn legend(&self) -> Vec<LegendItem> {
-        vec![LegendItem { label: "attention weight".to_owned(), kind: Kind::Attention, swatch: Swatch::Solid }]
+        vec![LegendItem::new("attention weight", Kind::Attention, Swatch::Solid)]
     }
 
     fn finding(&self) -> Option<Finding> {
@@ -144,9 +152,9 @@ impl Chart for PatternChart {
         let t = self.text.sequence.token_count();
         let keys = (0..t).map(|key| format!("to {key}: {}", self.text.token(key).trim()));
         let row = |query: usize| {
-            let weights = (0..t).map(|key| self.weight(query, key).map_or(Cell::Missing, Cell::number));
+            let weights = (0..t).map(|key| Cell::of(self.weight(query, key)));
             let written: Vec<String> = self.writes(query).map(|(word, logit)| format!("{word} {logit:+.2}")).collect();
-            let norm = self.norms.get(query).map_or(Cell::Missing, |norm| Cell::number(f64::from(*norm)));
+            let norm = Cell::of(self.norms.get(query).map(|norm| f64::from(*norm)));
             let head = [Cell::Text(self.text.token(query).to_owned()), norm, Cell::Text(written.join(", "))];
             head.into_iter().chain(weights).collect()
         };
@@ -177,7 +185,7 @@ impl Chart for PatternChart {
         let read_out = |row: usize, key: usize| {
             let query = query(row);
             let value = self.weight(query, key).map_or_else(|| "the future: never".to_owned(), format::percent);
-            let row = |label: String, value: String| HitRow { label, value, kind: Some(Kind::Attention) };
+            let row = |label: String, value| HitRow::new(label, value, Some(Kind::Attention));
             let mut rows = vec![row("attention".to_owned(), value)];
             let before = self.before.get(query * t + key).map(|weight| format::percent(f64::from(*weight)));
             rows.extend(before.map(|before| row("without ablation".to_owned(), before)));

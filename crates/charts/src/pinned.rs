@@ -1,7 +1,7 @@
 //! The token that a reader has pinned: drawn by itself in every chart over layers.
 
 use super::Kind;
-use super::figure::ChartOptions;
+use super::chart::ChartOptions;
 use super::format::quote_token;
 use trace::Trace;
 

@@ -1,7 +1,7 @@
 //! A surface that writes down what is drawn, one line a mark, rounded to three decimals: for snapshots in tests.
 
-use super::mark::{Align, Label, Point, Rect, Shape, Stroke};
-use super::surface::Surface;
+use super::geometry::{Point, Rect};
+use super::surface::{Align, Label, Shape, Stroke, Surface};
 use super::theme::Color;
 
 /// Records drawing as text.

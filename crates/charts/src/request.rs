@@ -1,7 +1,7 @@
 //! Whether a chart can be drawn of a trace as it was asked for: for callers who would otherwise get another picture, or one
 //! of a sentence, without a word.
 
-use super::figure::{ChartName, ChartOptions};
+use super::chart::{ChartOptions, ChartSpec, Needs};
 use trace::summary::check_bins;
 use trace::{Code, Error, Result, Sequence, Trace};
 
@@ -50,54 +50,49 @@ impl ChartOptions {
     }
 }
 
-impl ChartName {
+impl ChartSpec {
     /// Whether the trace was made with what the chart shows.
     ///
     /// # Errors
     /// `BadArgument`, naming the option that records it.
-    pub fn check(self, trace: &Trace, options: &ChartOptions) -> Result<()> {
+    pub(super) fn check(&self, trace: &Trace, options: &ChartOptions) -> Result<()> {
         let shown = trace.sequences.get(options.sequence);
         let all = |has: fn(&Sequence) -> bool| trace.sequences.iter().all(has);
-        let (has, what, option, flag) = match self {
-            ChartName::Distribution
-            | ChartName::Evolution
-            | ChartName::Heatmap
-            | ChartName::Growth
-            | ChartName::Relative
-            | ChartName::Direction => return Ok(()),
-            ChartName::Heads => (all(|sequence| sequence.head_norm.is_some()), "heads", "heads: true", "--heads"),
-            ChartName::Lens => {
+        let (has, what, option, flag) = match self.needs {
+            Needs::Norms => return Ok(()),
+            Needs::Heads => (all(|sequence| sequence.head_norm.is_some()), "heads", "heads: true", "--heads"),
+            Needs::Lens => {
                 let has = shown.is_some_and(|sequence| sequence.lens.is_some());
                 (has, "the logit lens", "lens: 5", "--lens 5")
             }
-            ChartName::TrueToken => {
+            Needs::LensOfAny => {
                 let has = trace.sequences.iter().any(|sequence| sequence.lens.is_some());
                 (has, "the logit lens", "lens: 5", "--lens 5")
             }
-            ChartName::Pattern => return check_pattern(shown, options),
-            ChartName::Attribution | ChartName::AttributionHeads => {
+            Needs::Pattern => return check_pattern(shown, options),
+            Needs::Attribution => {
                 let has = shown.is_some_and(|sequence| sequence.attribution.is_some());
                 (has, "attribution", "attribution: {}", "--attribution")
             }
-            ChartName::Next => {
+            Needs::Predictions => {
                 let has = shown.is_some_and(|sequence| sequence.next.is_some());
                 (has, "predictions", "predictions: true", "without --no-predictions")
             }
-            ChartName::Change => {
+            Needs::Ablation => {
                 let has = shown.is_some_and(|sequence| sequence.baseline.is_some());
                 let option = "ablate: [{ layer: 0, part: \"mlp\" }]";
                 (has, "anything switched off", option, "--off mlp.0")
             }
-            ChartName::Compare => return check_compare(trace, options),
-            ChartName::Patching if trace.patching.is_some() => return Ok(()),
-            ChartName::Patching => {
+            Needs::TwoTexts => return check_compare(trace, options),
+            Needs::Patching if trace.patching.is_some() => return Ok(()),
+            Needs::Patching => {
                 return bad("patching: this trace has none; give { ...trace, patching: await model.patch(clean, corrupted) } instead. The command line records none.".to_owned());
             }
         };
         if has {
             return Ok(());
         }
-        let chart = self.as_str();
+        let chart = self.name;
         bad(format!(
             "{chart}: this trace was made without {what}; trace the text again with {{ {option} }} (on the command line: {flag})."
         ))
@@ -135,6 +130,7 @@ fn check_compare(trace: &Trace, options: &ChartOptions) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::registry::ChartName;
     use super::*;
     use trace::closer::Head;
 

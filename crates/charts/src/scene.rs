@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::Kind;
-use super::mark::{Mark, Point, Rect, Size};
+use super::geometry::{Point, Rect, Size};
+use super::mark::Mark;
 use super::surface::Surface;
 use trace::summary::Place;
 
@@ -16,6 +17,13 @@ pub struct HitRow {
     pub value: String,
     /// Whose value it is, for a colour beside it.
     pub kind: Option<Kind>,
+}
+
+impl HitRow {
+    /// A line of its own words.
+    pub fn new(label: impl Into<String>, value: String, kind: Option<Kind>) -> HitRow {
+        HitRow { label: label.into(), value, kind }
+    }
 }
 
 /// A place in the chart with something to read: a bin, a layer. Hits are in reading order, so that arrow keys walk them.

@@ -1,6 +1,6 @@
 //! What a chart is drawn on: a canvas, an SVG file, or a recorder for tests.
 
-use super::mark::{Label, Point, Rect, Shape, Stroke};
+use super::geometry::{Point, Rect};
 use super::theme::Color;
 
 /// Size and weight of text.
@@ -21,6 +21,78 @@ impl Font {
 
 /// The font of every text in a chart: the reader's own interface font.
 pub const FONT_FAMILY: &str = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif";
+
+/// How a line is drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stroke {
+    /// Colour.
+    pub color: Color,
+    /// Width in CSS pixels.
+    pub width: f64,
+    /// Lengths of dash and gap in CSS pixels; `None` for a solid line.
+    pub dash: Option<(f64, f64)>,
+}
+
+impl Stroke {
+    /// A solid line.
+    pub fn solid(color: Color, width: f64) -> Self {
+        Stroke { color, width, dash: None }
+    }
+
+    /// A dashed line.
+    pub fn dashed(color: Color, width: f64, dash: f64, gap: f64) -> Self {
+        Stroke { color, width, dash: Some((dash, gap)) }
+    }
+}
+
+/// The shape of a data point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// A disc.
+    Circle,
+    /// A square standing on a side.
+    Square,
+    /// A square standing on a corner.
+    Diamond,
+}
+
+impl Shape {
+    /// Corners of the shape with about the area of a disc of this radius; empty for a circle.
+    pub fn corners(self, at: Point, radius: f64) -> Vec<Point> {
+        let offsets: &[(f64, f64)] = match self {
+            Shape::Circle => &[],
+            Shape::Square => &[(-0.89, -0.89), (0.89, -0.89), (0.89, 0.89), (-0.89, 0.89)],
+            Shape::Diamond => &[(0.0, -1.3), (1.3, 0.0), (0.0, 1.3), (-1.3, 0.0)],
+        };
+        offsets.iter().map(|(dx, dy)| Point::new(at.x + dx * radius, at.y + dy * radius)).collect()
+    }
+}
+
+/// Where a text's anchor lies along its line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Align {
+    /// At its start.
+    Start,
+    /// In its middle.
+    Middle,
+    /// At its end.
+    End,
+}
+
+/// A line of text. `at` lies on its baseline.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Label {
+    /// The anchor, on the baseline.
+    pub at: Point,
+    /// The text.
+    pub text: String,
+    /// Which part of the text the anchor holds.
+    pub align: Align,
+    /// Size and weight.
+    pub font: Font,
+    /// Colour.
+    pub color: Color,
+}
 
 /// Knows how wide a text will be.
 pub trait MeasureText {

@@ -3,10 +3,10 @@
 use std::fmt::Write;
 
 use super::figure::Figure;
-use super::mark::{Align, Label, Point, Rect, Shape, Size, Stroke};
+use super::geometry::{Point, Rect, Size};
 use super::recorder::round;
 use super::scene::Scene;
-use super::surface::{ApproximateText, FONT_FAMILY, MeasureText, Surface};
+use super::surface::{Align, ApproximateText, FONT_FAMILY, Label, MeasureText, Shape, Stroke, Surface};
 use super::theme::{Color, Theme};
 
 /// The figure as a complete SVG file with title, legend, a ground, and its description for screen readers.

@@ -19,6 +19,11 @@ impl Cell {
         if value.is_finite() { Cell::Number(value) } else { Cell::Missing }
     }
 
+    /// A value that may be missing.
+    pub(super) fn of(value: Option<f64>) -> Self {
+        value.map_or(Cell::Missing, Cell::number)
+    }
+
     /// A count.
     pub fn count(value: impl TryInto<u32>) -> Self {
         value.try_into().map_or(Cell::Missing, |value| Cell::Number(f64::from(value)))
@@ -56,6 +61,42 @@ pub struct Table {
 }
 
 impl Table {
+    /// Of a grid over tokens: a row per token with its text, its position, and `cells`, which `names` names.
+    pub(super) fn by_token(
+        caption: impl Into<String>,
+        names: impl Iterator<Item = String>,
+        tokens: impl Iterator<Item = String>,
+        cells: impl Fn(usize) -> Vec<Cell>,
+    ) -> Table {
+        let row = |(token, text): (usize, String)| {
+            [Cell::Text(text), Cell::count(token)].into_iter().chain(cells(token)).collect()
+        };
+        Table {
+            caption: caption.into(),
+            columns: ["token", "position"].map(str::to_owned).into_iter().chain(names).collect(),
+            rows: tokens.enumerate().map(row).collect(),
+        }
+    }
+
+    /// Of a grid over heads: a row per layer with its number, `heads` heads and, `with_bias`, a last column for the
+    /// bias of the output projection.
+    pub(super) fn by_head(
+        caption: String,
+        layers: usize,
+        heads: usize,
+        with_bias: bool,
+        cell: impl Fn(usize, usize) -> Option<f64>,
+    ) -> Table {
+        let bias = with_bias.then(|| "bias".to_owned());
+        let names = (0..heads).map(|head| format!("head {head}")).chain(bias);
+        let columns: Vec<String> = std::iter::once("layer".to_owned()).chain(names).collect();
+        let row = |layer: usize| {
+            let cells = (1..columns.len()).map(|column| Cell::of(cell(layer, column - 1)));
+            std::iter::once(Cell::count(layer + 1)).chain(cells).collect()
+        };
+        Table { caption, rows: (0..layers).map(row).collect(), columns }
+    }
+
     /// As an object: `{ caption, columns, rows }`, a row as a list of strings, numbers in full precision, and nulls.
     pub fn to_json(&self) -> String {
         let list = |items: Vec<String>| format!("[{}]", items.join(","));

@@ -159,7 +159,7 @@ fn check_snapshot(name: &str, text: &str) {
         return;
     }
     let how = "look at the difference; if it is meant, renew with: \
-               RENEW_SNAPSHOTS=1 cargo test --no-default-features --lib charts, then look at the .svg snapshots";
+               RENEW_SNAPSHOTS=1 cargo test --package residual-stream-charts, then look at the .svg snapshots";
     let expected = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("no snapshot {name} ({e}); {how}"));
     let differing = expected.lines().zip(text.lines()).position(|(a, b)| a != b);
     let line = differing.unwrap_or_else(|| expected.lines().count().min(text.lines().count()));
@@ -212,19 +212,19 @@ fn charts_draw_what_their_snapshots_say() {
 
 /// Every text's left and right end, top and bottom.
 fn text_boxes(marks: &[Mark]) -> Vec<(String, Rect)> {
-    let boxed = |label: &mark::Label| {
+    let boxed = |label: &surface::Label| {
         let width = ApproximateText.width(&label.text, label.font);
         let x = match label.align {
-            mark::Align::Start => label.at.x,
-            mark::Align::Middle => label.at.x - width / 2.0,
-            mark::Align::End => label.at.x - width,
+            surface::Align::Start => label.at.x,
+            surface::Align::Middle => label.at.x - width / 2.0,
+            surface::Align::End => label.at.x - width,
         };
         (label.text.clone(), Rect { x, y: label.at.y - 9.0, width, height: 12.0 })
     };
-    let turned = |label: &mark::Label| {
+    let turned = |label: &surface::Label| {
         let length = ApproximateText.width(&label.text, label.font);
         // All that is turned ends at its anchor, and so hangs below it.
-        assert_eq!(label.align, mark::Align::End);
+        assert_eq!(label.align, surface::Align::End);
         (label.text.clone(), Rect { x: label.at.x - 9.0, y: label.at.y, width: 12.0, height: length })
     };
     let text = |mark: &Mark| match mark {

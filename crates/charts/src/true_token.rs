@@ -2,18 +2,30 @@
 
 use super::Kind;
 use super::axis::{Axis, Frame, Ticks};
-use super::figure::{Chart, ChartOptions, coverage_empty, coverage_notes};
+use super::chart::{Chart, ChartOptions, ChartSpec, Control, Needs, coverage_empty, coverage_notes};
 use super::format;
+use super::geometry::{Point, Size};
 use super::layer_lines::{dot, grown, layer_rect, layer_rule, radius};
 use super::legend::{LegendItem, Swatch};
-use super::mark::{Mark, Point, Shape, Size, Stroke};
+use super::mark::Mark;
 use super::scene::{Hit, HitRow, Scene};
-use super::surface::MeasureText;
+use super::surface::{MeasureText, Shape, Stroke};
 use super::table::{Cell, Table};
 use super::theme::Theme;
-use trace::Trace;
+use trace::record::Run;
 use trace::summary::order::sort_f64;
 use trace::summary::{Coverage, Finding, Place, Topic};
+use trace::{Lens, Trace};
+
+pub(super) static SPEC: ChartSpec = ChartSpec {
+    name: "true-token",
+    title: "True next token",
+    lead: "From which layer on does the stream know what comes next in the text?",
+    needs: Needs::LensOfAny,
+    tab: Some("lens"),
+    controls: &[Control::Lens],
+    build: |trace, options| Box::new(TrueToken::new(trace, options)),
+};
 
 /// Most tokens that have a line of their own; beyond, evenly picked ones do.
 const MOST_LINES: usize = 160;
@@ -23,61 +35,92 @@ pub(super) struct TrueToken {
     coverage: Coverage,
     /// Whether ranks are drawn rather than probabilities.
     ranks: bool,
-    /// Of every token that another follows, L + 1 values: the embedding first.
-    lines: Vec<Vec<f64>>,
-    /// Whether the trace was made with a lens that says what follows.
-    known: bool,
-    /// The pinned token's own values, and what follows it.
-    pinned: Option<(String, Vec<f64>)>,
-    /// L + 1 medians over tokens, and the share of tokens of which the true one leads; `NaN` where no number is finite.
+    places: Places,
+    /// L + 1 medians over places, and the share of places where the true token leads; `NaN` where no number is finite.
     medians: Vec<f64>,
     leading: Vec<f64>,
     /// The unchanged model's medians, under ablation.
     before: Vec<f64>,
 }
 
-impl TrueToken {
-    pub(super) fn new(trace: &Trace, options: &ChartOptions) -> Self {
-        let coverage = Coverage::of(trace, options.skip_first);
-        let (mut lines, mut ranks_of, mut known, mut pinned) = (Vec::new(), Vec::new(), false, None);
-        for (number, sequence) in trace.sequences.iter().enumerate() {
+/// What the lens makes of every token that another follows: L + 1 values a place, the embedding first.
+#[derive(Debug, Default)]
+struct Places {
+    /// What is drawn: probabilities, or ranks.
+    lines: Vec<Vec<f64>>,
+    /// Ranks, `NaN` where the model's numbers overflow: nothing has a rank there.
+    ranks: Vec<Vec<f64>>,
+    /// Whether any text has a lens that says what follows.
+    known: bool,
+    /// The pinned token's line, and what follows it.
+    pinned: Option<(String, Vec<f64>)>,
+}
+
+impl Places {
+    fn of(run: Run, options: &ChartOptions) -> Places {
+        let mut places = Places::default();
+        for (number, sequence) in run.sequences().enumerate() {
             let (t, rows) = (sequence.token_count(), sequence.layer_count() + 1);
-            let Some(lens) = sequence.lens.as_ref().filter(|lens| lens.true_rank.len() == rows * t) else { continue };
-            if lens.true_prob.len() != rows * t {
-                continue;
-            }
-            known = true;
+            let is_whole = |lens: &&Lens| lens.true_rank.len() == rows * t && lens.true_prob.len() == rows * t;
+            let Some(lens) = sequence.lens.as_ref().filter(is_whole) else { continue };
+            places.known = true;
             for token in 0..t.saturating_sub(1) {
                 let probs: Vec<f64> = (0..rows).map(|row| f64::from(lens.true_prob[row * t + token])).collect();
-                // Where the model's numbers overflow, nothing has a rank.
                 let rank = |row: usize| match lens.true_rank[row * t + token] {
                     rank if rank > 0 && probs[row].is_finite() => f64::from(rank),
                     _ => f64::NAN,
                 };
                 let ranks: Vec<f64> = (0..rows).map(rank).collect();
-                let values = if options.ranks { ranks.clone() } else { probs };
+                let line = if options.ranks { ranks.clone() } else { probs };
                 if options.token == Some(token) && options.sequence == number {
                     let text = |at: usize| sequence.tokens.get(at).map_or_else(String::new, |t| format::quote_token(t));
-                    pinned = Some((format!("{} after {}", text(token + 1), text(token)), values.clone()));
+                    places.pinned = Some((format!("{} after {}", text(token + 1), text(token)), line.clone()));
                 }
                 if token > 0 || !options.skip_first {
-                    lines.push(values);
-                    ranks_of.push(ranks);
+                    places.lines.push(line);
+                    places.ranks.push(ranks);
                 }
             }
         }
-        let column = |of: &[Vec<f64>], row: usize| {
-            of.iter().filter_map(|line| line.get(row).copied().filter(|v| v.is_finite())).collect::<Vec<_>>()
-        };
-        let rows = if lines.is_empty() { 0 } else { coverage.layers + 1 };
-        let medians = (0..rows).map(|row| median(column(&lines, row))).collect();
-        let leading = (0..rows).map(|row| {
-            let ranks = column(&ranks_of, row);
+        places
+    }
+
+    /// Rows that every place has; none without places.
+    fn rows(&self, coverage: &Coverage) -> std::ops::Range<usize> {
+        if self.lines.is_empty() { 0..0 } else { 0..coverage.layers + 1 }
+    }
+
+    fn medians(&self, coverage: &Coverage) -> Vec<f64> {
+        self.rows(coverage).map(|row| median(finite(&self.lines, row))).collect()
+    }
+
+    fn leading(&self, coverage: &Coverage) -> Vec<f64> {
+        let share = |row| {
+            let ranks = finite(&self.ranks, row);
             ranks.iter().filter(|rank| **rank == 1.0).count() as f64 / ranks.len() as f64
-        });
-        let leading = leading.collect();
-        let before = trace.unablated().map(|trace| TrueToken::new(&trace, options).medians).unwrap_or_default();
-        TrueToken { coverage, ranks: options.ranks, lines, known, pinned, medians, leading, before }
+        };
+        self.rows(coverage).map(share).collect()
+    }
+}
+
+/// The finite values of one row.
+fn finite(of: &[Vec<f64>], row: usize) -> Vec<f64> {
+    of.iter().filter_map(|line| line.get(row).copied()).filter(|value| value.is_finite()).collect()
+}
+
+impl TrueToken {
+    pub(super) fn new(trace: &Trace, options: &ChartOptions) -> Self {
+        let coverage = Coverage::of(trace.run(), options.skip_first);
+        let places = Places::of(trace.run(), options);
+        let medians_of = |run| Places::of(run, options).medians(&Coverage::of(run, options.skip_first));
+        TrueToken {
+            ranks: options.ranks,
+            medians: places.medians(&coverage),
+            leading: places.leading(&coverage),
+            before: trace.unablated().map(medians_of).unwrap_or_default(),
+            coverage,
+            places,
+        }
     }
 
     fn value(&self, value: f64) -> String {
@@ -92,14 +135,6 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 impl Chart for TrueToken {
-    fn title(&self) -> &'static str {
-        "True next token"
-    }
-
-    fn lead(&self) -> &'static str {
-        "From which layer on does the stream know what comes next in the text?"
-    }
-
     fn how_to_read(&self) -> String {
         let what = match self.ranks {
             true => {
@@ -115,16 +150,19 @@ impl Chart for TrueToken {
 
     fn notes(&self) -> Vec<String> {
         let mut notes = coverage_notes(&self.coverage, 0);
-        if self.lines.len() > MOST_LINES {
-            notes.push(format!("{MOST_LINES} of {} lines drawn", format::format_grouped(self.lines.len() as f64, 0)));
+        if self.places.lines.len() > MOST_LINES {
+            notes.push(format!(
+                "{MOST_LINES} of {} lines drawn",
+                format::format_grouped(self.places.lines.len() as f64, 0)
+            ));
         }
-        notes.extend(self.pinned.as_ref().map(|(name, _)| format!("orange: {name}")));
+        notes.extend(self.places.pinned.as_ref().map(|(name, _)| format!("orange: {name}")));
         notes.extend((!self.before.is_empty()).then(|| super::layer_lines::BEFORE.to_owned()));
         notes
     }
 
     fn legend(&self) -> Vec<LegendItem> {
-        vec![LegendItem { label: "median".to_owned(), kind: Kind::Attention, swatch: Swatch::LineCircle }]
+        vec![LegendItem::new("median", Kind::Attention, Swatch::LineCircle)]
     }
 
     fn finding(&self) -> Option<Finding> {
@@ -149,9 +187,9 @@ impl Chart for TrueToken {
 
     fn table(&self) -> Table {
         let row = |(layer, median): (usize, &f64)| {
-            let leading = self.leading.get(layer).map_or(Cell::Missing, |share| Cell::number(*share));
-            let pinned = self.pinned.as_ref().and_then(|(_, values)| values.get(layer));
-            vec![Cell::count(layer), Cell::number(*median), leading, pinned.map_or(Cell::Missing, |v| Cell::number(*v))]
+            let leading = Cell::of(self.leading.get(layer).copied());
+            let pinned = self.places.pinned.as_ref().and_then(|(_, values)| values.get(layer));
+            vec![Cell::count(layer), Cell::number(*median), leading, Cell::of(pinned.copied())]
         };
         let what = if self.ranks { "rank" } else { "probability" };
         Table {
@@ -162,7 +200,7 @@ impl Chart for TrueToken {
     }
 
     fn empty(&self) -> Option<String> {
-        coverage_empty(&self.coverage).or_else(|| match (self.known, self.lines.is_empty()) {
+        coverage_empty(&self.coverage).or_else(|| match (self.places.known, self.places.lines.is_empty()) {
             (false, _) => Some("This trace was made without the logit lens: run the text again to see it.".to_owned()),
             (true, true) => Some("No token that counts is followed by another. Write longer sentences.".to_owned()),
             _ if self.medians.iter().all(|median| !median.is_finite()) => {
@@ -174,7 +212,7 @@ impl Chart for TrueToken {
 
     fn layout(&self, size: Size, top: f64, theme: &Theme, measure: &dyn MeasureText) -> Option<Scene> {
         let x = super::layer_lines::layer_axis(0, self.coverage.n_layer);
-        let largest = self.lines.iter().flatten().copied().fold(1.0, f64::max);
+        let largest = self.places.lines.iter().flatten().copied().fold(1.0, f64::max);
         let y = Axis {
             // Ranks go downwards: the axis is of 1 / rank.
             domain: if self.ranks { (1.0 / (largest * 1.3), 1.25) } else { (0.0, 1.0) },
@@ -193,12 +231,12 @@ impl Chart for TrueToken {
             let points = values.iter().enumerate().filter(|(_, v)| v.is_finite()).map(|(layer, &v)| at(layer, v));
             Mark::Line { points: points.collect(), stroke }
         };
-        let thin = Stroke::solid(theme.stream.with_alpha(if self.lines.len() > 40 { 0.14 } else { 0.24 }), 1.0);
-        let step = self.lines.len().div_ceil(MOST_LINES).max(1);
-        let mut lines: Vec<Mark> = self.lines.iter().step_by(step).map(|values| line(values, thin)).collect();
+        let thin = Stroke::solid(theme.stream.with_alpha(if self.places.lines.len() > 40 { 0.14 } else { 0.24 }), 1.0);
+        let step = self.places.lines.len().div_ceil(MOST_LINES).max(1);
+        let mut lines: Vec<Mark> = self.places.lines.iter().step_by(step).map(|values| line(values, thin)).collect();
         lines.push(line(&self.medians, Stroke::solid(theme.attn, 2.5)));
         lines.push(line(&self.before, Stroke::dashed(theme.attn, 1.5, 1.5, 3.0)));
-        if let Some((_, values)) = &self.pinned {
+        if let Some((_, values)) = &self.places.pinned {
             lines.push(line(values, Stroke::solid(theme.mlp, 2.0)));
         }
         let outline = Some(Stroke::solid(theme.panel, 1.0));
@@ -211,11 +249,11 @@ impl Chart for TrueToken {
         marks.extend(frame.axes.iter().cloned());
         marks.push(Mark::Clip { rect: grown(frame.plot, 6.0), marks: lines });
         let hits = self.medians.iter().enumerate().filter(|(_, median)| median.is_finite()).map(|(layer, &median)| {
-            let row = |label: &str, value: String| HitRow { label: label.to_owned(), value, kind: None };
+            let row = |label: &str, value| HitRow::new(label, value, None);
             let mut rows = vec![row("median", self.value(median))];
             rows.extend(self.before.get(layer).map(|before| row("without ablation", self.value(*before))));
             rows.extend(self.leading.get(layer).map(|share| row("places where it leads", format::percent(*share))));
-            let pinned = self.pinned.as_ref().and_then(|(name, values)| Some((name, values.get(layer)?)));
+            let pinned = self.places.pinned.as_ref().and_then(|(name, values)| Some((name, values.get(layer)?)));
             rows.extend(pinned.map(|(name, value)| row(name, self.value(*value))));
             let anchor = at(layer, median);
             let dot = dot(&frame, anchor, Shape::Circle, theme.attn, theme);

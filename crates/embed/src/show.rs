@@ -10,7 +10,7 @@ use web_sys::HtmlOptionElement;
 
 use super::element::Element;
 use charts::format::quote_token;
-use charts::{ChartName, ChartOptions, Columns, Figure};
+use charts::{ChartName, ChartOptions, Columns, Figure, Needs};
 use protocol::js;
 use trace::{Code, Error, Result, Sequence, Trace};
 use view::dom;
@@ -133,17 +133,17 @@ impl Element {
         let live = matches!(settings.from, Source::Live(_));
         let offered = ChartName::ALL.into_iter().filter(|chart| {
             *chart == settings.asked.view
-                || match chart {
-                    ChartName::Change => !trace.ablate.is_empty(),
-                    ChartName::Compare => trace.sequences.len() > 1,
+                || match chart.spec().needs {
+                    Needs::Ablation => !trace.ablate.is_empty(),
+                    Needs::TwoTexts => trace.sequences.len() > 1,
                     // Texts of other lengths than each other's cannot be patched.
-                    ChartName::Patching if live => {
+                    Needs::Patching if live => {
                         let (clean, corrupted) = settings.asked.texts;
                         let length = |at: usize| trace.sequences.get(at).map(Sequence::token_count);
                         length(clean).is_some() && length(clean) == length(corrupted) && clean != corrupted
                     }
                     _ if live => true,
-                    chart => Figure::new(*chart, trace, options).empty().is_none(),
+                    _ => Figure::new(*chart, trace, options).empty().is_none(),
                 }
         });
         let offered: Vec<ChartName> = offered.collect();
@@ -153,10 +153,9 @@ impl Element {
             dom::set_attribute(select, "data-offered", &names);
             select.set_text_content(None);
             for chart in offered {
-                let title = Figure::new(chart, &Trace::default(), options).title();
                 let option: HtmlOptionElement = dom::create("option", "")?;
                 option.set_value(chart.as_str());
-                option.set_text_content(Some(title));
+                option.set_text_content(Some(chart.spec().title));
                 dom::append(select, &option);
             }
         }
@@ -208,10 +207,10 @@ fn after_drawing(then: impl FnOnce() + 'static) {
 /// Why a chart is empty, in the words of the one who wrote the element.
 fn nothing_to_see(chart: ChartName, settings: &Settings, why: &str) -> String {
     let name = chart.as_str();
-    match chart {
-        ChartName::Change => format!("The chart \"{name}\" needs something switched off, such as off=\"mlp.3\"."),
-        ChartName::Compare => format!("The chart \"{name}\" needs a text of two lines, or a saved run of two texts."),
-        ChartName::Patching => {
+    match chart.spec().needs {
+        Needs::Ablation => format!("The chart \"{name}\" needs something switched off, such as off=\"mlp.3\"."),
+        Needs::TwoTexts => format!("The chart \"{name}\" needs a text of two lines, or a saved run of two texts."),
+        Needs::Patching => {
             format!("The chart \"{name}\" needs a text of two lines of as many tokens, or a saved run that has it.")
         }
         _ if matches!(settings.from, Source::Live(_)) => why.to_owned(),

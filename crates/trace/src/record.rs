@@ -221,11 +221,15 @@ impl Trace {
         layers_of_all(&self.sequences)
     }
 
+    /// The sequences as they were recorded.
+    pub fn run(&self) -> Run<'_> {
+        Run { trace: self, unablated: false }
+    }
+
     /// Under ablation: the same texts through the unchanged model.
-    pub fn unablated(&self) -> Option<Trace> {
-        let baselines = self.sequences.iter().map(|sequence| sequence.baseline.as_deref().cloned());
-        let sequences = baselines.collect::<Option<Vec<_>>>().filter(|sequences| !sequences.is_empty())?;
-        Some(Trace { model: self.model.clone(), sequences, ..Trace::default() })
+    pub fn unablated(&self) -> Option<Run<'_>> {
+        let is_whole = !self.sequences.is_empty() && self.sequences.iter().all(|sequence| sequence.baseline.is_some());
+        is_whole.then_some(Run { trace: self, unablated: true })
     }
 
     /// Whether blocks are still missing, as in a trace of a model that is still arriving.
@@ -234,8 +238,31 @@ impl Trace {
     }
 }
 
+/// One run of a model over a trace's texts. A trace under ablation holds two: the changed model's and the unchanged one's.
+#[derive(Clone, Copy, Debug)]
+pub struct Run<'a> {
+    trace: &'a Trace,
+    unablated: bool,
+}
+
+impl<'a> Run<'a> {
+    /// The model that was run.
+    pub fn model(self) -> &'a ModelInfo {
+        &self.trace.model
+    }
+
+    /// One sequence a text, in the order of the trace.
+    pub fn sequences(self) -> impl Iterator<Item = &'a Sequence> + Clone {
+        let unablated = self.unablated;
+        self.trace.sequences.iter().filter_map(move |sequence| match unablated {
+            true => sequence.baseline.as_deref(),
+            false => Some(sequence),
+        })
+    }
+}
+
 /// The number of layers that every sequence has recorded. (One without tokens has no layers, and says nothing.)
-pub fn layers_of_all(sequences: &[Sequence]) -> usize {
-    let with_tokens = sequences.iter().filter(|sequence| sequence.token_count() > 0);
+pub fn layers_of_all<'a>(sequences: impl IntoIterator<Item = &'a Sequence>) -> usize {
+    let with_tokens = sequences.into_iter().filter(|sequence| sequence.token_count() > 0);
     with_tokens.map(Sequence::layer_count).min().unwrap_or(0)
 }

@@ -1,7 +1,7 @@
 //! What a reader asks a view to show, and what a run must record for it: the same for the page and for the embed.
 //! Must never know: the DOM, where it is asked.
 
-use charts::{ChartName, Quantity};
+use charts::{ChartName, Needs, Quantity};
 use protocol::RunOptions;
 use trace::closer::{AttributionOf, Head, TokenRef};
 
@@ -53,19 +53,19 @@ impl Asked {
     /// What a trace must record to show this. `pinned` is the position of the pinned token.
     pub fn record(&self, pinned: Option<usize>) -> RunOptions {
         let mut record = RunOptions::new(false, 0, false);
-        match self.view {
-            ChartName::Heads => record.heads = true,
-            ChartName::Lens | ChartName::TrueToken => record.lens = TOP,
-            ChartName::Pattern => {
+        match self.view.spec().needs {
+            Needs::Heads => record.heads = true,
+            Needs::Lens | Needs::LensOfAny => record.lens = TOP,
+            Needs::Pattern => {
                 record.heads = true;
                 record.predictions = true;
                 record.patterns = vec![self.head];
             }
-            ChartName::Attribution | ChartName::AttributionHeads => {
+            Needs::Attribution => {
                 let (target, against) = self.tokens();
                 record.attribution = Some(AttributionOf { target, against, position: pinned });
             }
-            ChartName::Next => {
+            Needs::Predictions => {
                 record.predictions = true;
                 record.next = CANDIDATES;
             }

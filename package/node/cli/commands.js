@@ -23,7 +23,11 @@ export const COMMANDS = {
   },
 };
 
-export const HELP = `residual-stream: what every attention and MLP sub-layer of GPT-2 adds to the residual stream
+/** What `--help` says. The package is loaded for the charts' names. */
+export async function help() {
+  const { charts } = await import("../../node.js");
+  const names = charts().map(({ name, lead }) => `      ${name.padEnd(18)}${lead}`).join("\n");
+  return `residual-stream: what every attention and MLP sub-layer of GPT-2 adds to the residual stream
 
   residual-stream trace --text FILE --out trace.json     records a run, which the page and the embed replay
     --model MODEL       a folder on disk (config.json, model.safetensors, tokenizer.json), a Hugging Face repo
@@ -45,8 +49,8 @@ export const HELP = `residual-stream: what every attention and MLP sub-layer of 
     --hub URL           instead of https://huggingface.co
 
   residual-stream svg --trace trace.json --chart evolution --out x.svg     draws a chart of a recorded run
-    --chart NAME        distribution, evolution, heatmap, growth, relative, direction, next; heads and lens where
-                        the run has them, and whatever else it recorded (docs/views.md)
+    --chart NAME        one of these, where the run has what it shows (docs/views.md):
+${names}
     --theme THEME       light (the default) or dark
     --width, --height   in pixels (720 and 440)
     --sequence N        which text, from 0;   --token N   a token to stand out
@@ -58,3 +62,4 @@ export const HELP = `residual-stream: what every attention and MLP sub-layer of 
   residual-stream --help, --version
 Exit codes: 0 done, 1 failed, 2 misused, 130 stopped.
 `;
+}

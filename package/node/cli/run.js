@@ -1,7 +1,7 @@
 // From the command line to a command and its exit code: 0 done, 1 failed, 2 misused, 130 stopped by Ctrl-C.
 import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
-import { COMMANDS, HELP } from "./commands.js";
+import { COMMANDS, help } from "./commands.js";
 import { writeOutput } from "./files.js";
 import { Misuse } from "./values.js";
 
@@ -43,7 +43,7 @@ export async function run(line) {
 async function obey(line, signal) {
   const [name, ...rest] = line;
   if (name === undefined || line.includes("--help") || line.includes("-h")) {
-    await writeOutput("-", HELP, signal);
+    await writeOutput("-", await help(), signal);
     return name === undefined ? 2 : 0;
   }
   if (name === "--version") {

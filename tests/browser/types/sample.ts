@@ -1,5 +1,5 @@
 // A program that uses the whole public contract: `make types` compiles it strictly, nothing runs it.
-import { cachedModels, draw, evolution, histogram, loadModel, readTrace, removeCachedModel, svg, writeTrace } from "residual-stream";
+import { cachedModels, charts, draw, evolution, histogram, loadModel, readTrace, removeCachedModel, svg, writeTrace } from "residual-stream";
 import type { Ablated, Attribution, CachedModel, ErrorCode, Model, ModelError, ModelFiles, Notice, Patching, Profile, Progress, Sampled, Sequence, Trace } from "residual-stream";
 
 const files: ModelFiles = { config: new Blob(), weights: [new Uint8Array(8)], tokenizer: { vocab: new Blob(), merges: new Blob() } };
@@ -58,7 +58,8 @@ export async function figure(file: Blob): Promise<string> {
   const copies: Uint8Array[] = [writeTrace(trace), writeTrace(trace, { format: "safetensors" })];
   const model = await loadModel(new URL("https://models.example/tiny/"));
   const named = await loadModel({ ...files, name: "mine" });
-  return svg(trace, "heatmap", { theme: "dark", width: 640, height: 320, token: 3 }) + copies.length + model.simd + named.simd;
+  const titles: string[] = charts().map(({ name, title, lead }) => `${name}: ${title}. ${lead}`);
+  return titles.join() + svg(trace, "heatmap", { theme: "dark", width: 640, height: 320, token: 3 }) + copies.length + model.simd + named.simd;
 }
 
 export function advice(error: ModelError): string {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Coverage, Field, attn, layer_values, mlp, resid_post, sequences};
-use crate::Trace;
+use crate::record::Run;
 
 /// What to average.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,30 +64,30 @@ pub struct Evolution {
     pub coverage: Coverage,
 }
 
-/// Averages the norms of a trace layer by layer.
+/// Averages the norms of a run layer by layer.
 ///
 /// ```
 /// use trace::{Sequence, Trace, summary::{EvolutionOptions, evolution}};
 /// let sequence = Sequence { ids: vec![1, 2, 3], embed_norm: vec![9.0, 2.0, 4.0], ..Default::default() };
 /// let trace = Trace { sequences: vec![sequence], ..Default::default() };
-/// let e = evolution(&trace, &EvolutionOptions::default());
+/// let e = evolution(trace.run(), &EvolutionOptions::default());
 /// assert_eq!((e.embed, e.embed_stat.std, e.embed_stat.n), (3.0, 1.0, 2));
 /// ```
-pub fn evolution(trace: &Trace, options: &EvolutionOptions) -> Evolution {
+pub fn evolution(run: Run, options: &EvolutionOptions) -> Evolution {
     let skip = options.skip_first;
-    let coverage = Coverage::of(trace, skip);
+    let coverage = Coverage::of(run, skip);
     let mut non_finite = 0;
     let mut per_layer = |field: Field| -> Vec<Stat> {
         (0..coverage.layers)
             .map(|layer| {
-                non_finite += layer_values(trace, field, layer, skip).filter(|value| !value.is_finite()).count();
-                Stat::of(layer_values(trace, field, layer, skip))
+                non_finite += layer_values(run, field, layer, skip).filter(|value| !value.is_finite()).count();
+                Stat::of(layer_values(run, field, layer, skip))
             })
             .collect()
     };
     let (attn, mlp, resid) = (per_layer(attn), per_layer(mlp), per_layer(resid_post));
     let embed = || {
-        sequences(trace).flat_map(|(_, sequence)| {
+        sequences(run).flat_map(|(_, sequence)| {
             sequence.embed_norm.iter().copied().take(sequence.token_count()).skip(usize::from(skip))
         })
     };

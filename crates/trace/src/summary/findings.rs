@@ -69,8 +69,8 @@ pub struct Finding {
 
 /// All that this trace allows to say, the most telling first. Empty for a trace without numbers.
 pub fn findings(trace: &Trace, skip_first: bool) -> Vec<Finding> {
-    let evolution = evolution(trace, &EvolutionOptions { skip_first });
-    let histogram = histogram(trace, &HistogramOptions { bins: None, skip_first });
+    let evolution = evolution(trace.run(), &EvolutionOptions { skip_first });
+    let histogram = histogram(trace.run(), &HistogramOptions { bins: None, skip_first });
     [
         overflow_finding(trace),
         evolution_finding(&evolution),
@@ -182,7 +182,7 @@ fn largest_update(trace: &Trace, evolution: &Evolution) -> Option<Finding> {
     let mut largest: Option<(f32, Kind, f64, Place)> = None;
     for (kind, field, stats) in fields {
         for (layer, stat) in stats.iter().enumerate() {
-            for (index, sequence) in sequences(trace) {
+            for (index, sequence) in sequences(trace.run()) {
                 let values = sequence.layer(field(sequence), layer).iter().enumerate().skip(skip);
                 for (token, &value) in values.filter(|(_, value)| value.is_finite()) {
                     if largest.as_ref().is_none_or(|(most, ..)| value > *most) {
@@ -220,10 +220,10 @@ fn largest_update(trace: &Trace, evolution: &Evolution) -> Option<Finding> {
 
 /// How much larger the stream of position 0 is than the others', as means over layers.
 fn first_position(trace: &Trace, skip_first: bool) -> Option<Finding> {
-    let coverage = Coverage::of(trace, false);
+    let coverage = Coverage::of(trace.run(), false);
     let over_layers = |first: bool| {
         Stat::of((0..coverage.layers).flat_map(move |layer| {
-            sequences(trace).flat_map(move |(_, sequence)| {
+            sequences(trace.run()).flat_map(move |(_, sequence)| {
                 let values = sequence.layer(resid_post(sequence), layer).iter().copied();
                 values.enumerate().filter(move |(token, _)| (*token == 0) == first).map(|(_, value)| value)
             })
@@ -257,7 +257,7 @@ fn first_position(trace: &Trace, skip_first: bool) -> Option<Finding> {
 
 /// What comes next by the model, and since which layer that leads: of the first text that says so.
 fn prediction(trace: &Trace) -> Option<Finding> {
-    let (index, sequence, found) = sequences(trace)
+    let (index, sequence, found) = sequences(trace.run())
         .filter_map(|(index, sequence)| Some((index, sequence, sequence.leads.as_ref()?)))
         .find(|(_, _, found)| found.prob.is_finite())?;
     let after =

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::order::sort_f64;
 use super::{Coverage, layer_values, resid_post, sequences};
-use crate::Trace;
+use crate::record::Run;
 
 /// Norms of the stream after each block.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,13 +60,13 @@ impl Rate {
     }
 }
 
-/// Medians, quartiles and the fitted rate of a trace's stream norms.
-pub fn growth(trace: &Trace, skip_first: bool) -> Growth {
-    let coverage = Coverage::of(trace, skip_first);
+/// Medians, quartiles and the fitted rate of a run's stream norms.
+pub fn growth(run: Run, skip_first: bool) -> Growth {
+    let coverage = Coverage::of(run, skip_first);
     let mut non_finite = 0;
     let sorted: Vec<Vec<f64>> = (0..coverage.layers)
         .map(|layer| {
-            let all: Vec<f32> = layer_values(trace, resid_post, layer, skip_first).collect();
+            let all: Vec<f32> = layer_values(run, resid_post, layer, skip_first).collect();
             let mut values: Vec<f64> = all.iter().copied().filter(|norm| norm.is_finite()).map(f64::from).collect();
             non_finite += all.len() - values.len();
             sort_f64(&mut values);
@@ -74,7 +74,7 @@ pub fn growth(trace: &Trace, skip_first: bool) -> Growth {
         })
         .collect();
     let first = |layer| {
-        let norms = sequences(trace)
+        let norms = sequences(run)
             .filter_map(|(_, sequence)| sequence.layer(&sequence.resid_post_norm, layer).first().copied())
             .filter(|norm| norm.is_finite());
         let norms: Vec<f64> = norms.map(f64::from).collect();
@@ -168,7 +168,7 @@ mod tests {
                 .collect(),
             ..Sequence::default()
         };
-        let growth = growth(&Trace { sequences: vec![sequence], ..Trace::default() }, true);
+        let growth = growth(crate::Trace { sequences: vec![sequence], ..Default::default() }.run(), true);
         let rate = growth.rate.unwrap();
         assert!((rate.factor - 1.5).abs() < 1e-5 && (rate.start - 10.0).abs() < 1e-3, "growth.rs: {rate:?}");
         assert!((rate.interval.1 - rate.interval.0).abs() < 1e-4, "growth.rs: {rate:?}");

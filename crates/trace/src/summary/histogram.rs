@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::order::sort_f32;
 use super::{Coverage, attn, layer_values, mlp};
-use crate::Trace;
+use crate::record::Run;
 use crate::{Code, Error, Result};
 
 /// Most bins a reader may ask for.
@@ -106,62 +106,83 @@ impl Histogram {
     }
 }
 
-/// Counts the contribution norms of a trace.
+/// Counts the contribution norms of a run.
 ///
 /// ```
 /// use trace::{Sequence, Trace, summary::{HistogramOptions, histogram}};
 /// let sequence = Sequence { ids: vec![5, 6], attn_norm: vec![90.0, 1.0], mlp_norm: vec![90.0, 3.0], ..Default::default() };
 /// let trace = Trace { sequences: vec![sequence], ..Default::default() };
-/// let h = histogram(&trace, &HistogramOptions { bins: Some(2), skip_first: true });
+/// let h = histogram(trace.run(), &HistogramOptions { bins: Some(2), skip_first: true });
 /// assert_eq!((h.edges, h.attn, h.mlp), (vec![1.0, 2.0, 3.0], vec![1, 0], vec![0, 1]));
 /// ```
-pub fn histogram(trace: &Trace, options: &HistogramOptions) -> Histogram {
-    let coverage = Coverage::of(trace, options.skip_first);
-    let mut non_finite = 0;
-    let mut sorted = |field| {
-        let mut values: Vec<f32> = (0..coverage.layers)
-            .flat_map(|layer| layer_values(trace, field, layer, options.skip_first))
-            .filter(|value| {
-                non_finite += usize::from(!value.is_finite());
-                value.is_finite()
-            })
-            .collect();
-        sort_f32(&mut values);
-        values
-    };
-    let attn_values = sorted(attn);
-    let mlp_values = sorted(mlp);
-    let mut pooled = [attn_values.as_slice(), mlp_values.as_slice()].concat();
-    sort_f32(&mut pooled);
-
-    let (edges, rule, capped) = bin_edges(&pooled, options.bins);
-    let bin_width = match edges.as_slice() {
-        [first, .., last] => (f64::from(*last) - f64::from(*first)) / (edges.len() - 1) as f64,
-        _ => 0.0,
-    };
-    Histogram {
-        attn: count(&attn_values, &edges),
-        mlp: count(&mlp_values, &edges),
-        rule,
-        capped,
-        bin_width: bin_width.min(f64::from(f32::MAX)) as f32,
-        attn_median: quantile(&attn_values, 0.5),
-        mlp_median: quantile(&mlp_values, 0.5),
-        max: pooled.last().map_or(f64::NAN, |&value| f64::from(value)),
-        non_finite,
-        coverage,
-        edges,
-    }
+pub fn histogram(run: Run, options: &HistogramOptions) -> Histogram {
+    let norms = Norms::of(run, options.skip_first);
+    norms.counted(&bin_edges(&norms.pooled(), options.bins))
 }
 
-/// Counts the contribution norms of a trace, attention's and the MLP's, in bins that are given.
-pub fn histogram_in(trace: &Trace, edges: &[f32], skip_first: bool) -> (Vec<u32>, Vec<u32>) {
-    let layers = Coverage::of(trace, skip_first).layers;
-    let of = |field| {
-        let all = (0..layers).flat_map(|layer| layer_values(trace, field, layer, skip_first));
-        count(&all.filter(|value| value.is_finite()).collect::<Vec<_>>(), edges)
-    };
-    (of(attn), of(mlp))
+/// The histograms of two runs in the same bins, which hold the values of both.
+pub fn histograms(runs: [Run; 2], options: &HistogramOptions) -> [Histogram; 2] {
+    let norms = runs.map(|run| Norms::of(run, options.skip_first));
+    let mut pooled = [norms[0].pooled(), norms[1].pooled()].concat();
+    sort_f32(&mut pooled);
+    let bins = bin_edges(&pooled, options.bins);
+    norms.map(|norms| norms.counted(&bins))
+}
+
+/// A run's finite contribution norms, sorted.
+struct Norms {
+    attn: Vec<f32>,
+    mlp: Vec<f32>,
+    non_finite: usize,
+    coverage: Coverage,
+}
+
+impl Norms {
+    fn of(run: Run, skip_first: bool) -> Norms {
+        let coverage = Coverage::of(run, skip_first);
+        let mut non_finite = 0;
+        let mut sorted = |field| {
+            let mut values: Vec<f32> = (0..coverage.layers)
+                .flat_map(|layer| layer_values(run, field, layer, skip_first))
+                .filter(|value| {
+                    non_finite += usize::from(!value.is_finite());
+                    value.is_finite()
+                })
+                .collect();
+            sort_f32(&mut values);
+            values
+        };
+        let (attn, mlp) = (sorted(attn), sorted(mlp));
+        Norms { attn, mlp, non_finite, coverage }
+    }
+
+    fn pooled(&self) -> Vec<f32> {
+        let mut pooled = [self.attn.as_slice(), self.mlp.as_slice()].concat();
+        sort_f32(&mut pooled);
+        pooled
+    }
+
+    fn counted(&self, bins: &Bins) -> Histogram {
+        let Bins { edges, rule, capped } = bins;
+        let bin_width = match edges.as_slice() {
+            [first, .., last] => (f64::from(*last) - f64::from(*first)) / (edges.len() - 1) as f64,
+            _ => 0.0,
+        };
+        let largest = self.attn.last().into_iter().chain(self.mlp.last()).map(|&value| f64::from(value));
+        Histogram {
+            attn: count(&self.attn, edges),
+            mlp: count(&self.mlp, edges),
+            rule: *rule,
+            capped: *capped,
+            bin_width: bin_width.min(f64::from(f32::MAX)) as f32,
+            attn_median: quantile(&self.attn, 0.5),
+            mlp_median: quantile(&self.mlp, 0.5),
+            max: largest.fold(f64::NAN, f64::max),
+            non_finite: self.non_finite,
+            coverage: self.coverage,
+            edges: edges.clone(),
+        }
+    }
 }
 
 /// Counts per bin: every value between the first and the last edge, both included, lands in one bin.
@@ -177,18 +198,29 @@ fn count(values: &[f32], edges: &[f32]) -> Vec<u32> {
     counts
 }
 
-/// Edges for sorted finite values, what decided them, and whether a rule was held to its bounds.
-pub(super) fn bin_edges(sorted: &[f32], bins: Option<usize>) -> (Vec<f32>, BinRule, bool) {
-    let (Some(&low), Some(&high)) = (sorted.first(), sorted.last()) else { return (Vec::new(), BinRule::Empty, false) };
+/// Bins for values, as a [`Histogram`] has them.
+#[derive(Debug, PartialEq)]
+pub(super) struct Bins {
+    pub edges: Vec<f32>,
+    pub rule: BinRule,
+    pub capped: bool,
+}
+
+/// The bins of sorted finite values: as many as asked for, or as the rule says.
+pub(super) fn bin_edges(sorted: &[f32], bins: Option<usize>) -> Bins {
+    let uncapped = |edges, rule| Bins { edges, rule, capped: false };
+    let (Some(&low), Some(&high)) = (sorted.first(), sorted.last()) else {
+        return uncapped(Vec::new(), BinRule::Empty);
+    };
     let (low, high) = (f64::from(low), f64::from(high));
     let bins = bins.map(|bins| bins.clamp(1, MAX_BINS));
     if low == high {
         // Half a unit to either side, as numpy does; more where f32 could not tell the edges apart.
         let half = (low.abs() * 1e-3).max(0.5);
-        return (equal_edges(low - half, low + half, bins.unwrap_or(1)), BinRule::SingleValue, false);
+        return uncapped(equal_edges(low - half, low + half, bins.unwrap_or(1)), BinRule::SingleValue);
     }
     if let Some(bins) = bins {
-        return (equal_edges(low, high, bins), BinRule::Given, false);
+        return uncapped(equal_edges(low, high, bins), BinRule::Given);
     }
     let n = sorted.len() as f64;
     let spread = quantile(sorted, 0.75) - quantile(sorted, 0.25);
@@ -199,7 +231,7 @@ pub(super) fn bin_edges(sorted: &[f32], bins: Option<usize>) -> (Vec<f32>, BinRu
     };
     let own = (high - low) / width;
     let capped = own < *RULE_BINS.start() as f64 || own > *RULE_BINS.end() as f64;
-    (readable_edges(low, high, width), rule, capped)
+    Bins { edges: readable_edges(low, high, width), rule, capped }
 }
 
 /// `bins` equal bins from `low` to `high`.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Coverage, Stat, sequences};
-use crate::{Sequence, Trace};
+use crate::record::{Run, Sequence, layers_of_all};
 
 /// Something measured of every update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,12 +43,12 @@ impl Measure {
 }
 
 /// Averages a measure layer by layer.
-pub fn by_layer(trace: &Trace, measure: Measure, skip_first: bool) -> ByLayer {
-    let coverage = Coverage::of(trace, skip_first);
+pub fn by_layer(run: Run, measure: Measure, skip_first: bool) -> ByLayer {
+    let coverage = Coverage::of(run, skip_first);
     let mut non_finite = 0;
     let mut stats = |mlp| -> Vec<Stat> {
         let of_layer = |layer: usize| {
-            sequences(trace)
+            sequences(run)
                 .flat_map(|(_, sequence)| {
                     let t = sequence.token_count();
                     (layer * t + usize::from(skip_first)..(layer + 1) * t)
@@ -71,16 +71,16 @@ pub fn by_layer(trace: &Trace, measure: Measure, skip_first: bool) -> ByLayer {
 
 /// Mean and spread of every head's norms over all counted tokens, or the norms of one token of one sequence:
 /// `[layer][head]`. Empty where the trace was made without heads.
-pub fn by_head(trace: &Trace, token: Option<(usize, usize)>, skip_first: bool) -> Vec<Vec<Stat>> {
-    let (layers, heads) = (trace.layer_count(), trace.model.n_head);
+pub fn by_head(run: Run, token: Option<(usize, usize)>, skip_first: bool) -> Vec<Vec<Stat>> {
+    let (layers, heads) = (layers_of_all(run.sequences()), run.model().n_head);
     let whole = |sequence: &Sequence| {
         sequence.head_norm.as_ref().is_some_and(|norms| norms.len() >= layers * heads * sequence.token_count())
     };
-    if heads == 0 || layers == 0 || !sequences(trace).all(|(_, sequence)| whole(sequence)) {
+    if heads == 0 || layers == 0 || !sequences(run).all(|(_, sequence)| whole(sequence)) {
         return Vec::new();
     }
     let norms = |layer: usize, head: usize| {
-        sequences(trace).flat_map(move |(number, sequence)| {
+        sequences(run).flat_map(move |(number, sequence)| {
             let t = sequence.token_count();
             let tokens = match token {
                 Some((of, token)) if of == number => token..(token + 1).min(t),
@@ -97,6 +97,7 @@ pub fn by_head(trace: &Trace, token: Option<(usize, usize)>, skip_first: bool) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Trace;
 
     #[test]
     fn heads_are_averaged_over_tokens_or_shown_on_one() {
@@ -108,12 +109,12 @@ mod tests {
         };
         let model = crate::ModelInfo { n_layer: 1, n_head: 2, ..Default::default() };
         let trace = Trace { model, sequences: vec![sequence(90.0), sequence(80.0)], ..Trace::default() };
-        let heads = by_head(&trace, None, true);
+        let heads = by_head(trace.run(), None, true);
         assert_eq!((heads[0][0].mean, heads[0][1].mean, heads[0][1].n), (2.0, 15.0, 4));
-        let pinned = by_head(&trace, Some((1, 0)), true);
+        let pinned = by_head(trace.run(), Some((1, 0)), true);
         assert_eq!((pinned[0][0].mean, pinned[0][0].n), (80.0, 1), "layers.rs: a pinned position 0 is shown");
         let without = Trace { sequences: vec![Sequence { head_norm: None, ..sequence(1.0) }], ..trace };
-        assert!(by_head(&without, None, true).is_empty());
+        assert!(by_head(without.run(), None, true).is_empty());
     }
 
     #[test]
@@ -129,11 +130,11 @@ mod tests {
             ..Sequence::default()
         };
         let trace = Trace { sequences: vec![sequence], ..Trace::default() };
-        let relative = by_layer(&trace, Measure::Relative, true);
+        let relative = by_layer(trace.run(), Measure::Relative, true);
         assert_eq!((relative.attn[0].mean, relative.attn[0].std, relative.attn[0].n), (1.0, 0.5, 2));
         assert_eq!((relative.mlp[0].mean, relative.mlp[0].n, relative.non_finite), (0.5, 1, 1), "5 / 0 is left out");
-        let cosine = by_layer(&trace, Measure::Cosine, true);
+        let cosine = by_layer(trace.run(), Measure::Cosine, true);
         assert_eq!((cosine.attn[0].mean, cosine.mlp[0].mean, cosine.non_finite), (0.0, 0.25, 1));
-        assert_eq!(by_layer(&trace, Measure::Cosine, false).attn[0].n, 3);
+        assert_eq!(by_layer(trace.run(), Measure::Cosine, false).attn[0].n, 3);
     }
 }

@@ -22,13 +22,13 @@ pub mod words;
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{Sequence, Trace, layers_of_all};
+use super::record::{Run, Sequence, layers_of_all};
 
 pub use align::aligned;
 pub use evolution::{Evolution, EvolutionOptions, Stat, evolution};
 pub use findings::{Finding, Place, Topic, evolution_finding, findings, histogram_finding};
 pub use growth::{Growth, Rate, growth};
-pub use histogram::{BinRule, Histogram, HistogramOptions, MAX_BINS, check_bins, histogram, histogram_in};
+pub use histogram::{BinRule, Histogram, HistogramOptions, MAX_BINS, check_bins, histogram, histograms};
 pub use layers::{ByLayer, Measure, by_head, by_layer};
 pub use overflow::{Overflow, overflow};
 
@@ -90,16 +90,20 @@ impl Coverage {
         self.layers < self.n_layer
     }
 
-    /// How much of a trace there is.
-    pub fn of(trace: &Trace, skip_first: bool) -> Coverage {
-        Coverage::of_sequences(&trace.sequences, trace.model.n_layer, skip_first)
+    /// How much of a run there is.
+    pub fn of(run: Run, skip_first: bool) -> Coverage {
+        Coverage::of_sequences(run.sequences(), run.model().n_layer, skip_first)
     }
 
     /// Of some of the sequences that a model of `n_layer` blocks was run over.
-    pub fn of_sequences(sequences: &[Sequence], n_layer: usize, skip_first: bool) -> Coverage {
+    pub fn of_sequences<'a>(
+        sequences: impl Iterator<Item = &'a Sequence> + Clone,
+        n_layer: usize,
+        skip_first: bool,
+    ) -> Coverage {
         let skip = usize::from(skip_first);
-        let counts = || sequences.iter().map(Sequence::token_count).filter(|t| *t > 0);
-        let layers = layers_of_all(sequences);
+        let counts = || sequences.clone().map(Sequence::token_count).filter(|t| *t > 0);
+        let layers = layers_of_all(sequences.clone());
         Coverage {
             layers,
             n_layer: n_layer.max(layers),
@@ -112,8 +116,8 @@ impl Coverage {
 }
 
 /// Sequences that hold at least one token, with their place in the trace.
-fn sequences(trace: &Trace) -> impl Iterator<Item = (usize, &Sequence)> {
-    trace.sequences.iter().enumerate().filter(|(_, sequence)| sequence.token_count() > 0)
+fn sequences(run: Run<'_>) -> impl Iterator<Item = (usize, &Sequence)> {
+    run.sequences().enumerate().filter(|(_, sequence)| sequence.token_count() > 0)
 }
 
 /// One of the record's arrays.
@@ -130,8 +134,8 @@ fn resid_post(sequence: &Sequence) -> &[f32] {
 }
 
 /// The values of one layer over all sequences, position 0 left out where asked.
-fn layer_values(trace: &Trace, field: Field, layer: usize, skip_first: bool) -> impl Iterator<Item = f32> {
-    sequences(trace).flat_map(move |(_, sequence)| {
+fn layer_values(run: Run, field: Field, layer: usize, skip_first: bool) -> impl Iterator<Item = f32> {
+    sequences(run).flat_map(move |(_, sequence)| {
         sequence.layer(field(sequence), layer).iter().copied().skip(usize::from(skip_first))
     })
 }

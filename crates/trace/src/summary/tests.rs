@@ -1,8 +1,9 @@
 use proptest::prelude::*;
 
-use super::histogram::{bin_edges, quantile};
+use super::histogram::{Bins, bin_edges, quantile};
 use super::*;
 use crate::ModelInfo;
+use crate::Trace;
 
 /// Two layers; values chosen so that means and deviations can be worked out by hand.
 fn trace() -> Trace {
@@ -37,14 +38,14 @@ fn sentences(trace: &Trace, skip_first: bool) -> Vec<String> {
 
 #[test]
 fn evolution_matches_numbers_worked_out_by_hand() {
-    let e = evolution(&trace(), &EvolutionOptions::default());
+    let e = evolution(trace().run(), &EvolutionOptions::default());
     // Population standard deviation: 1, 3, 5 -> mean 3, variance (4 + 0 + 4) / 3.
     let expected = Stat { mean: 3.0, std: (8.0f64 / 3.0).sqrt(), n: 3 };
     assert_eq!(e.attn[0], expected, "evolution.rs: attention, block 0");
     assert_eq!((e.mlp[0].mean, e.mlp[1].mean, e.mlp[1].n), (7.0, 14.0, 3));
     assert_eq!((e.embed, e.embed_stat.n), (4.0, 3));
     assert_eq!((e.resid[0].mean, e.resid[1].mean), (12.0, 24.0));
-    let all = evolution(&trace(), &EvolutionOptions { skip_first: false });
+    let all = evolution(trace().run(), &EvolutionOptions { skip_first: false });
     assert_eq!((all.embed, all.attn[0].n), (202.0 / 5.0, 5), "evolution.rs: skip_first off counts position 0");
 }
 
@@ -53,9 +54,9 @@ fn values_that_are_not_finite_are_counted_and_left_out() {
     let mut broken = trace();
     broken.sequences[0].attn_norm[1] = f32::NAN;
     broken.sequences[0].mlp_norm[1] = f32::INFINITY;
-    let e = evolution(&broken, &EvolutionOptions::default());
+    let e = evolution(broken.run(), &EvolutionOptions::default());
     assert_eq!((e.non_finite, e.attn[0].n, e.attn[0].mean), (2, 2, 4.0));
-    let h = histogram(&broken, &HistogramOptions::default());
+    let h = histogram(broken.run(), &HistogramOptions::default());
     assert_eq!(h.non_finite, 2);
     assert_eq!(h.attn.iter().chain(&h.mlp).sum::<u32>(), 10);
 }
@@ -67,24 +68,25 @@ fn a_mean_of_nothing_is_null() {
     assert_eq!(serde_json::to_string(&stat).unwrap(), r#"{"mean":null,"std":null,"n":0}"#);
     let back: Stat = serde_json::from_str(r#"{"mean":null,"std":null,"n":0}"#).unwrap();
     assert!(back.mean.is_nan());
-    assert!(evolution(&Trace::default(), &EvolutionOptions::default()).embed.is_nan());
+    assert!(evolution(Trace::default().run(), &EvolutionOptions::default()).embed.is_nan());
 }
 
 #[test]
 fn an_empty_sequence_hides_no_layer_of_the_others() {
     let mut with_empty = trace();
     with_empty.sequences.push(Sequence::default());
-    assert_eq!(evolution(&with_empty, &EvolutionOptions::default()).coverage.layers, 2);
+    assert_eq!(evolution(with_empty.run(), &EvolutionOptions::default()).coverage.layers, 2);
 }
 
 #[test]
 fn given_bins_are_those_of_numpy() {
     // numpy.histogram([1, 2, 3, 4], bins=3): counts [1 1 2], edges [1 2 3 4].
-    let (edges, rule, _) = bin_edges(&[1.0, 2.0, 3.0, 4.0], Some(3));
+    let Bins { edges, rule, .. } = bin_edges(&[1.0, 2.0, 3.0, 4.0], Some(3));
     assert_eq!((edges, rule), (vec![1.0, 2.0, 3.0, 4.0], BinRule::Given));
     // numpy.histogram([7, 7], bins=2): edges [6.5 7 7.5].
-    assert_eq!(bin_edges(&[7.0, 7.0], Some(2)), (vec![6.5, 7.0, 7.5], BinRule::SingleValue, false));
-    assert_eq!(bin_edges(&[], Some(2)), (vec![], BinRule::Empty, false));
+    let bins = |edges, rule| Bins { edges, rule, capped: false };
+    assert_eq!(bin_edges(&[7.0, 7.0], Some(2)), bins(vec![6.5, 7.0, 7.5], BinRule::SingleValue));
+    assert_eq!(bin_edges(&[], Some(2)), bins(vec![], BinRule::Empty));
     for (bins, good) in [(0, false), (1, true), (MAX_BINS, true), (MAX_BINS + 1, false), (usize::MAX, false)] {
         let refused = check_bins(Some(bins)).err().map(|error| error.message);
         let expected = (!good).then(|| format!("bins: expected a whole number from 1 to 500, got {bins}."));
@@ -97,13 +99,13 @@ fn given_bins_are_those_of_numpy() {
 fn freedman_diaconis_rounds_to_edges_one_can_read() {
     // 0..=999: IQR 499.5, n = 1000, width 2 * 499.5 / 10 = 99.9, rounded to 100.
     let values: Vec<f32> = (0..1000).map(|i| i as f32).collect();
-    let (edges, rule, capped) = bin_edges(&values, None);
+    let Bins { edges, rule, capped } = bin_edges(&values, None);
     assert_eq!((rule, capped), (BinRule::FreedmanDiaconis, false));
     assert_eq!(edges, (0..=10).map(|i| i as f32 * 100.0).collect::<Vec<_>>());
     // More than half of the values equal: no interquartile range.
     let mut flat = vec![1.0f32; 30];
     flat.extend([2.0, 9.0]);
-    assert_eq!(bin_edges(&flat, None).1, BinRule::Sturges);
+    assert_eq!(bin_edges(&flat, None).rule, BinRule::Sturges);
     assert_eq!(quantile(&[1.0, 2.0, 4.0], 0.75), 3.0);
 }
 
@@ -111,7 +113,7 @@ fn freedman_diaconis_rounds_to_edges_one_can_read() {
 fn an_outlier_widens_the_range_and_is_counted() {
     let mut values: Vec<f32> = (0..100).map(|i| 50.0 + i as f32 / 10.0).collect();
     values.push(3000.0);
-    let (edges, rule, capped) = bin_edges(&values, None);
+    let Bins { edges, rule, capped } = bin_edges(&values, None);
     assert!(rule == BinRule::FreedmanDiaconis && capped, "histogram.rs: the rule alone would make hundreds of bins");
     assert!(edges.len() <= 81 && edges[edges.len() - 1] >= 3000.0, "histogram.rs: {edges:?}");
 }
@@ -168,7 +170,7 @@ proptest! {
         let n = values.len();
         let sequence = Sequence { ids: vec![0; n], attn_norm: values.clone(), mlp_norm: values.clone(), ..Sequence::default() };
         let trace = Trace { sequences: vec![sequence], ..Trace::default() };
-        let h = histogram(&trace, &HistogramOptions { bins, skip_first: false });
+        let h = histogram(trace.run(), &HistogramOptions { bins, skip_first: false });
         let finite: Vec<f32> = values.into_iter().filter(|value| value.is_finite()).collect();
         prop_assert_eq!(h.attn.iter().sum::<u32>() as usize, finite.len(), "histogram.rs: counts do not sum up");
         prop_assert_eq!(&h.attn, &h.mlp);
@@ -191,7 +193,7 @@ proptest! {
     fn readable_edges_stay_within_their_number(values in prop::collection::vec(0.0f32..300.0, 2..300)) {
         let mut sorted = values;
         sorted.sort_by(f32::total_cmp);
-        let (edges, rule, capped) = bin_edges(&sorted, None);
+        let Bins { edges, rule, capped } = bin_edges(&sorted, None);
         prop_assert!(rule == BinRule::SingleValue || (6..=81).contains(&edges.len()), "{} edges", edges.len());
         // The rule worked out anew: capped where its own width makes fewer than 5 bins or more than 80.
         let (n, range) = (sorted.len() as f64, f64::from(sorted[sorted.len() - 1]) - f64::from(sorted[0]));
