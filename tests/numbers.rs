@@ -16,9 +16,8 @@ use engine::run::texts::{RunOptions, from_ids, run};
 use engine::{Code, Result};
 use protocol::{PatchOptions, SampleOptions};
 use support::memory::{Memory, entries, opened, safetensors};
-use trace::Sequence;
-use trace::closer::{Ablated, AttributionOf, Head, Instead, Sampled, Switched, TokenRef};
 use trace::summary::{Overflow, overflow};
+use trace::{Ablation, AblationMode, AttributionOptions, Component, Head, Sampled, Sequence, TokenRef};
 
 const CONFIG: &str =
     r#"{"model_type":"gpt2","vocab_size":50,"n_positions":16,"n_embd":8,"n_layer":4,"n_head":2,"n_inner":8}"#;
@@ -129,7 +128,7 @@ fn top_k_and_top_p_leave_the_tokens_that_hugging_face_leaves_as_often() {
 fn a_model_that_overflows_says_so_and_predicts_nothing() {
     let (texts, all) =
         (vec![vec![3, 1, 4, 1, 5], vec![9, 2]], RunOptions { leads: true, ..RunOptions::new(true, 2, true) });
-    let attribution = Some(AttributionOf::default());
+    let attribution = Some(AttributionOptions::default());
     // Finite weights, of two blocks, of the tables, and of the last norm: its logits alone overflow.
     let cases: [(Factors, Option<usize>); 4] = [
         (&[("h.2.mlp", 1e30)], Some(3)),
@@ -206,7 +205,7 @@ fn where_both_texts_differ_alike_nothing_is_brought_back() {
 #[test]
 fn what_changes_nothing_has_a_divergence_of_0() {
     let parts = model(&[("h.1.mlp.c_proj", 0.0)]);
-    let ablate = vec![Ablated { layer: 1, part: Switched::Mlp, head: None, how: Instead::Mean }];
+    let ablate = vec![Ablation { layer: 1, part: Component::Mlp, head: None, how: AblationMode::Mean }];
     let found = go(&parts, &[vec![3, 1, 4]], &RunOptions { ablate, ..RunOptions::default() }, &NoBreath).unwrap();
     let kl = found[0].kl.as_ref().unwrap();
     assert!(kl.iter().all(|kl| *kl >= 0.0 && *kl < 1e-6), "lens.rs: divergences {kl:?}");
@@ -232,14 +231,14 @@ fn eight_thousand_texts_take_linear_time_and_give_way() {
     const TEXTS: u32 = 8000;
     let parts = model(&[("wte", 1.0)]);
     let texts: Vec<Vec<u32>> = (0..TEXTS).map(|n| vec![n % 50, n / 50 % 50, n / 2500 % 50, 7]).collect();
-    let ablate = vec![Ablated { layer: 2, part: Switched::Head, head: Some(1), how: Instead::Mean }];
+    let ablate = vec![Ablation { layer: 2, part: Component::Head, head: Some(1), how: AblationMode::Mean }];
     let patterns = vec![Head { layer: 1, head: 0 }, Head { layer: 3, head: 1 }];
     for options in [
         RunOptions::new(false, 0, true),
         // Again, when all that fits is remembered.
         RunOptions::new(false, 0, true),
         RunOptions { patterns, leads: true, ..RunOptions::new(true, 1, false) },
-        RunOptions { attribution: Some(AttributionOf::default()), ..RunOptions::new(false, 0, false) },
+        RunOptions { attribution: Some(AttributionOptions::default()), ..RunOptions::new(false, 0, false) },
         RunOptions { ablate, ..RunOptions::new(false, 0, false) },
     ] {
         let began = Instant::now();

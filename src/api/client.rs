@@ -13,8 +13,7 @@ use super::errors;
 use super::launch::{demo, launch};
 use super::source::Source;
 use protocol::{Notice, Opened, PatchOptions, Progress, RunOptions, SampleOptions, Task, ToEngine, js};
-use trace::closer::{Patching, Sampled};
-use trace::{Code, Error, ModelInfo, Result, Trace};
+use trace::{Code, Error, ModelInfo, Patching, Result, Sampled, Trace};
 
 /// How to load.
 #[derive(Clone)]

@@ -19,9 +19,7 @@ use super::view_panel::ViewPanel;
 use super::wish::Wish;
 use crate::api::{self, EngineFiles, Locations, Model, RunOptions};
 use charts::{ChartName, ChartOptions};
-use trace::Trace;
-use trace::closer::{Ablated, Head, Patching};
-use trace::{Code, Error, Result};
+use trace::{Ablation, Code, Error, Head, Patching, Result, Trace};
 use view::chart_panel::ChartPanel;
 use view::dom::{self, Listener, listen};
 use view::repo::KNOWN_MODELS;
@@ -154,7 +152,7 @@ pub(super) struct App {
     pub charts: Vec<Rc<ChartPanel>>,
     pub view: Rc<ViewPanel>,
     /// What is switched off, and the line that says so.
-    pub ablate: RefCell<Vec<Ablated>>,
+    pub ablate: RefCell<Vec<Ablation>>,
     pub off: OffLine,
     pub off_listeners: RefCell<Vec<Listener>>,
     /// What patching was asked for last, with what it found so far; and the way to end it.

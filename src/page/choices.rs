@@ -7,9 +7,8 @@ use super::view_panel::{Wish, serves};
 use crate::api::RunOptions;
 use charts::format::quote_token;
 use charts::{ChartName, Kind, Quantity};
-use trace::Trace;
-use trace::closer::Head;
 use trace::summary::{Finding, Topic};
+use trace::{Head, Trace};
 use view::dom;
 
 impl App {

@@ -10,9 +10,7 @@ use super::app::{App, abort_controller};
 use super::view_panel::Wish;
 use crate::api::{Model, PatchOptions};
 use charts::ChartName;
-use trace::Trace;
-use trace::closer::{Ablated, Patching};
-use trace::{Code, Error, Result};
+use trace::{Ablation, Code, Error, Patching, Result, Trace};
 use view::advice::{Step, explain};
 use view::dom::{self, Listener, listen};
 
@@ -68,7 +66,7 @@ impl App {
     }
 
     /// Switches parts of the model off from the next run on.
-    pub(super) fn set_ablated(self: &Rc<Self>, ablate: Vec<Ablated>) {
+    pub(super) fn set_ablated(self: &Rc<Self>, ablate: Vec<Ablation>) {
         self.off.root.set_hidden(ablate.is_empty());
         self.off.list.set_text_content(None);
         let mut listeners = Vec::new();

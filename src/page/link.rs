@@ -6,8 +6,7 @@ use web_sys::UrlSearchParams;
 
 use super::view_panel::Asked;
 use charts::ChartName;
-use trace::Result;
-use trace::closer::{Ablated, Head};
+use trace::{Ablation, Head, Result};
 use view::dom;
 use view::part_names::{read_ablated, read_pair, write_ablated};
 
@@ -24,7 +23,7 @@ pub struct Link {
     /// The view and its options.
     pub asked: Asked,
     /// What is switched off.
-    pub ablate: Vec<Ablated>,
+    pub ablate: Vec<Ablation>,
     /// Sequence and position of the pinned token.
     pub pin: Option<(usize, usize)>,
     pub skip_first: bool,

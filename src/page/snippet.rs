@@ -2,7 +2,7 @@
 //! Must never know: where they are shown.
 
 use charts::{ChartName, Quantity};
-use trace::closer::{Ablated, Head};
+use trace::{Ablation, Head};
 use view::asked::Asked;
 use view::part_names::write_ablated;
 
@@ -30,7 +30,7 @@ pub struct Snippet<'a> {
     /// The chart and its options.
     pub asked: &'a Asked,
     /// What is switched off.
-    pub ablate: &'a [Ablated],
+    pub ablate: &'a [Ablation],
     /// Sequence and position of the pinned token.
     pub pin: Option<(usize, usize)>,
     /// Whether position 0 is left out.
@@ -141,10 +141,10 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use trace::closer::{Instead, Switched};
+    use trace::{AblationMode, Component};
 
     fn snippet(asked: &Asked, numbers: Numbers) -> String {
-        let ablate = [Ablated { layer: 3, part: Switched::Mlp, head: None, how: Instead::Mean }];
+        let ablate = [Ablation { layer: 3, part: Component::Mlp, head: None, how: AblationMode::Mean }];
         let picture = ("run.svg", "A \"chart\".");
         Snippet {
             script: "https://a.b/embed.js",

@@ -6,8 +6,7 @@ use web_sys::{Element, HtmlButtonElement, HtmlElement, HtmlInputElement, HtmlSel
 
 use crate::api::SampleOptions;
 use charts::{ChartName, Control};
-use trace::Result;
-use trace::closer::{Ablated, Head, Instead, Switched};
+use trace::{Ablation, AblationMode, Component, Head, Result};
 pub use view::asked::Asked;
 use view::dom::{self, Listener, listen};
 
@@ -36,7 +35,7 @@ pub enum Wish {
     /// So many more tokens.
     Append(usize),
     /// Switch something off.
-    Ablate(Ablated),
+    Ablate(Ablation),
 }
 
 impl ViewControls {
@@ -205,16 +204,16 @@ impl ViewControls {
     }
 
     /// What is to be switched off.
-    fn ablated(&self) -> Option<Ablated> {
+    fn ablated(&self) -> Option<Ablation> {
         let (layer, part, head, how) = &self.off;
         let layer = whole(layer)?.checked_sub(1)?;
         let (part, head) = match part.value().as_str() {
-            "mlp" => (Switched::Mlp, None),
-            "head" => (Switched::Head, Some(whole(head)?)),
-            _ => (Switched::Attn, None),
+            "mlp" => (Component::Mlp, None),
+            "head" => (Component::Head, Some(whole(head)?)),
+            _ => (Component::Attn, None),
         };
-        let how = if how.value() == "mean" { Instead::Mean } else { Instead::Zero };
-        Some(Ablated { layer, part, head, how })
+        let how = if how.value() == "mean" { AblationMode::Mean } else { AblationMode::Zero };
+        Some(Ablation { layer, part, head, how })
     }
 
     /// Says what is wrong with what was asked; empty when nothing is.

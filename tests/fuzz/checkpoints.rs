@@ -12,8 +12,7 @@ use engine::{Code, Error};
 use protocol::PatchOptions;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, json};
-use trace::closer::{Ablated, AttributionOf, Head, Instead, Switched, TokenRef};
-use trace::{ModelInfo, Sequence, Trace};
+use trace::{Ablation, AblationMode, AttributionOptions, Component, Head, ModelInfo, Sequence, TokenRef, Trace};
 
 use super::damage;
 use super::harness::{Input, Outcome, Room};
@@ -144,7 +143,7 @@ fn options(random: &mut Random, settings: &Settings, texts: &[Vec<u32>]) -> RunO
     }
     if random.one_in(3) {
         let shortest = texts.iter().map(Vec::len).min().unwrap();
-        options.attribution = Some(AttributionOf {
+        options.attribution = Some(AttributionOptions {
             target: random.one_in(2).then(|| token(random)),
             against: random.one_in(3).then(|| token(random)),
             position: random.one_in(2).then(|| random.below(shortest)),
@@ -152,10 +151,11 @@ fn options(random: &mut Random, settings: &Settings, texts: &[Vec<u32>]) -> RunO
     }
     for _ in 0..if random.one_in(4) { random.between(1, 3) } else { 0 } {
         let Head { layer, head } = head(random);
-        let (part, head) = random.pick(&[(Switched::Attn, None), (Switched::Mlp, None), (Switched::Head, Some(head))]);
-        let how = random.pick(&[Instead::Zero, Instead::Mean]);
+        let (part, head) =
+            random.pick(&[(Component::Attn, None), (Component::Mlp, None), (Component::Head, Some(head))]);
+        let how = random.pick(&[AblationMode::Zero, AblationMode::Mean]);
         if !options.ablate.iter().any(|other| (other.layer, other.part, other.head) == (layer, part, head)) {
-            options.ablate.push(Ablated { layer, part, head, how });
+            options.ablate.push(Ablation { layer, part, head, how });
         }
     }
     options

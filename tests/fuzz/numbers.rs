@@ -5,8 +5,7 @@
 
 use engine::run::texts::RunOptions;
 use engine::{Code, Error};
-use trace::closer::{Attribution, Instead, Leads, Pattern, Switched, TokenRef};
-use trace::{Lens, Next, Sequence};
+use trace::{AblationMode, Attribution, Component, Lens, LensLead, Next, Pattern, Sequence, TokenRef};
 
 use super::paper::{Model, Part, Pass, Precision, Row, Rows, cosine, length, log_softmax};
 
@@ -92,14 +91,14 @@ fn makes_sense(model: &Model, texts: &[Vec<u32>], options: &RunOptions) -> bool 
 }
 
 /// What is put in the place of what is switched off.
-fn replacement(model: &Model, clean: &[Passes], ablated: &trace::closer::Ablated, precision: Precision) -> (Part, Row) {
+fn replacement(model: &Model, clean: &[Passes], ablated: &trace::Ablation, precision: Precision) -> (Part, Row) {
     let part = match (ablated.part, ablated.head) {
-        (Switched::Attn, _) => Part::Attention(ablated.layer),
-        (Switched::Mlp, _) => Part::Mlp(ablated.layer),
-        (Switched::Head, head) => Part::Head(ablated.layer, head.unwrap()),
+        (Component::Attn, _) => Part::Attention(ablated.layer),
+        (Component::Mlp, _) => Part::Mlp(ablated.layer),
+        (Component::Head, head) => Part::Head(ablated.layer, head.unwrap()),
     };
     let mut row = vec![0.0; model.settings.width];
-    if ablated.how == Instead::Mean {
+    if ablated.how == AblationMode::Mean {
         let all: Rows =
             clean.iter().flat_map(|passes| passes.of_precision(precision).contribution(part).clone()).collect();
         for values in &all {
@@ -277,7 +276,7 @@ impl Passes<'_> {
         most_probable(&next.ids, &next.probs, &last[ids.len() - 1]).map_err(|why| format!("next: {why}"))
     }
 
-    fn agree_on_leads(&self, found: &Leads) -> Checked {
+    fn agree_on_leads(&self, found: &LensLead) -> Checked {
         let cells = self.predictions();
         let t = self.double.embedded.len();
         let ends: Vec<&Cell> = cells.iter().skip(t - 1).step_by(t).collect();

@@ -8,10 +8,9 @@ use charts::{ApproximateText, ChartName, ChartOptions, Figure, Size, Theme, svg}
 use residual_stream::page::token_groups::{describe_group, group_tokens};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use trace::Trace;
 use trace::file::{read, to_json, to_safetensors};
 use trace::summary::findings;
-use trace::{Code, Error};
+use trace::{Code, Error, Trace};
 
 use super::harness::{Input, Outcome, Room};
 use super::random::Random;

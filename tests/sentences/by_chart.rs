@@ -1,8 +1,7 @@
 //! Sentences about one text, notes and descriptions.
 
 use charts::{ChartName, Quantity};
-use trace::Sequence;
-use trace::closer::Attribution;
+use trace::{Attribution, Sequence};
 
 use crate::reading::*;
 use crate::traces::{HEADS, K};

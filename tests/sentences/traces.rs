@@ -1,8 +1,9 @@
 //! Random traces of every kind that a chart may meet: calm ones, zeros, ties, extremes, numbers that are none; one token,
 //! one layer, partial and ablated ones.
 
-use trace::closer::{Ablated, Attribution, Instead, Leads, Patching, Pattern, Switched};
-use trace::{Lens, ModelInfo, Next, Sequence, Trace};
+use trace::{
+    Ablation, AblationMode, Attribution, Component, Lens, LensLead, ModelInfo, Next, Patching, Pattern, Sequence, Trace,
+};
 
 pub const HEADS: usize = 2;
 /// Predictions a cell of the lens.
@@ -111,7 +112,7 @@ fn sequence(dice: &mut Dice, kind: usize, (layers, t): (usize, usize)) -> Sequen
             probs: dice.probs(kind, 3),
             tokens: ["n4", "n5", "n6"].map(str::to_owned).to_vec(),
         }),
-        leads: Some(Leads {
+        leads: Some(LensLead {
             id: 4,
             text: "n4".into(),
             prob: dice.probs(kind, 1)[0],
@@ -157,7 +158,7 @@ pub fn trace(seed: u64) -> Trace {
         ..Trace::default()
     };
     if dice.below(3) == 0 {
-        trace.ablate = vec![Ablated { layer: 0, part: Switched::Mlp, head: None, how: Instead::Zero }];
+        trace.ablate = vec![Ablation { layer: 0, part: Component::Mlp, head: None, how: AblationMode::Zero }];
         for whole in &mut sequences {
             let other = sequence(&mut dice, kind, (layers, whole.ids.len()));
             whole.kl = Some(dice.numbers(kind, whole.ids.len()));

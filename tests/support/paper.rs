@@ -50,7 +50,7 @@ pub enum Part {
 }
 
 /// Parts whose contributions are replaced, each by one row for every token.
-pub type Ablated = [(Part, Row)];
+pub type Ablation = [(Part, Row)];
 
 /// What one block did.
 #[derive(Default)]
@@ -75,7 +75,7 @@ pub struct Pass {
 
 impl Model {
     /// Takes token ids through all blocks.
-    pub fn pass(&self, ids: &[u32], ablated: &Ablated, precision: Precision) -> Pass {
+    pub fn pass(&self, ids: &[u32], ablated: &Ablation, precision: Precision) -> Pass {
         let embedded: Rows = (0..ids.len())
             .map(|position| {
                 let token = self.row_of("wte.weight", ids[position] as usize);
@@ -91,7 +91,7 @@ impl Model {
     }
 
     /// x + attention(norm(x)), and what comes of it + mlp(norm(of that)).
-    fn block(&self, layer: usize, before: Rows, ablated: &Ablated, precision: Precision) -> Block {
+    fn block(&self, layer: usize, before: Rows, ablated: &Ablation, precision: Precision) -> Block {
         let name = |part: &str| format!("h.{layer}.{part}");
         let normed = self.norm(&name("ln_1"), &before, precision);
         let mut block = self.attention(layer, &normed, ablated, precision);
@@ -109,7 +109,7 @@ impl Model {
     }
 
     /// What attention adds, with the heads' parts and patterns.
-    fn attention(&self, layer: usize, normed: &[Row], ablated: &Ablated, precision: Precision) -> Block {
+    fn attention(&self, layer: usize, normed: &[Row], ablated: &Ablation, precision: Precision) -> Block {
         let (width, heads) = (self.settings.width, self.settings.heads);
         let of_head = width / heads;
         let mut scale = 1.0;
@@ -265,7 +265,7 @@ impl Pass {
     }
 }
 
-fn replace(part: Part, ablated: &Ablated, rows: &mut Rows) {
+fn replace(part: Part, ablated: &Ablation, rows: &mut Rows) {
     for (_, row) in ablated.iter().filter(|(place, _)| *place == part) {
         rows.iter_mut().for_each(|at| at.clone_from(row));
     }

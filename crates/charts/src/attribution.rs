@@ -13,9 +13,8 @@ use super::scene::{Hit, HitRow, Scene};
 use super::surface::{MeasureText, Stroke};
 use super::table::{Cell, Table};
 use super::theme::Theme;
-use trace::closer::Attribution;
 use trace::summary::{Coverage, Finding, Place, Topic};
-use trace::{Sequence, Trace};
+use trace::{Attribution, Sequence, Trace};
 
 pub(super) static CONTRIBUTIONS: ChartSpec = ChartSpec {
     name: "attribution",

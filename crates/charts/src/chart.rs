@@ -11,9 +11,8 @@ use super::scene::Scene;
 use super::surface::MeasureText;
 use super::table::Table;
 use super::theme::Theme;
-use trace::closer::Head;
 use trace::summary::{Coverage, Finding};
-use trace::{Code, Error, Result, Sequence, Trace};
+use trace::{Code, Error, Head, Result, Sequence, Trace};
 
 /// What others know of a chart before it is built. Serialized (`charts()` in JavaScript), it is what a reader may see.
 #[derive(Serialize)]

@@ -10,9 +10,8 @@ use super::scene::{HitRow, Scene};
 use super::surface::MeasureText;
 use super::table::{Cell, Table};
 use super::theme::Theme;
-use trace::Trace;
-use trace::closer::Patching;
 use trace::summary::{Finding, Place, Topic};
+use trace::{Patching, Trace};
 
 pub(super) static SPEC: ChartSpec = ChartSpec {
     name: "patching",

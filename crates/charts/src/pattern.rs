@@ -11,9 +11,8 @@ use super::scene::{Columns, HitRow, Scene};
 use super::surface::MeasureText;
 use super::table::{Cell, Table};
 use super::theme::Theme;
-use trace::closer::Pattern;
 use trace::summary::{Coverage, Finding, Place, Topic};
-use trace::{Sequence, Trace};
+use trace::{Pattern, Sequence, Trace};
 
 pub(super) static SPEC: ChartSpec = ChartSpec {
     name: "pattern",

@@ -132,7 +132,7 @@ fn check_compare(trace: &Trace, options: &ChartOptions) -> Result<()> {
 mod tests {
     use super::super::registry::ChartName;
     use super::*;
-    use trace::closer::Head;
+    use trace::Head;
 
     fn trace() -> Trace {
         let sequence = |t: u32| Sequence { ids: (0..t).collect(), ..Sequence::default() };

@@ -2,8 +2,10 @@
 
 use super::recorder::Recorder;
 use super::*;
-use trace::closer::{Ablated, Attribution, Instead, Patching, Pattern, Switched, Writes};
-use trace::{Lens, ModelInfo, Next, Sequence, Trace};
+use trace::{
+    Ablation, AblationMode, Attribution, Component, Lens, ModelInfo, Next, Patching, Pattern, PromotedTokens, Sequence,
+    Trace,
+};
 
 /// 12 layers × 26 tokens that look like GPT-2's: a huge position 0, MLP updates that grow, attention that lags behind.
 fn trace(layers: usize, n_layer: usize) -> Trace {
@@ -57,7 +59,7 @@ fn trace(layers: usize, n_layer: usize) -> Trace {
         lens.true_prob =
             (0..cells).map(|cell| if last(cell) { 0.0 } else { (cell as f32 / cells as f32).powi(2) }).collect();
         sequence.lens = Some(lens);
-        add_closer(&mut sequence, layers);
+        add_optional(&mut sequence, layers);
         sequence
     });
     let model = ModelInfo { n_layer, n_embd: 768, n_head: HEADS, ..ModelInfo::default() };
@@ -77,10 +79,10 @@ fn trace(layers: usize, n_layer: usize) -> Trace {
 }
 
 /// A pattern, an attribution and candidates for the next token.
-fn add_closer(sequence: &mut Sequence, layers: usize) {
+fn add_optional(sequence: &mut Sequence, layers: usize) {
     let t = sequence.ids.len();
     let row = |query: usize| (0..t).map(move |key| if key > query { 0.0 } else { 1.0 / (query + 1) as f32 });
-    let writes = Writes {
+    let writes = PromotedTokens {
         ids: (0..t as u32 * 3).collect(),
         logits: (0..t * 3).map(|cell| 1.5 - (cell % 3) as f32 * 0.25).collect(),
         tokens: (0..t * 3).map(|cell| format!(" raised{cell}")).collect(),
@@ -117,7 +119,7 @@ fn add_closer(sequence: &mut Sequence, layers: usize) {
 /// The same with a sub-layer switched off: its norms are 0, later ones are a little other.
 fn ablated() -> Trace {
     let mut whole = trace(12, 12);
-    whole.ablate = vec![Ablated { layer: 3, part: Switched::Mlp, head: None, how: Instead::Zero }];
+    whole.ablate = vec![Ablation { layer: 3, part: Component::Mlp, head: None, how: AblationMode::Zero }];
     for sequence in &mut whole.sequences {
         let t = sequence.ids.len();
         sequence.baseline = Some(Box::new(sequence.clone()));

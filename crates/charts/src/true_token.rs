@@ -12,10 +12,9 @@ use super::scene::{Hit, HitRow, Scene};
 use super::surface::{MeasureText, Shape, Stroke};
 use super::table::{Cell, Table};
 use super::theme::Theme;
-use trace::record::Run;
 use trace::summary::order::sort_f64;
 use trace::summary::{Coverage, Finding, Place, Topic};
-use trace::{Lens, Trace};
+use trace::{Lens, Run, Trace};
 
 pub(super) static SPEC: ChartSpec = ChartSpec {
     name: "true-token",

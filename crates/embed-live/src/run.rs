@@ -122,7 +122,7 @@ impl Run {
         Ok(js::to_js(&trace))
     }
 
-    async fn patch(&self, model: &Model, settings: &Settings, live: &Live) -> Result<trace::closer::Patching> {
+    async fn patch(&self, model: &Model, settings: &Settings, live: &Live) -> Result<trace::Patching> {
         let (clean, corrupted) = settings.asked.texts;
         let text = |at: usize| {
             let message = "The chart \"patching\" needs a text of two lines of as many tokens.";

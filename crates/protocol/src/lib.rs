@@ -15,8 +15,7 @@ pub mod js_error;
 pub mod trusted_types;
 
 use serde::{Deserialize, Serialize};
-use trace::closer::{Ablated, AttributionOf, Head, TokenRef};
-use trace::{Error, ModelInfo};
+use trace::{Ablation, AttributionOptions, Error, Head, ModelInfo, TokenRef};
 
 /// Page to engine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -271,9 +270,9 @@ pub struct RunOptions {
     /// Heads whose attention patterns are wanted.
     pub patterns: Vec<Head>,
     /// A prediction to explain.
-    pub attribution: Option<AttributionOf>,
+    pub attribution: Option<AttributionOptions>,
     /// What to switch off.
-    pub ablate: Vec<Ablated>,
+    pub ablate: Vec<Ablation>,
 }
 
 impl RunOptions {

@@ -1,7 +1,7 @@
 //! What holds for every trace: sizes within the limits that checkpoints have, arrays that fit each other. Charts rely on it,
 //! so whatever comes from outside (a saved run, an object that a script made) is checked before it is drawn.
 
-use super::closer::Patching;
+use super::Patching;
 use super::fields::{Axis, Field, Record, Sizes, Value};
 use super::{ModelInfo, Sequence, Trace};
 

@@ -3,8 +3,8 @@
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
+use crate::Pattern;
 use crate::Sequence;
-use crate::closer::Pattern;
 
 /// One axis of an array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! What a later run over the same texts adds to a trace: a view that needs more asks for just that, and the rest stays.
 
-use super::closer::Pattern;
+use super::Pattern;
 use super::fields::Record;
 use super::{Next, Sequence, Trace};
 
@@ -55,8 +55,8 @@ fn joined(kept: Vec<Pattern>, more: Vec<Pattern>) -> Vec<Pattern> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Attribution;
     use crate::Lens;
-    use crate::closer::Attribution;
 
     fn sequence() -> Sequence {
         Sequence { ids: vec![1, 2], attn_norm: vec![0.5, 0.25], ..Sequence::default() }

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::closer::{Ablated, Attribution, Leads, Patching, Pattern};
 use super::fields::fields;
+use super::{Ablation, Attribution, Patching, Pattern};
 
 /// Everything one run over one or more sequences recorded.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -16,7 +16,7 @@ pub struct Trace {
     pub sequences: Vec<Sequence>,
     /// What was switched off. The sequences are those of the changed model; each has the unchanged model's beside it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub ablate: Vec<Ablated>,
+    pub ablate: Vec<Ablation>,
     /// Activation patching between two texts, where that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patching: Option<Patching>,
@@ -83,7 +83,7 @@ pub struct Sequence {
     /// The most probable next tokens after the last.
     pub next: Option<Next>,
     /// When the prediction at the end of the text first leads, when asked for.
-    pub leads: Option<Leads>,
+    pub leads: Option<LensLead>,
     /// Attention weights of the heads that were asked for.
     pub patterns: Option<Vec<Pattern>>,
     /// Direct logit attribution, when asked for.
@@ -190,6 +190,39 @@ fields!(Next {
     probs: [Some],
     tokens: [Some] or none,
 });
+
+/// The prediction after the last token of a text, and since when the logit lens makes it.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct LensLead {
+    /// The predicted token.
+    pub id: u32,
+    /// What it reads.
+    pub text: String,
+    /// Its probability.
+    pub prob: f32,
+    /// The layer after which it leads first: 0 is the embedding, L the last block.
+    pub first: usize,
+    /// The layer after which it leads for good: at all later ones too.
+    pub settled: usize,
+}
+
+fields!(LensLead { id: [], text: [], prob: [], first: [], settled: [] });
+
+/// Tokens that the model went on with.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct Sampled {
+    /// Their ids.
+    pub ids: Vec<u32>,
+    /// Each as text.
+    pub tokens: Vec<String>,
+    /// The probability that the model gave to each.
+    pub probs: Vec<f32>,
+    /// All of them as text, to be appended.
+    pub text: String,
+}
+
+fields!(Sampled { ids: [Some], tokens: [Some], probs: [Some], text: [] });
 
 impl Sequence {
     /// T, the number of tokens.

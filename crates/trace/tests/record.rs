@@ -5,9 +5,9 @@ mod filled;
 
 use std::path::Path;
 
-use trace::closer::{Sampled, Writes};
 use trace::fields::{Field, Record, Value};
 use trace::file::{read, to_json, to_safetensors};
+use trace::{PromotedTokens, Sampled};
 
 /// Saved runs must stay readable, byte by byte, for whoever has read them so far. A field more in the record is the one
 /// reason to write these files anew (`RENEW_GOLDEN=1`), and then only that field may differ.
@@ -88,7 +88,7 @@ fn types_declare_the_fields_that_the_tables_have() {
     let sequence = &trace.sequences[0];
     let (lens, next) = (sequence.lens.as_ref().unwrap(), sequence.next.as_ref().unwrap());
     let (pattern, leads) = (&sequence.patterns.as_ref().unwrap()[0], sequence.leads.as_ref().unwrap());
-    let writes: &Writes = pattern.writes.as_ref().unwrap();
+    let writes: &PromotedTokens = pattern.writes.as_ref().unwrap();
     let within = |interface, name: &str| {
         let members_of = declared(&types, interface);
         let (_, is) = members_of.iter().find(|(of, _)| of.trim_end_matches('?') == name).unwrap();

@@ -3,7 +3,7 @@
 
 use charts::{ChartName, Needs, Quantity};
 use protocol::RunOptions;
-use trace::closer::{AttributionOf, Head, TokenRef};
+use trace::{AttributionOptions, Head, TokenRef};
 
 /// Predictions a cell of the logit lens: as many as the read-out lists.
 const TOP: usize = 5;
@@ -63,7 +63,7 @@ impl Asked {
             }
             Needs::Attribution => {
                 let (target, against) = self.tokens();
-                record.attribution = Some(AttributionOf { target, against, position: pinned });
+                record.attribution = Some(AttributionOptions { target, against, position: pinned });
             }
             Needs::Predictions => {
                 record.predictions = true;

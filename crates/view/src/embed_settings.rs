@@ -7,8 +7,7 @@ use crate::part_names::{read_ablated, read_pair};
 use crate::text_lines::decode_attribute;
 use charts::ChartName;
 use protocol::RunOptions;
-use trace::closer::{Ablated, Head};
-use trace::{Code, Error, Result};
+use trace::{Ablation, Code, Error, Head, Result};
 
 /// Every attribute that is read; embed.js watches these.
 pub const ATTRIBUTES: [&str; 19] = [
@@ -70,7 +69,7 @@ pub struct Settings {
     /// The chart and its own options.
     pub asked: Asked,
     /// What is switched off.
-    pub ablate: Vec<Ablated>,
+    pub ablate: Vec<Ablation>,
     /// Sequence and position of the pinned token.
     pub pin: Option<(usize, usize)>,
     /// Whether position 0 is left out.
@@ -191,7 +190,7 @@ fn given<T>(get: Get<'_>, name: &str, expected: &str, read: impl Fn(&str) -> Opt
 mod tests {
     use super::*;
     use charts::Quantity;
-    use trace::closer::Switched;
+    use trace::Component;
 
     fn read(attributes: &[(&str, &str)]) -> Result<Settings> {
         let get = |name: &str| {
@@ -236,7 +235,7 @@ mod tests {
         .unwrap();
         assert_eq!(settings.asked.head, Head { layer: 2, head: 1 });
         assert_eq!((settings.pin, settings.asked.texts), (Some((0, 3)), (1, 0)));
-        assert_eq!(settings.ablate.iter().map(|off| off.part).collect::<Vec<_>>(), [Switched::Attn, Switched::Head]);
+        assert_eq!(settings.ablate.iter().map(|off| off.part).collect::<Vec<_>>(), [Component::Attn, Component::Head]);
         assert_eq!((settings.height, settings.colours, settings.bins), (Some(300), Colours::Dark, Some(12)));
         assert!(settings.controls && !settings.skip_first && settings.asked.ranks);
     }

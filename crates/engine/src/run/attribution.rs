@@ -11,7 +11,7 @@ use crate::model::lanes::sums;
 use crate::model::scores::most_of;
 use crate::model::values::{differences, with_values};
 use crate::model::{Point, Unembedding};
-use trace::closer::{Attribution, Writes};
+use trace::{Attribution, PromotedTokens};
 
 /// The direction in the stream that moves a logit, or the difference of two.
 struct Direction {
@@ -139,7 +139,7 @@ pub fn scaled_writes(unembedding: &Unembedding, head_out: &Tensor, stream: &Tens
 ///
 /// # Errors
 /// candle's.
-pub fn add_writes(logits: &Tensor, k: usize, found: &mut Writes) -> Result<()> {
+pub fn add_writes(logits: &Tensor, k: usize, found: &mut PromotedTokens) -> Result<()> {
     let vocabulary = logits.dim(1)?;
     with_values(logits, |logits| {
         for logits in logits.chunks_exact(vocabulary) {

@@ -18,15 +18,14 @@ use crate::run::lens::{chunks, leads};
 use crate::run::watch::{Place, Watched, place_of};
 use crate::{Code, Error, Result};
 use protocol::RunOptions;
-use trace::Sequence;
-use trace::closer::{Instead, Pattern, TokenRef, Writes};
+use trace::{AblationMode, Pattern, PromotedTokens, Sequence, TokenRef};
 
 /// Tokens that are listed of what a head writes.
 const WRITES: usize = 3;
 
 /// What was asked, checked, and in ids.
 pub(super) struct Resolved {
-    heads: Vec<trace::closer::Head>,
+    heads: Vec<trace::Head>,
     leads: bool,
     /// Target and what it is compared with; the position is `RunOptions`' own.
     attribution: Option<(Option<Meant>, Option<Meant>, Option<usize>)>,
@@ -78,7 +77,7 @@ impl Resolved {
 
     /// What the pass before an ablation watches: the same, and what the ablation takes the means of.
     pub fn sums(&self, options: &RunOptions) -> Watched {
-        let means = options.ablate.iter().filter(|ablated| ablated.how == Instead::Mean);
+        let means = options.ablate.iter().filter(|ablated| ablated.how == AblationMode::Mean);
         Watched { sums: means.map(place_of).collect(), ..self.watched(Vec::new()) }
     }
 }
@@ -168,7 +167,7 @@ pub(super) async fn see_patterns(
             if options.predictions && !head_out.is_empty() {
                 let unembedding = parts.unembedding().await?;
                 let scaled = scaled_writes(&unembedding, &Tensor::cat(&head_out, 0)?, stream)?;
-                let mut writes = Writes::default();
+                let mut writes = PromotedTokens::default();
                 for (_, rows) in chunks(&unembedding, &scaled)? {
                     let logits = parts.normed_logits(&unembedding, &rows).await?;
                     add_writes(&logits, WRITES, &mut writes)?;

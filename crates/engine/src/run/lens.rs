@@ -6,8 +6,7 @@ use candle_core::{Result, Tensor};
 use crate::model::Unembedding;
 use crate::model::scores::{self, most_of};
 use crate::model::values::with_values;
-use trace::closer::Leads;
-use trace::{Lens, Next};
+use trace::{Lens, LensLead, Next};
 
 /// Most logits held at a time. A whole `[T, V]` table of GPT-2 at its 1024 tokens would be 206 MB; this is a
 /// twelfth of that, and rows enough to be worth the reading of the table.
@@ -97,14 +96,14 @@ pub fn divergences((before, after): (&Tensor, &Tensor)) -> Result<Vec<f32>> {
 
 /// Since when the prediction at the end of a text is made: from the logits of its stream at the embedding and after each
 /// block, `[L + 1, V]`. Its text is left empty.
-pub fn leads(logits: &Tensor) -> Result<Leads> {
+pub fn leads(logits: &Tensor) -> Result<LensLead> {
     let mut best = Vec::new();
     each_position(logits, |position| best.extend(position.top(1)))?;
     let (id, prob) = best.last().copied().unwrap_or_default();
     let leads = |(other, _): &(u32, f32)| *other == id;
     let first = best.iter().position(leads).unwrap_or_default();
     let settled = best.len() - best.iter().rev().take_while(|best| leads(best)).count();
-    Ok(Leads { id, prob, first, settled, text: String::new() })
+    Ok(LensLead { id, prob, first, settled, text: String::new() })
 }
 
 /// The probability of a token id, by the logits `[V]` of a prediction.

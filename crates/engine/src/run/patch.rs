@@ -27,9 +27,8 @@ use crate::run::attribution::Meant;
 use crate::run::watch::Watched;
 use crate::{Code, Error, Result};
 use protocol::{PatchOptions, RunOptions};
-use trace::Sequence;
-use trace::closer::Patching;
 use trace::summary::{Overflow, overflow};
+use trace::{Patching, Sequence};
 
 /// Patches every layer and token. `on_layer` sees what is done after each layer.
 ///

@@ -237,7 +237,7 @@ mod tests {
     use super::*;
     use candle_core::{DType, Device};
     use proptest::prelude::*;
-    use trace::closer::Head;
+    use trace::Head;
 
     fn config() -> Config {
         let json = r#"{"model_type":"gpt2","vocab_size":50,"n_positions":4096,"n_embd":64,"n_layer":8,"n_head":2}"#;

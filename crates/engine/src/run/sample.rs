@@ -18,8 +18,7 @@ use crate::model::values::with_values;
 use crate::run::lens::probability;
 use crate::{Code, Error, Result};
 use protocol::SampleOptions;
-use trace::Sequence;
-use trace::closer::Sampled;
+use trace::{Sampled, Sequence};
 
 /// Below this temperature a sample is the most probable token.
 const COLDEST: f64 = 1e-3;

@@ -8,7 +8,7 @@ use candle_core::{Result, Tensor};
 
 use crate::model::values::{fill_rows, with_values};
 use crate::model::{Point, Probe};
-use trace::closer::{Ablated, Head, Instead, Switched};
+use trace::{Ablation, AblationMode, Component, Head};
 
 /// A contribution that can be switched off: where it is seen, and which head's it is.
 pub type Place = (Point, Option<usize>);
@@ -49,19 +49,19 @@ pub struct Watch {
 }
 
 /// Where what is switched off is seen.
-pub fn place_of(ablated: &Ablated) -> Place {
+pub fn place_of(ablated: &Ablation) -> Place {
     match ablated.part {
-        Switched::Attn => (Point::AttnOut(ablated.layer), None),
-        Switched::Mlp => (Point::MlpOut(ablated.layer), None),
-        Switched::Head => (Point::HeadOut(ablated.layer), ablated.head),
+        Component::Attn => (Point::AttnOut(ablated.layer), None),
+        Component::Mlp => (Point::MlpOut(ablated.layer), None),
+        Component::Head => (Point::HeadOut(ablated.layer), ablated.head),
     }
 }
 
 /// What is put in the place of contributions, given their means: `[D]` for each place.
-pub fn replacements(ablate: &[Ablated], means: &HashMap<Place, Vec<f32>>, width: usize) -> Vec<(Place, Vec<f32>)> {
-    let replacement = |ablated: &Ablated| {
+pub fn replacements(ablate: &[Ablation], means: &HashMap<Place, Vec<f32>>, width: usize) -> Vec<(Place, Vec<f32>)> {
+    let replacement = |ablated: &Ablation| {
         let place = place_of(ablated);
-        let mean = means.get(&place).filter(|_| ablated.how == Instead::Mean);
+        let mean = means.get(&place).filter(|_| ablated.how == AblationMode::Mean);
         (place, mean.cloned().unwrap_or_else(|| vec![0.0; width]))
     };
     ablate.iter().map(replacement).collect()

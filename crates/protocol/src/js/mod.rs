@@ -11,9 +11,8 @@ mod record;
 
 use crate::foreign::{get, items};
 use record::{Plain, object, set, whole};
-use trace::closer::{Patching, Sampled};
 use trace::fields::Record;
-use trace::{Code, Error, Lens, ModelInfo, Result, Sequence, Trace, Vocab, file};
+use trace::{Code, Error, Lens, ModelInfo, Patching, Result, Sampled, Sequence, Trace, Vocab, file};
 
 /// A trace as a plain object.
 pub fn to_js(trace: &Trace) -> JsValue {

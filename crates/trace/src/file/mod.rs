@@ -180,7 +180,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::closer::{Ablated, Instead, Pattern, Switched};
+    use crate::{Ablation, AblationMode, Component, Pattern};
     use crate::{Lens, ModelInfo, Next, Sequence};
 
     fn trace() -> Trace {
@@ -212,7 +212,7 @@ mod tests {
         let baseline = Some(Box::new(sequence.clone()));
         let model =
             ModelInfo { source: "demo".into(), n_layer: 2, n_head: 3, n_embd: 4, n_positions: 8, vocab_size: 16 };
-        let ablate = vec![Ablated { layer: 0, part: Switched::Head, head: Some(1), how: Instead::Mean }];
+        let ablate = vec![Ablation { layer: 0, part: Component::Head, head: Some(1), how: AblationMode::Mean }];
         Trace { model, sequences: vec![Sequence { baseline, ..sequence }], ablate, patching: None }
     }
 

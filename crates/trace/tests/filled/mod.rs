@@ -1,7 +1,9 @@
 //! A trace with every field filled.
 
-use trace::closer::{Ablated, Attribution, Instead, Leads, Patching, Pattern, Switched, Writes};
-use trace::{Lens, ModelInfo, Next, Sequence, Trace, Vocab};
+use trace::{
+    Ablation, AblationMode, Attribution, Component, Lens, LensLead, ModelInfo, Next, Patching, Pattern, PromotedTokens,
+    Sequence, Trace, Vocab,
+};
 
 pub const L: usize = 2;
 pub const T: usize = 3;
@@ -34,12 +36,12 @@ pub fn trace() -> Trace {
         }),
         token_logprob: Some(vec![-1.0; T - 1]),
         next: Some(Next { ids: vec![9, 8], probs: vec![0.5, 0.25], tokens: vec!["x".into(), "y".into()] }),
-        leads: Some(Leads { id: 9, text: "x".into(), prob: 0.5, first: 1, settled: 2 }),
+        leads: Some(LensLead { id: 9, text: "x".into(), prob: 0.5, first: 1, settled: 2 }),
         patterns: Some(vec![Pattern {
             layer: 1,
             head: 0,
             weights: wave(T * T),
-            writes: Some(Writes { ids: vec![1; T], logits: wave(T), tokens: vec!["w".into(); T] }),
+            writes: Some(PromotedTokens { ids: vec![1; T], logits: wave(T), tokens: vec!["w".into(); T] }),
         }]),
         attribution: Some(Attribution {
             position: 2,
@@ -75,7 +77,7 @@ pub fn trace() -> Trace {
     Trace {
         model,
         sequences: vec![Sequence { baseline, ..sequence.clone() }, Sequence { kl: None, ..sequence }],
-        ablate: vec![Ablated { layer: 0, part: Switched::Head, head: Some(1), how: Instead::Mean }],
+        ablate: vec![Ablation { layer: 0, part: Component::Head, head: Some(1), how: AblationMode::Mean }],
         patching: Some(patching),
     }
 }

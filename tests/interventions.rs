@@ -17,8 +17,7 @@ use engine::{Code, Result};
 use protocol::{PatchOptions, SampleOptions};
 use serde::Deserialize;
 use support::{LOGPROB, RELATIVE, assert_drawable};
-use trace::Sequence;
-use trace::closer::{Ablated, Attribution, AttributionOf, Head, TokenRef};
+use trace::{Ablation, Attribution, AttributionOptions, Head, Sequence, TokenRef};
 
 const FOLDERS: [&str; 2] = ["tests/fixtures/tiny-gpt2", "tests/fixtures/tiny-distil"];
 
@@ -74,7 +73,7 @@ struct Explained {
 
 #[derive(Deserialize)]
 struct Changed {
-    ablate: Vec<Ablated>,
+    ablate: Vec<Ablation>,
     sequences: Vec<ChangedSequence>,
 }
 
@@ -132,13 +131,18 @@ fn patterns_are_the_references() {
         let options = RunOptions { patterns: all.collect(), ..RunOptions::new(true, 0, true) };
         let found = go(parts, &expected.batch, &options).unwrap();
         let t = expected.batch[0].len();
-        let patterns = found[0].patterns.as_deref().expect("closer.rs: no patterns were given");
-        assert_eq!(patterns.len(), layers * heads, "closer.rs: one pattern for each head that is asked for");
+        let patterns = found[0].patterns.as_deref().expect("interventions.rs: no patterns were given");
+        assert_eq!(patterns.len(), layers * heads, "interventions.rs: one pattern for each head that is asked for");
         for pattern in patterns {
             let reference = &expected.patterns[pattern.layer][pattern.head * t * t..(pattern.head + 1) * t * t];
             let what = format!("{folder}, layer {} head {}", pattern.layer, pattern.head);
-            assert_close(&format!("closer.rs, see_patterns: {what}"), &pattern.weights, reference, (0.0, PATTERN));
-            let writes = pattern.writes.as_ref().expect("closer.rs: what the head writes");
+            assert_close(
+                &format!("interventions.rs, see_patterns: {what}"),
+                &pattern.weights,
+                reference,
+                (0.0, PATTERN),
+            );
+            let writes = pattern.writes.as_ref().expect("interventions.rs: what the head writes");
             assert_eq!((writes.ids.len(), writes.tokens.len()), (3 * t, 3 * t), "attribution.rs, writes: {what}");
             assert!(
                 writes.logits.chunks(3).all(|top| top.is_sorted_by(|a, b| a >= b)),
@@ -161,7 +165,7 @@ fn what_a_head_writes_is_its_attribution() {
         let writes = found[0].patterns.as_ref().unwrap()[0].writes.clone().unwrap();
         for position in [0, 3, ids.len() - 1] {
             let (id, logit) = (writes.ids[3 * position], writes.logits[3 * position]);
-            let of = AttributionOf { target: Some(TokenRef::Id(id)), position: Some(position), against: None };
+            let of = AttributionOptions { target: Some(TokenRef::Id(id)), position: Some(position), against: None };
             let options = RunOptions { attribution: Some(of), ..RunOptions::new(false, 0, false) };
             let explained = go(parts, &expected.batch[..1], &options).unwrap();
             let part = explained[0].attribution.as_ref().unwrap().heads[head.layer * parts.config.n_head + head.head];
@@ -230,7 +234,7 @@ fn a_prediction_leads_since_the_layer_the_lens_says() {
         for again in 0..2 {
             let found = go(parts, &expected.batch, &options).unwrap();
             for (plain, found) in plain.iter().zip(&found) {
-                let leads = found.leads.as_ref().expect("closer.rs, find_leads: none");
+                let leads = found.leads.as_ref().expect("interventions.rs, find_leads: none");
                 let (t, next) = (plain.ids.len(), plain.next.as_ref().unwrap());
                 let best: Vec<u32> = plain.lens.as_ref().unwrap().ids.chunks(t).map(|row| row[t - 1]).collect();
                 let what = format!("lens.rs, leads: {folder}, run {again}: {leads:?}, the lens says {best:?}");
@@ -248,7 +252,7 @@ fn a_prediction_leads_since_the_layer_the_lens_says() {
 fn attribution_is_the_references_and_adds_up() {
     each(|folder, parts, expected| {
         for (index, reference) in expected.attribution.iter().enumerate() {
-            let of = AttributionOf {
+            let of = AttributionOptions {
                 // The first is the model's own prediction.
                 target: (index > 0).then_some(TokenRef::Id(reference.target)),
                 against: reference.against.map(TokenRef::Id),
@@ -258,7 +262,8 @@ fn attribution_is_the_references_and_adds_up() {
             // The second time most of the text is remembered, and only the explained token goes through the blocks.
             for again in 0..2 {
                 let found = go(parts, &expected.batch[..1], &options).unwrap();
-                let found: &Attribution = found[0].attribution.as_ref().expect("closer.rs, explain: no attribution");
+                let found: &Attribution =
+                    found[0].attribution.as_ref().expect("interventions.rs, explain: no attribution");
                 let what = |part: &str| format!("attribution.rs: {folder}, case {index}, run {again}: {part}");
                 assert_eq!((found.position, found.target), (reference.position, reference.target), "{}", what("token"));
                 let largest = reference.attn.iter().chain(&reference.mlp).fold(1f32, |most, part| most.max(part.abs()));
@@ -427,18 +432,18 @@ fn what_is_not_there_is_refused_by_name() {
         (r#"[{"layer":0,"part":"mlp","head":1}]"#, "`head`"),
     ] {
         let (code, message) = refused(with_ablation(json));
-        assert!(code == Code::BadArgument && message.contains(word), "closer.rs: {json}: {code:?} {message}");
+        assert!(code == Code::BadArgument && message.contains(word), "interventions.rs: {json}: {code:?} {message}");
     }
-    let explain = |of: AttributionOf| RunOptions { attribution: Some(of), ..RunOptions::default() };
-    let (code, message) = refused(explain(AttributionOf { position: Some(3), ..AttributionOf::default() }));
-    assert!(code == Code::BadArgument && message.contains("token 3"), "closer.rs: {code:?} {message}");
+    let explain = |of: AttributionOptions| RunOptions { attribution: Some(of), ..RunOptions::default() };
+    let (code, message) = refused(explain(AttributionOptions { position: Some(3), ..AttributionOptions::default() }));
+    assert!(code == Code::BadArgument && message.contains("token 3"), "interventions.rs: {code:?} {message}");
     let target = Some(TokenRef::Id(512));
-    let (code, message) = refused(explain(AttributionOf { target, ..AttributionOf::default() }));
-    assert!(code == Code::TokenOutOfRange && message.contains("511"), "closer.rs: {code:?} {message}");
+    let (code, message) = refused(explain(AttributionOptions { target, ..AttributionOptions::default() }));
+    assert!(code == Code::TokenOutOfRange && message.contains("511"), "interventions.rs: {code:?} {message}");
     let target = Some(TokenRef::Text(" Paris".into()));
-    let (code, _) = refused(explain(AttributionOf { target, ..AttributionOf::default() }));
-    assert_eq!(code, Code::NoTokenizer, "closer.rs: a text without a tokenizer");
+    let (code, _) = refused(explain(AttributionOptions { target, ..AttributionOptions::default() }));
+    assert_eq!(code, Code::NoTokenizer, "interventions.rs: a text without a tokenizer");
     let patterns = vec![Head { layer: 9, head: 0 }];
     let (code, message) = refused(RunOptions { patterns, ..RunOptions::default() });
-    assert!(code == Code::BadArgument && message.contains("layer 9"), "closer.rs: {code:?} {message}");
+    assert!(code == Code::BadArgument && message.contains("layer 9"), "interventions.rs: {code:?} {message}");
 }

@@ -33,7 +33,7 @@ for (const name of ["tiny-gpt2", "tiny-distil"]) {
         const model = await rs.loadModel(source, { workers });
         const { n_layer, n_head } = { n_layer: model.config.n_layer, n_head: model.config.n_head };
         const patterns = Array.from({ length: n_layer * n_head }, (_, i) => ({ layer: Math.floor(i / n_head), head: i % n_head }));
-        const closer = await model.traceTokens(expected.batch, { patterns, heads: true, lens: 1 });
+        const run = await model.traceTokens(expected.batch, { patterns, heads: true, lens: 1 });
         const attribution = [];
         for (const { target, against, position } of expected.attribution) {
           const trace = await model.traceTokens([expected.batch[0]], { attribution: { target, against: against ?? undefined, position }, predictions: false });
@@ -45,17 +45,17 @@ for (const name of ["tiny-gpt2", "tiny-distil"]) {
         const partial = [];
         const patching = await model.patch(clean, corrupted, { answer, against, onPartial: (found) => partial.push(found.recovered.length) });
         model.close();
-        return window.plain({ closer, attribution, ablation, patching, partial });
+        return window.plain({ run, attribution, ablation, patching, partial });
       }, { source: lab.fixtureUrl(name), workers, expected });
 
-      const [first] = found.closer.sequences;
+      const [first] = found.run.sequences;
       const t = expected.batch[0].length;
       for (const { layer, head, weights, writes } of first.patterns) {
         close(`pattern ${layer}.${head}`, weights, expected.patterns[layer].slice(head * t * t, (head + 1) * t * t), { absolute: PATTERN });
         assert.equal(writes.ids.length, 3 * t, "what the head writes");
       }
       close("attn_bias_norm", first.attn_bias_norm, expected.attn_bias_norm, { relative: RELATIVE });
-      found.closer.sequences.forEach(({ lens, ids }, number) => expected.followers[number].rank.forEach((ranks, row) => {
+      found.run.sequences.forEach(({ lens, ids }, number) => expected.followers[number].rank.forEach((ranks, row) => {
         const cells = [row * ids.length, (row + 1) * ids.length - 1];
         assert.deepEqual(lens.true_rank.slice(...cells), ranks, `true_rank of sequence ${number}, row ${row}`);
         close(`true_prob of sequence ${number}, row ${row}`, lens.true_prob.slice(...cells), expected.followers[number].prob[row], { relative: 1e-3, absolute: 1e-7 });
