@@ -48,8 +48,10 @@ struct Part {
     value: f64,
     /// What all parts up to this one add up to.
     sum: f64,
-    /// Its place along the axis of layers, and its width there.
-    at: (f64, f64),
+    /// The middle of its bar, along the axis of layers.
+    middle: f64,
+    /// How wide the bar is, in layers.
+    width: f64,
 }
 
 #[derive(Debug)]
@@ -110,22 +112,21 @@ impl AttributionChart {
 
 /// The bars of an attribution, in order.
 fn parts_of(found: &Attribution) -> Vec<Part> {
-    let layers = found.attn.len();
-    let mut parts = vec![("embedding".to_owned(), Kind::Embedding, None, found.embed, (0.0, 0.5))];
-    for (layer, (&attn, &mlp)) in found.attn.iter().zip(&found.mlp).enumerate() {
-        let x = (layer + 1) as f64;
-        parts.push((format!("layer {}, attention", layer + 1), Kind::Attention, Some(layer), attn, (x - 0.22, 0.4)));
-        parts.push((format!("layer {}, MLP", layer + 1), Kind::Mlp, Some(layer), mlp, (x + 0.22, 0.4)));
-    }
-    let end = (layers + 1) as f64;
-    parts.push(("bias of the final layer norm".to_owned(), Kind::Stream, None, found.bias, (end, 0.5)));
-    let mut sum = 0.0;
-    let part = |(name, kind, layer, value, at): (String, Kind, Option<usize>, f32, (f64, f64))| {
+    let mut parts: Vec<Part> = Vec::new();
+    let mut add = |name: String, kind, layer, value: f32, middle, width| {
         let value = f64::from(value);
-        sum += value;
-        Part { name, kind, layer, value, sum, at }
+        let sum = parts.last().map_or(0.0, |last| last.sum) + value;
+        parts.push(Part { name, kind, layer, value, sum, middle, width });
     };
-    parts.into_iter().map(part).collect()
+    add("embedding".to_owned(), Kind::Embedding, None, found.embed, 0.0, 0.5);
+    for (block, (&attn, &mlp)) in found.attn.iter().zip(&found.mlp).enumerate() {
+        let (layer, x) = (block + 1, (block + 1) as f64);
+        add(format!("layer {layer}, attention"), Kind::Attention, Some(block), attn, x - 0.22, 0.4);
+        add(format!("layer {layer}, MLP"), Kind::Mlp, Some(block), mlp, x + 0.22, 0.4);
+    }
+    let end = (found.attn.len() + 1) as f64;
+    add("bias of the final layer norm".to_owned(), Kind::Stream, None, found.bias, end, 0.5);
+    parts
 }
 
 /// "+1.23", "−0.40".
@@ -273,7 +274,7 @@ impl AttributionChart {
             columns: &columns,
             column_title: "head",
             value: &|layer, column| self.cell(layer, column),
-            ramp: Ramp::diverging(theme, (theme.attn, theme.mlp), most),
+            ramp: Ramp::diverging(theme, most),
             read_out: &read_out,
             place: &place,
             marked: None,
@@ -320,8 +321,8 @@ impl AttributionChart {
             if !part.sum.is_finite() {
                 continue;
             }
-            let (middle, width) = part.at;
-            let (left, right) = (frame.x.map(middle - width / 2.0), frame.x.map(middle + width / 2.0));
+            let half = part.width / 2.0;
+            let (left, right) = (frame.x.map(part.middle - half), frame.x.map(part.middle + half));
             let (from, to) = (Point::new(left, frame.y.map(before)), Point::new(right, frame.y.map(part.sum)));
             let mut rect = Rect::between(from, to);
             // What adds nearly nothing is a line.

@@ -13,7 +13,7 @@ use trace::summary::order::sort;
 /// Which values may carry a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ticks {
-    /// Round numbers.
+    /// At 1, 2 or 5 times a power of ten.
     Round,
     /// Whole round numbers, for counts.
     Whole,

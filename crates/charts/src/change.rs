@@ -34,7 +34,7 @@ pub(super) static TEXTS: ChartSpec = ChartSpec {
     build: |trace, options| Box::new(ChangeChart::new(Between::Texts, trace, options)),
 };
 
-/// Which two runs.
+/// Which two runs are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Between {
     /// A text with parts of the model switched off, less the same text without.
@@ -340,7 +340,7 @@ impl Chart for ChangeChart {
             columns: &columns,
             column_title: "token",
             value: &|layer, column| self.value(layer, column),
-            ramp: Ramp::diverging(theme, (theme.attn, theme.mlp), self.most),
+            ramp: Ramp::diverging(theme, self.most),
             read_out: &read_out,
             place: &|layer, column| place(of_second(layer, column).or_else(|| of_first(layer, column))),
             marked,

@@ -32,7 +32,7 @@ pub struct ChartSpec {
     /// The page's controls that change it.
     #[serde(skip)]
     pub controls: &'static [Control],
-    /// Summarises a trace.
+    /// Summarises a trace, once per figure.
     #[serde(skip)]
     pub build: fn(&Trace, &ChartOptions) -> Box<dyn Chart>,
 }
@@ -42,7 +42,7 @@ pub struct ChartSpec {
 pub enum Needs {
     /// What every trace holds.
     Norms,
-    /// Norms of heads.
+    /// Norms of heads, in all texts.
     Heads,
     /// The logit lens of the text that is shown.
     Lens,
@@ -50,15 +50,15 @@ pub enum Needs {
     LensOfAny,
     /// The attention pattern of the head that is shown.
     Pattern,
-    /// Direct logit attribution.
+    /// Direct logit attribution of the text that is shown.
     Attribution,
     /// Predictions of the next token.
     Predictions,
     /// A part of the model switched off.
     Ablation,
-    /// Two texts.
+    /// Two different texts.
     TwoTexts,
-    /// Activation patching.
+    /// Activation patching, which `Model.patch` adds.
     Patching,
 }
 
@@ -71,13 +71,13 @@ pub enum Control {
     Tokens,
     /// What of the logit lens is shown.
     Lens,
-    /// Whose attention pattern.
+    /// Whose attention pattern is shown: layer and head.
     Head,
-    /// Which two texts.
+    /// Which two texts are compared or patched.
     Texts,
     /// Which token's logit is explained, less which.
     Target,
-    /// Contributions or heads.
+    /// Whether contributions or heads are explained.
     Parts,
     /// How the next token is chosen.
     Sampling,
@@ -130,9 +130,9 @@ pub trait Chart {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Quantity {
-    /// Attention's contribution norm.
+    /// The norm of attention's contribution.
     Attention,
-    /// The MLP's contribution norm.
+    /// The norm of the MLP's contribution.
     #[default]
     Mlp,
     /// The MLP's less attention's.

@@ -4,7 +4,7 @@ use std::fmt::{self, Debug, Formatter};
 
 use super::chart::{Chart, ChartOptions, ChartSpec};
 use super::geometry::{Point, Rect, Size};
-use super::legend::{self, LegendItem};
+use super::legend::{self, LegendItem, Room};
 use super::mark::Mark;
 use super::registry::ChartName;
 use super::scene::Scene;
@@ -92,7 +92,7 @@ impl Figure {
 
     /// Lays the chart out for a size in CSS pixels, on a transparent ground.
     pub fn scene(&self, size: Size, theme: &Theme, measure: &dyn MeasureText) -> Scene {
-        let header = if self.options.legend { self.legend_marks(size, 0.0, theme, measure) } else { (Vec::new(), 0.0) };
+        let header = if self.options.legend { self.header(size, 0.0, theme, measure) } else { Header::default() };
         self.compose(size, Vec::new(), header, theme, measure)
     }
 
@@ -103,8 +103,8 @@ impl Figure {
         let at = Point::new(MARGIN, 12.0);
         let (text, font) = (self.title().to_owned(), Font::TITLE);
         let title = Mark::Text(Label { at, text, align: Align::Start, font, color: theme.ink });
-        let (legend, bottom) = self.legend_marks(inner, TITLE_HEIGHT, theme, measure);
-        let header = (legend, bottom.max(TITLE_HEIGHT));
+        let mut header = self.header(inner, TITLE_HEIGHT, theme, measure);
+        header.bottom = header.bottom.max(TITLE_HEIGHT);
         let mut scene = self.compose(inner, vec![title], header, theme, measure);
         scene.marks.iter_mut().for_each(|mark| mark.shift(PAGE_MARGIN, PAGE_MARGIN));
         let ground = Rect { x: 0.0, y: 0.0, width: size.width, height: size.height };
@@ -113,20 +113,20 @@ impl Figure {
         Scene::new(size, plot, scene.marks, Vec::new())
     }
 
-    fn legend_marks(&self, size: Size, top: f64, theme: &Theme, measure: &dyn MeasureText) -> (Vec<Mark>, f64) {
+    fn header(&self, size: Size, top: f64, theme: &Theme, measure: &dyn MeasureText) -> Header {
         if self.chart.empty().is_some() {
-            return (Vec::new(), 0.0);
+            return Header::default();
         }
-        let room = (MARGIN, size.width - MARGIN, top);
+        let room = Room { left: MARGIN, right: size.width - MARGIN, top };
         let (marks, height) = legend::layout(&self.legend(), &self.notes(), room, theme, measure);
-        (marks, top + height + 6.0)
+        Header { marks, bottom: top + height + 6.0 }
     }
 
     fn compose(
         &self,
         size: Size,
         mut marks: Vec<Mark>,
-        (header, top): (Vec<Mark>, f64),
+        header: Header,
         theme: &Theme,
         measure: &dyn MeasureText,
     ) -> Scene {
@@ -135,9 +135,9 @@ impl Figure {
             return Scene::new(size, Rect::default(), marks, Vec::new());
         }
         // Data before legend, where there is no room for both.
-        let body = match self.chart.layout(size, top, theme, measure) {
+        let body = match self.chart.layout(size, header.bottom, theme, measure) {
             Some(body) => {
-                marks.extend(header);
+                marks.extend(header.marks);
                 Some(body)
             }
             None => self.chart.layout(size, 0.0, theme, measure),
@@ -147,6 +147,14 @@ impl Figure {
         let (hits_in_a_row, columns) = (body.hits_in_a_row.max(1), body.columns);
         Scene { hits_in_a_row, columns, ..Scene::new(size, body.plot, marks, body.hits) }
     }
+}
+
+/// Legend and notes above a chart.
+#[derive(Default)]
+struct Header {
+    marks: Vec<Mark>,
+    /// Where the chart below begins.
+    bottom: f64,
 }
 
 const MARGIN: f64 = 4.0;

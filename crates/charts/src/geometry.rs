@@ -5,9 +5,9 @@ use serde::Serialize;
 /// A place, in CSS pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Point {
-    /// To the right.
+    /// Distance from the left edge, growing to the right.
     pub x: f64,
-    /// Downwards.
+    /// Distance from the top edge, growing downwards.
     pub y: f64,
 }
 
@@ -25,9 +25,9 @@ impl Point {
 /// Width and height in CSS pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Size {
-    /// Width.
+    /// Never negative.
     pub width: f64,
-    /// Height.
+    /// Never negative.
     pub height: f64,
 }
 
@@ -42,13 +42,13 @@ impl Size {
 /// A rectangle, in CSS pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Rect {
-    /// Left edge.
+    /// The left edge.
     pub x: f64,
-    /// Top edge.
+    /// The top edge.
     pub y: f64,
-    /// Width, never negative.
+    /// Never negative.
     pub width: f64,
-    /// Height, never negative.
+    /// Never negative.
     pub height: f64,
 }
 
@@ -58,12 +58,12 @@ impl Rect {
         Rect { x: a.x.min(b.x), y: a.y.min(b.y), width: (a.x - b.x).abs(), height: (a.y - b.y).abs() }
     }
 
-    /// Right edge.
+    /// The right edge's x.
     pub fn right(&self) -> f64 {
         self.x + self.width
     }
 
-    /// Bottom edge.
+    /// The bottom edge's y.
     pub fn bottom(&self) -> f64 {
         self.y + self.height
     }

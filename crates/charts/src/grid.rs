@@ -6,7 +6,7 @@ use super::axis;
 use super::chart::Quantity;
 use super::format;
 use super::geometry::{Point, Rect, Size};
-use super::legend::{fit, width_up_to};
+use super::legend::{Room, fit, width_up_to};
 use super::mark::Mark;
 use super::scene::{Columns, Hit, HitRow, Scene};
 use super::surface::{Align, Font, Label, MeasureText, Stroke};
@@ -41,10 +41,10 @@ impl Ramp {
         Ramp { low, middle, high: color.mix(theme.ink, 0.25), domain: (0.0, most.max(f64::MIN_POSITIVE)) }
     }
 
-    /// Symmetric about 0.
-    pub fn diverging(theme: &Theme, (low, high): (Color, Color), most: f64) -> Ramp {
+    /// Symmetric about 0: attention's colour below, the MLP's above.
+    pub fn diverging(theme: &Theme, most: f64) -> Ramp {
         let most = most.max(f64::MIN_POSITIVE);
-        Ramp { low, middle: theme.panel.mix(theme.ink, 0.04), high, domain: (-most, most) }
+        Ramp { low: theme.attn, middle: theme.panel.mix(theme.ink, 0.04), high: theme.mlp, domain: (-most, most) }
     }
 
     /// Of a quantity, up to `most`.
@@ -52,7 +52,7 @@ impl Ramp {
         match quantity {
             Quantity::Attention => Ramp::sequential(theme, theme.attn, most),
             Quantity::Mlp => Ramp::sequential(theme, theme.mlp, most),
-            Quantity::Difference => Ramp::diverging(theme, (theme.attn, theme.mlp), most),
+            Quantity::Difference => Ramp::diverging(theme, most),
             Quantity::Stream => Ramp::sequential(theme, theme.stream, most),
         }
     }
@@ -249,7 +249,7 @@ impl Grid<'_> {
             marks.push(label(bottom, self.column_title, Align::Middle));
         }
         let least = EDGE + width(self.row_title) + 12.0;
-        marks.extend(self.scale_marks((least, plot.right(), top), theme, measure));
+        marks.extend(self.scale_marks(Room { left: least, right: plot.right(), top }, theme, measure));
         Some(Scene { hits_in_a_row: shown, ..Scene::new(size, plot, marks, hits) })
     }
 
@@ -298,7 +298,8 @@ impl Grid<'_> {
     }
 
     /// The colour scale, in the corner above the plot: lowest value, strip, highest value.
-    fn scale_marks(&self, (left, right, top): (f64, f64, f64), theme: &Theme, measure: &dyn MeasureText) -> Vec<Mark> {
+    fn scale_marks(&self, room: Room, theme: &Theme, measure: &dyn MeasureText) -> Vec<Mark> {
+        let Room { left, right, top } = room;
         const STEPS: usize = 48;
         const STRIP: f64 = 96.0;
         let (low, high) = self.ramp.domain;

@@ -29,9 +29,9 @@ pub enum Swatch {
 pub struct LegendItem {
     /// The words beside the swatch.
     pub label: String,
-    /// Decides the colour.
+    /// Its colour is that of this kind.
     pub kind: Kind,
-    /// Decides the shape.
+    /// How the kind is drawn in the chart.
     pub swatch: Swatch,
 }
 
@@ -60,14 +60,24 @@ const ROW: f64 = 18.0;
 const SWATCH: f64 = 22.0;
 const GAP: f64 = 16.0;
 
-/// Draws items and notes in rows from `left` to `right`, the first row's top at `top`. Returns the marks and the height used.
+/// Where rows above a plot may lie, in CSS pixels.
+#[derive(Clone, Copy)]
+pub(super) struct Room {
+    pub left: f64,
+    pub right: f64,
+    /// The first row's top.
+    pub top: f64,
+}
+
+/// Draws items and notes in as many rows as they need. Returns the marks and the height used.
 pub(super) fn layout(
     items: &[LegendItem],
     notes: &[String],
-    (left, right, top): (f64, f64, f64),
+    room: Room,
     theme: &Theme,
     measure: &dyn MeasureText,
 ) -> (Vec<Mark>, f64) {
+    let Room { left, right, top } = room;
     let entries =
         items.iter().map(|item| (item.label.as_str(), Some(item))).chain(notes.iter().map(|n| (n.as_str(), None)));
     let mut marks = Vec::new();

@@ -11,7 +11,7 @@ pub enum Mark {
     Area {
         /// Its corners; closed by itself.
         outline: Vec<Point>,
-        /// Fill.
+        /// The colour inside.
         fill: Color,
     },
     /// A line through points.
@@ -23,9 +23,9 @@ pub enum Mark {
     },
     /// A horizontal or vertical line that a surface may move by less than a pixel to draw it crisply.
     Rule {
-        /// One end.
+        /// Where it begins.
         from: Point,
-        /// The other end.
+        /// Where it ends: at the same x, or the same y.
         to: Point,
         /// How it is drawn.
         stroke: Stroke,
@@ -39,20 +39,20 @@ pub enum Mark {
     },
     /// A filled rectangle.
     Rect {
-        /// The rectangle.
+        /// Its edges; a surface may move them to whole device pixels.
         rect: Rect,
-        /// Fill.
+        /// The colour inside.
         fill: Color,
     },
     /// A data point.
     Symbol {
-        /// Centre.
+        /// Where its centre lies.
         at: Point,
-        /// Shape.
+        /// Tells kinds apart without colour.
         shape: Shape,
         /// Radius in CSS pixels.
         radius: f64,
-        /// Fill.
+        /// The colour inside.
         fill: Color,
         /// Outline, drawn around the fill.
         outline: Option<Stroke>,
@@ -63,24 +63,24 @@ pub enum Mark {
     Turned(Label),
     /// Rectangles of one size that fill a larger one, row by row from the top: one picture, however many they are.
     Cells {
-        /// The whole.
+        /// What all cells together fill.
         rect: Rect,
-        /// Cells of a row.
+        /// How many cells a row has.
         columns: usize,
-        /// Fills, row by row.
+        /// A colour per cell, row by row from the top.
         colors: Vec<Color>,
     },
     /// Marks of which only the part inside the rectangle shows.
     Clip {
-        /// The rectangle.
+        /// What is visible.
         rect: Rect,
-        /// The marks.
+        /// What is cut at its edges, from back to front.
         marks: Vec<Mark>,
     },
 }
 
 impl Mark {
-    /// Draws the mark.
+    /// Draws the mark on a surface, over what is there.
     pub fn paint(&self, surface: &mut dyn Surface) {
         debug_assert!(self.is_finite(), "a mark with a coordinate that is not finite: {self:?}");
         match self {
@@ -101,7 +101,7 @@ impl Mark {
         }
     }
 
-    /// Moves the mark.
+    /// Moves the mark, by CSS pixels to the right and down.
     pub fn shift(&mut self, dx: f64, dy: f64) {
         let point = |p: &mut Point| *p = Point::new(p.x + dx, p.y + dy);
         let rectangle = |r: &mut Rect| *r = Rect { x: r.x + dx, y: r.y + dy, ..*r };

@@ -41,6 +41,14 @@ pub(super) struct NextChart {
     coverage: Coverage,
 }
 
+/// A token that may come next.
+struct Candidate {
+    text: String,
+    prob: f64,
+    /// Its probability in the unchanged model, under ablation.
+    before: Option<f64>,
+}
+
 impl NextChart {
     pub(super) fn new(trace: &Trace, options: &ChartOptions) -> Self {
         let text = OneText::of(trace, options, |_| Sequence::default());
@@ -52,8 +60,8 @@ impl NextChart {
         NextChart { text, next, before, kl, coverage: Coverage::of(trace.run(), false) }
     }
 
-    /// Text and probability of every candidate.
-    fn candidates(&self) -> Vec<(String, f64, Option<f64>)> {
+    /// Every candidate that has a probability.
+    fn candidates(&self) -> Vec<Candidate> {
         let Some(next) = &self.next else { return Vec::new() };
         let pairs = next.ids.iter().zip(&next.probs).enumerate();
         let candidate = |(index, (id, prob)): (usize, (&u32, &f32))| {
@@ -62,7 +70,7 @@ impl NextChart {
                 let place = before.ids.iter().position(|other| other == id)?;
                 before.probs.get(place).map(|prob| f64::from(*prob))
             });
-            (text, f64::from(*prob), before)
+            Candidate { text, prob: f64::from(*prob), before }
         };
         pairs.filter(|(_, (_, prob))| prob.is_finite()).map(candidate).collect()
     }
@@ -119,10 +127,10 @@ impl Chart for NextChart {
     }
 
     fn table(&self) -> Table {
-        let row = |(index, (text, prob, before)): (usize, (String, f64, Option<f64>))| {
-            let mut cells = vec![Cell::count(index + 1), Cell::Text(text), Cell::number(prob)];
+        let row = |(index, candidate): (usize, Candidate)| {
+            let mut cells = vec![Cell::count(index + 1), Cell::Text(candidate.text), Cell::number(candidate.prob)];
             if self.before.is_some() {
-                cells.push(Cell::of(before));
+                cells.push(Cell::of(candidate.before));
             }
             cells
         };
@@ -157,18 +165,18 @@ impl Chart for NextChart {
             return None;
         }
         let labels: Vec<String> =
-            candidates.iter().map(|(text, ..)| fit(&format::token_label(text), WIDEST, measure)).collect();
+            candidates.iter().map(|of| fit(&format::token_label(&of.text), WIDEST, measure)).collect();
         let left = (EDGE + labels.iter().map(|label| width(label)).fold(0.0, f64::max) + 8.0).ceil();
-        let numbers: Vec<String> = candidates.iter().map(|(_, prob, _)| format::probability(*prob)).collect();
+        let numbers: Vec<String> = candidates.iter().map(|of| format::probability(of.prob)).collect();
         let right = size.width - numbers.iter().map(|number| width(number)).fold(0.0, f64::max) - 14.0;
         if right - left < 24.0 {
             return None;
         }
         let plot = Rect { x: left, y: above, width: right - left, height: below - above };
         let row = (plot.height / candidates.len() as f64).min(30.0);
-        let most = candidates.iter().flat_map(|(_, prob, before)| [Some(*prob), *before]).flatten().fold(0.0, f64::max);
+        let most = candidates.iter().flat_map(|of| [Some(of.prob), of.before]).flatten().fold(0.0, f64::max);
         let (mut marks, mut hits) = (Vec::new(), Vec::new());
-        for (index, (text, prob, before)) in candidates.into_iter().enumerate() {
+        for (index, Candidate { text, prob, before }) in candidates.into_iter().enumerate() {
             let y = above + row * index as f64;
             let bar = |prob: f64| {
                 let width = plot.width * (prob / most.max(f64::MIN_POSITIVE)).clamp(0.0, 1.0);

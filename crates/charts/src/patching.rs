@@ -164,7 +164,7 @@ impl Chart for PatchingChart {
             columns: &columns,
             column_title: "token of the second text",
             value: &|layer, token| self.value(layer, token),
-            ramp: Ramp::diverging(theme, (theme.attn, theme.mlp), finite.fold(1.0, f64::max).min(2.0)),
+            ramp: Ramp::diverging(theme, finite.fold(1.0, f64::max).min(2.0)),
             read_out: &read_out,
             place: &|_, _| None,
             marked: None,

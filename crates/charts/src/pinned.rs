@@ -12,7 +12,7 @@ pub(super) struct Pinned {
     pub name: String,
     /// Place of its sequence in the trace.
     pub sequence: usize,
-    /// Its position.
+    /// Its position in that sequence, from 0.
     pub token: usize,
     pub attn: Vec<f32>,
     pub mlp: Vec<f32>,

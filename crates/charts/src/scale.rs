@@ -3,7 +3,7 @@
 /// How a scale spreads its domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transform {
-    /// Evenly.
+    /// Equal steps are equally long.
     Linear,
     /// By the logarithm; the domain must be positive.
     Log,

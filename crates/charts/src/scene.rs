@@ -11,7 +11,7 @@ use trace::summary::Place;
 /// A line of a read-out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HitRow {
-    /// What was measured.
+    /// What was measured: "attention", "rank".
     pub label: String,
     /// The value with its unit where it has one.
     pub value: String,
@@ -35,7 +35,7 @@ pub struct Hit {
     pub anchor: Point,
     /// Headline of the read-out: "12–14", "layer 4".
     pub title: String,
-    /// Its lines.
+    /// What it says below the headline.
     pub rows: Vec<HitRow>,
     /// The token it speaks of; choosing the hit pins that token.
     #[serde(skip_serializing_if = "Option::is_none")]

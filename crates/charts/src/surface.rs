@@ -25,7 +25,7 @@ pub const FONT_FAMILY: &str = "system-ui, -apple-system, 'Segoe UI', Roboto, 'He
 /// How a line is drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Stroke {
-    /// Colour.
+    /// May be translucent.
     pub color: Color,
     /// Width in CSS pixels.
     pub width: f64,
@@ -34,12 +34,12 @@ pub struct Stroke {
 }
 
 impl Stroke {
-    /// A solid line.
+    /// Without gaps, `width` CSS pixels wide.
     pub fn solid(color: Color, width: f64) -> Self {
         Stroke { color, width, dash: None }
     }
 
-    /// A dashed line.
+    /// With dashes and gaps of these lengths, all in CSS pixels.
     pub fn dashed(color: Color, width: f64, dash: f64, gap: f64) -> Self {
         Stroke { color, width, dash: Some((dash, gap)) }
     }
@@ -71,11 +71,11 @@ impl Shape {
 /// Where a text's anchor lies along its line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Align {
-    /// At its start.
+    /// The text begins at the anchor.
     Start,
-    /// In its middle.
+    /// The text is centred on the anchor.
     Middle,
-    /// At its end.
+    /// The text ends at the anchor.
     End,
 }
 
@@ -84,13 +84,13 @@ pub enum Align {
 pub struct Label {
     /// The anchor, on the baseline.
     pub at: Point,
-    /// The text.
+    /// What it reads; a surface escapes what it must.
     pub text: String,
     /// Which part of the text the anchor holds.
     pub align: Align,
-    /// Size and weight.
+    /// Its size and weight.
     pub font: Font,
-    /// Colour.
+    /// Stands out from its ground by 4.5:1 (`theme.rs`).
     pub color: Color,
 }
 

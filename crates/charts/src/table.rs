@@ -2,10 +2,10 @@
 
 use super::format;
 
-/// One cell.
+/// One cell of a table.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cell {
-    /// Words.
+    /// Words: a token, a name.
     Text(String),
     /// A number, in full precision.
     Number(f64),
@@ -24,7 +24,7 @@ impl Cell {
         value.map_or(Cell::Missing, Cell::number)
     }
 
-    /// A count.
+    /// A count; `Missing` where it does not fit 32 bits.
     pub fn count(value: impl TryInto<u32>) -> Self {
         value.try_into().map_or(Cell::Missing, |value| Cell::Number(f64::from(value)))
     }
@@ -54,7 +54,7 @@ impl Cell {
 pub struct Table {
     /// What the table holds, with units.
     pub caption: String,
-    /// Column names.
+    /// Names of the columns, with units where they differ from the caption's.
     pub columns: Vec<String>,
     /// Rows, each as long as `columns`.
     pub rows: Vec<Vec<Cell>>,

@@ -65,26 +65,26 @@ impl Color {
 pub struct Theme {
     /// What lies behind the chart.
     pub panel: Color,
-    /// Main text.
+    /// Read-outs, titles, highlights.
     pub ink: Color,
     /// Ticks, axis titles, notes.
     pub mute: Color,
-    /// Grid lines.
+    /// Grid lines behind the data.
     pub line: Color,
     /// Axis baseline and tick marks.
     pub axis: Color,
     /// Areas that are still empty.
     pub soft: Color,
-    /// Attention.
+    /// What attention writes.
     pub attn: Color,
-    /// MLP.
+    /// What the MLP writes.
     pub mlp: Color,
-    /// Embedding and stream.
+    /// The embedding and the stream itself.
     pub stream: Color,
 }
 
 impl Theme {
-    /// Dark on light.
+    /// Dark marks on a white ground.
     pub const fn light() -> Self {
         Theme {
             panel: Color::hex(0xffffff),
@@ -99,7 +99,7 @@ impl Theme {
         }
     }
 
-    /// Light on dark.
+    /// Light marks on a dark ground.
     pub const fn dark() -> Self {
         Theme {
             panel: Color::hex(0x1c1b1a),

@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::fields::fields;
 use crate::{Code, Error, Result};
 
-/// One attention head.
+/// An attention head, by its place in the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Head {
-    /// Block, from 0.
+    /// Its block, from 0.
     pub layer: usize,
     /// Head of the block, from 0.
     pub head: usize,
@@ -29,7 +29,7 @@ impl Head {
     }
 }
 
-/// Whether a model of so many layers has this one.
+/// Whether a model of `layers` blocks has block `layer`; `setting` is named if not.
 pub(crate) fn check_layer(setting: &str, layer: usize, layers: usize) -> Result<()> {
     if layer < layers {
         return Ok(());
@@ -41,7 +41,7 @@ pub(crate) fn check_layer(setting: &str, layer: usize, layers: usize) -> Result<
 /// How one head attends to a text of T tokens, and what it writes there.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Pattern {
-    /// Block, from 0.
+    /// Its block, from 0.
     pub layer: usize,
     /// Head of the block, from 0.
     pub head: usize,
@@ -54,14 +54,14 @@ pub struct Pattern {
 
 fields!(Pattern { layer: [], head: [], weights: [Tokens, Tokens], writes: [] });
 
-/// What heads write, as tokens.
+/// The tokens whose logits a head raises most, k at each token of the text.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct PromotedTokens {
     /// T*k token ids, the most raised first.
     pub ids: Vec<u32>,
     /// T*k: by how much their logits are raised.
     pub logits: Vec<f32>,
-    /// What the ids read.
+    /// T*k: the text of each id.
     #[serde(default)]
     pub tokens: Vec<String>,
 }

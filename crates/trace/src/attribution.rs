@@ -8,7 +8,7 @@ use crate::fields::fields;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum TokenRef {
-    /// Its id.
+    /// Its id in the model's vocabulary.
     Id(u32),
     /// Its text, which must be exactly one token.
     Text(String),
@@ -34,23 +34,23 @@ pub struct Attribution {
     pub position: usize,
     /// The token whose logit is explained.
     pub target: u32,
-    /// What it reads.
+    /// The text of `target`.
     pub target_text: String,
     /// The token whose logit is taken off.
     pub against: Option<u32>,
-    /// What that reads.
+    /// The text of `against`.
     pub against_text: Option<String>,
     /// The logit of the one, less that of the other: as the model computes it, not as the sum of the parts.
     pub logit: f32,
     /// What the final layer norm divides by here.
     pub scale: f32,
-    /// The embedding's part.
+    /// What the embedding adds (token and position).
     pub embed: f32,
-    /// L: attention's parts.
+    /// L: what each attention adds.
     pub attn: Vec<f32>,
-    /// L: the MLPs' parts.
+    /// L: what each MLP adds.
     pub mlp: Vec<f32>,
-    /// L*H: the heads' parts of attention's.
+    /// L*H: what each head adds, as a part of its attention.
     pub heads: Vec<f32>,
     /// L: the part of each output projection's bias; with it, the heads of a layer add up to attention's part.
     pub attn_bias: Vec<f32>,
@@ -75,7 +75,7 @@ fields!(Attribution {
 });
 
 impl Attribution {
-    /// All parts together.
+    /// The sum of all parts: `logit`, but for rounding.
     pub fn sum(&self) -> f64 {
         let layers = self.attn.iter().chain(&self.mlp).map(|&part| f64::from(part));
         f64::from(self.embed) + layers.sum::<f64>() + f64::from(self.bias)

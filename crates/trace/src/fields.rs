@@ -9,17 +9,17 @@ use crate::Sequence;
 /// One axis of an array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Axis {
-    /// T.
+    /// T, the sequence's tokens.
     Tokens,
     /// T-1: every token but the first.
     LaterTokens,
-    /// L.
+    /// L, the blocks that were recorded.
     Layers,
     /// L+1: the embedding, then every block.
     Stages,
-    /// H.
+    /// H, the heads of a block.
     Heads,
-    /// Start and end.
+    /// Two: a start and an end.
     Pair,
     /// As many as there are; the same number in all arrays of one record.
     Some,
@@ -27,7 +27,7 @@ pub enum Axis {
     SomePerToken,
 }
 
-/// One field.
+/// One field of a record, as its line in the table says.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
     /// Its name in Rust, in files and in JavaScript.
@@ -42,17 +42,17 @@ pub struct Field {
 pub enum Value<'a> {
     /// Nothing: it is optional.
     Missing,
-    /// One text.
+    /// A string.
     Text(&'a str),
-    /// One number.
+    /// A 32-bit float.
     Number(f32),
-    /// One whole number.
+    /// A size, an index or an id.
     Count(u64),
-    /// Texts.
+    /// A list of strings.
     Texts(&'a [String]),
-    /// Numbers.
+    /// An array of 32-bit floats.
     Floats(&'a [f32]),
-    /// Whole numbers.
+    /// An array of 32-bit unsigned integers.
     Whole(&'a [u32]),
     /// A record of its own.
     Record(&'a dyn Record),
@@ -81,34 +81,34 @@ pub trait Record {
 
 /// Where records are read from. `None`: it has nothing of that kind under this name.
 pub trait Source {
-    /// One text.
+    /// The string of this field.
     fn text(&self, _: &Field) -> Option<String> {
         None
     }
 
-    /// One number.
+    /// The number of this field, whole or not.
     fn number(&self, _: &Field) -> Option<f64> {
         None
     }
 
-    /// Texts.
+    /// The strings of this field.
     fn texts(&self, _: &Field) -> Option<Vec<String>> {
         None
     }
 
-    /// Numbers.
+    /// The array of floats of this field.
     ///
     /// # Errors
     /// It has something else.
     fn floats(&self, field: &Field) -> Result<Option<Vec<f32>>, String>;
 
-    /// Whole numbers.
+    /// The array of unsigned integers of this field.
     ///
     /// # Errors
     /// It has something else.
     fn whole(&self, field: &Field) -> Result<Option<Vec<u32>>, String>;
 
-    /// Another record.
+    /// The record inside this field, to be read in turn.
     fn record(&self, field: &Field) -> Option<Box<dyn Source + '_>>;
 
     /// A list of such.
@@ -122,7 +122,7 @@ pub trait FieldType: Default {
     /// Whether a source must have it, unless its line says `or none`.
     const REQUIRED: bool = false;
 
-    /// What it holds.
+    /// What the field holds, borrowed.
     fn value(&self) -> Value<'_>;
 
     /// What a source has of it.
@@ -296,13 +296,13 @@ impl Value<'_> {
 /// How long the axes are.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
-    /// T.
+    /// T, the sequence's tokens.
     pub tokens: usize,
     /// L, as far as recorded.
     pub layers: usize,
     /// H; 0 where it is not known.
     pub heads: usize,
-    /// Of [`Axis::Some`].
+    /// The length of [`Axis::Some`].
     pub some: usize,
 }
 

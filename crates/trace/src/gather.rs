@@ -41,29 +41,29 @@ impl<'a> Gathered<'a> {
     }
 
     /// The rows of arrays: planes of rows of cells.
-    fn join<T: Copy>(&self, field: &Field, array: fn(Value<'a>) -> Option<&'a [T]>) -> Option<Vec<T>> {
+    fn gather<T: Copy>(&self, field: &Field, array: fn(Value<'a>) -> Option<&'a [T]>) -> Option<Vec<T>> {
         let tokens = field.axes.iter().position(|axis| *axis == Axis::Tokens)?;
         let (planes, cells) = field.axes.split_at(tokens);
         let (planes, item) = (self.sizes.over(planes), self.sizes.over(cells.get(1..)?));
         let arrays = self.values(field).map(array).collect::<Option<Vec<&[T]>>>()?;
-        let mut joined = Vec::new();
+        let mut gathered = Vec::new();
         for plane in 0..planes {
             for (values, (_, of, rows)) in arrays.iter().zip(&self.parts) {
                 let cells = (plane * of + rows.start) * item..(plane * of + rows.end) * item;
-                joined.extend_from_slice(values.get(cells).unwrap_or_default());
+                gathered.extend_from_slice(values.get(cells).unwrap_or_default());
             }
         }
-        Some(joined)
+        Some(gathered)
     }
 }
 
 impl Source for Gathered<'_> {
     fn floats(&self, field: &Field) -> Result<Option<Vec<f32>>, String> {
-        Ok(self.join(field, |value| if let Value::Floats(numbers) = value { Some(numbers) } else { None }))
+        Ok(self.gather(field, |value| if let Value::Floats(numbers) = value { Some(numbers) } else { None }))
     }
 
     fn whole(&self, field: &Field) -> Result<Option<Vec<u32>>, String> {
-        Ok(self.join(field, |value| if let Value::Whole(numbers) = value { Some(numbers) } else { None }))
+        Ok(self.gather(field, |value| if let Value::Whole(numbers) = value { Some(numbers) } else { None }))
     }
 
     fn record(&self, field: &Field) -> Option<Box<dyn Source + '_>> {

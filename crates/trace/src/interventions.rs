@@ -7,7 +7,7 @@ use crate::attention::{Head, check_layer};
 use crate::fields::fields;
 use crate::{Code, Error, Result};
 
-/// What of a block is switched off.
+/// The part of a block that is switched off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Component {
@@ -19,28 +19,28 @@ pub enum Component {
     Head,
 }
 
-/// What is put in its place.
+/// What takes the place of a contribution that is switched off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AblationMode {
-    /// Nothing.
+    /// A vector of zeros.
     #[default]
     Zero,
     /// Its mean over all tokens of all texts of the request, as they are without any ablation.
     Mean,
 }
 
-/// One ablation.
+/// One part of the model, switched off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ablation {
-    /// Block, from 0.
+    /// Its block, from 0.
     pub layer: usize,
-    /// What of it.
+    /// The part of the block.
     pub part: Component,
-    /// Which head, if a head.
+    /// The head, from 0, where the part is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<usize>,
-    /// What is put in its place.
+    /// What takes its place.
     #[serde(default)]
     pub how: AblationMode,
 }
@@ -60,7 +60,7 @@ impl Ablation {
     /// Whether a model has this part.
     ///
     /// # Errors
-    /// `BadArgument`.
+    /// `BadArgument`, naming what the model lacks.
     pub fn check(self, (layers, heads): (usize, usize)) -> Result<()> {
         match (self.part, self.head) {
             (Component::Head, Some(head)) => Head { layer: self.layer, head }.check("ablate", (layers, heads)),
@@ -83,11 +83,11 @@ pub struct Patching {
     pub corrupted_tokens: Vec<String>,
     /// The token that the clean text is about; its logit less that of `against` is what is watched, at the last token.
     pub answer: u32,
-    /// What it reads.
+    /// The text of `answer`.
     pub answer_text: String,
     /// The token that the corrupted text is about.
     pub against: u32,
-    /// What it reads.
+    /// The text of `against`.
     pub against_text: String,
     /// The logit difference of the clean text.
     pub clean_difference: f32,

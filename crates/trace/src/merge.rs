@@ -25,7 +25,7 @@ impl Sequence {
         if candidates(&more.next) <= candidates(&self.next) {
             more.next = None;
         }
-        more.patterns = more.patterns.map(|more| joined(self.patterns.take().unwrap_or_default(), more));
+        more.patterns = more.patterns.map(|more| merged(self.patterns.take().unwrap_or_default(), more));
         if let (Some(baseline), Some(more)) = (&mut self.baseline, more.baseline.take()) {
             baseline.merge(*more);
         }
@@ -34,7 +34,7 @@ impl Sequence {
 }
 
 /// The later patterns, and of the earlier ones those of other heads, the latest first to stay.
-fn joined(kept: Vec<Pattern>, more: Vec<Pattern>) -> Vec<Pattern> {
+fn merged(kept: Vec<Pattern>, more: Vec<Pattern>) -> Vec<Pattern> {
     let is_new = |pattern: &Pattern| more.iter().any(|new| (new.layer, new.head) == (pattern.layer, pattern.head));
     let mut room = MOST_WEIGHTS.saturating_sub(more.iter().map(|new| new.weights.len()).sum());
     let mut all: Vec<Pattern> = kept
@@ -95,9 +95,9 @@ mod tests {
     #[test]
     fn a_head_asked_for_again_replaces_itself_and_old_ones_go_where_room_is_short() {
         let heads = |patterns: Vec<Pattern>| patterns.iter().map(|pattern| pattern.head).collect::<Vec<_>>();
-        assert_eq!(heads(joined(vec![pattern(0, 1), pattern(1, 1)], vec![pattern(0, 1)])), [1, 0]);
+        assert_eq!(heads(merged(vec![pattern(0, 1), pattern(1, 1)], vec![pattern(0, 1)])), [1, 0]);
         let large = MOST_WEIGHTS / 2 + 1;
-        assert_eq!(heads(joined(vec![pattern(0, 1), pattern(1, large)], vec![pattern(2, large)])), [2]);
-        assert_eq!(heads(joined(vec![pattern(0, large), pattern(1, 1)], vec![pattern(2, large)])), [1, 2]);
+        assert_eq!(heads(merged(vec![pattern(0, 1), pattern(1, large)], vec![pattern(2, large)])), [2]);
+        assert_eq!(heads(merged(vec![pattern(0, large), pattern(1, 1)], vec![pattern(2, large)])), [1, 2]);
     }
 }

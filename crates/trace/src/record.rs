@@ -195,11 +195,11 @@ fields!(Next {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct LensLead {
-    /// The predicted token.
+    /// The id of the predicted token.
     pub id: u32,
-    /// What it reads.
+    /// The text of that token.
     pub text: String,
-    /// Its probability.
+    /// The probability that the model gives it.
     pub prob: f32,
     /// The layer after which it leads first: 0 is the embedding, L the last block.
     pub first: usize,
@@ -212,13 +212,13 @@ fields!(LensLead { id: [], text: [], prob: [], first: [], settled: [] });
 /// Tokens that the model went on with.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Sampled {
-    /// Their ids.
+    /// Token ids, in the order they were sampled.
     pub ids: Vec<u32>,
-    /// Each as text.
+    /// The text of each token.
     pub tokens: Vec<String>,
     /// The probability that the model gave to each.
     pub probs: Vec<f32>,
-    /// All of them as text, to be appended.
+    /// All of them as one text, to be appended.
     pub text: String,
 }
 
