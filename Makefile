@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build offline package test test-once test-native test-node test-browser test-site fuzz check format lint docs types bench bench-baseline setup setup-test clean
+.PHONY: help run build offline package test test-once test-native test-node test-browser test-site fuzz check format format-check lint docs types bench bench-baseline setup setup-test clean
 
 # PROFILE=quick leaves link-time optimisation and wasm-opt out: minutes become seconds.
 PROFILE ?= release
@@ -16,6 +16,7 @@ TRUNK := $(WITH) env CARGO_TARGET_DIR=target/page RESIDUAL_STREAM_PROFILE=$(PROF
 TRUNK_PROFILE := $(if $(filter release,$(PROFILE)),--release,--cargo-profile $(PROFILE))
 WASM := --target wasm32-unknown-unknown
 PAGE := --package residual-stream --package residual-stream-embed --package residual-stream-embed-live
+PRETTIER := $(WITH) prettier --log-level warn '**/*.md'
 PAGE_CARGO := $(WITH) env CARGO_TARGET_DIR=target/page cargo
 ENGINE_CARGO := $(WITH) env CARGO_TARGET_DIR=target/engine RUSTFLAGS='--cfg getrandom_backend="wasm_js" -C llvm-args=-pre-RA-sched=linearize -C target-feature=+simd128' cargo
 
@@ -65,10 +66,15 @@ fuzz: setup ## random inputs against oracles (SECONDS=60 for each room, all side
 	$(WITH) env FUZZ_SECONDS=$(or $(SECONDS),60) FUZZ_SEED=$(or $(SEED),1) \
 		cargo test --all-features --locked --test fuzz -- --nocapture --test-threads=8 $(ROOM)
 
-check: format lint docs types test-once ## everything a change must pass; CI runs this
+check: format-check lint docs types test-once ## everything a change must pass; CI runs this
 
-format: setup ## formatting, checked
+format: setup ## format Rust and Markdown
+	$(WITH) cargo fmt --all
+	$(PRETTIER) --write
+
+format-check: setup ## the same, checked
 	$(WITH) cargo fmt --all --check
+	$(PRETTIER) --check
 
 lint: setup ## clippy, natively and for both wasm32 halves; warnings are errors
 	$(WITH) cargo clippy --workspace --all-targets --all-features --locked -- -D warnings

@@ -1,4 +1,4 @@
-// residual-stream: a GPT-2 microscope for the browser. See residual-stream.d.ts for the contract; node.js is its like for Node.
+// residual-stream: a GPT-2 microscope for the browser. See residual-stream.d.ts for the contract; Node loads node.js.
 // This file joins two compiled halves: the page's (charts, summaries, messages to the worker), loaded
 // here, and the engine's (GPT-2), which the page's half starts in a worker when a model is loaded: one of two
 // builds, by what the browser has.

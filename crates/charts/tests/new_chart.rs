@@ -127,8 +127,8 @@ fn types_and_docs_name_the_charts_of_the_registry() {
     assert_eq!(in_types, ChartName::ALL.map(ChartName::as_str), "residual-stream.d.ts");
 
     let embedding = include_str!("../../../docs/embedding.md");
-    let row = between(embedding, "| `chart` |", '|').remove(0);
-    let in_docs: Vec<&str> = row.split(',').map(|name| name.trim().trim_matches('`')).collect();
+    let list = between(embedding, "`chart` is one of", '.').remove(0);
+    let in_docs: Vec<&str> = list.split(',').map(|name| name.trim().trim_matches('`')).collect();
     assert_eq!(in_docs, ChartName::ALL.map(ChartName::as_str), "docs/embedding.md");
 
     let views = include_str!("../../../docs/views.md");

@@ -148,7 +148,7 @@ impl Run {
         let title = download::title(&live.model);
         let bytes = if size > 0 { format_bytes(size as f64) } else { "size unknown".to_owned() };
         let text = format!(
-            "{title} runs in this page, on your own machine: what is traced leaves it for nowhere. The model is downloaded \
+            "{title} runs in this page, on your own machine: nothing you trace leaves this page. The model is downloaded \
              once, and kept in this browser."
         );
         let asked = self.ui.ask(&text, &format!("Download {title}, {bytes}"));

@@ -42,9 +42,9 @@ pub enum ToEngine {
     Ask {
         /// Names the answers.
         request: u32,
-        /// Either this
+        /// The texts, where they are not given as ids.
         texts: Option<Vec<String>>,
-        /// or this.
+        /// Token ids, where they are not given as texts.
         ids: Option<Vec<Vec<u32>>>,
         /// What is wanted of them.
         task: Task,
