@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use candle_core::{DType, Device, Tensor};
 use engine::model::attention::Segment;
 use engine::model::checkpoint::{Part, Tensors, wanted};
+use engine::model::executor::Alone;
 use engine::model::gpt2::Block;
 use engine::model::linear::packing::{Cut, Packing};
 use engine::model::linear::{Linear, Weight};
 use engine::model::probe::NoProbe;
-use engine::model::team::Alone;
 use engine::model::widen::Format;
 use engine::model::{Config, ModelError};
 use futures_util::FutureExt;
@@ -81,5 +81,5 @@ fn a_block_that_has_run_allocates_no_buffers() {
         run(rows);
     }
     let allocated = BUFFERS.load(Ordering::Relaxed) - before;
-    assert_eq!(allocated, 0, "spare.rs: {allocated} buffers of {BUFFER} bytes or more in four passes");
+    assert_eq!(allocated, 0, "buffer_pool.rs: {allocated} buffers of {BUFFER} bytes or more in four passes");
 }

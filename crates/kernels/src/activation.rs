@@ -2,8 +2,8 @@
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
+use super::buffer_pool::Buffer;
 use super::lanes::F32x4;
-use super::spare;
 use super::values::contiguous;
 
 /// An activation function, by what it computes; several names of `config.json` may mean the same one.
@@ -107,7 +107,7 @@ impl CustomOp1 for Activation {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = contiguous(self.name(), x, layout)?;
-        let mut out = spare::take(x.len());
+        let mut out = Buffer::take(x.len());
         let (fours, rest) = x.as_chunks::<4>();
         let (to, to_rest) = out.as_chunks_mut::<4>();
         for (to, x) in to.iter_mut().zip(fours) {
@@ -116,7 +116,7 @@ impl CustomOp1 for Activation {
         for (to, x) in to_rest.iter_mut().zip(rest) {
             [*to, ..] = self.lanes(F32x4::splat(*x)).to_array();
         }
-        Ok((CpuStorage::F32(out), layout.shape().clone()))
+        Ok((CpuStorage::F32(out.into_vec()), layout.shape().clone()))
     }
 }
 

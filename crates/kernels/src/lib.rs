@@ -6,11 +6,11 @@
 
 pub mod activation;
 pub mod attention;
+pub mod buffer_pool;
 pub mod lanes;
 pub mod linear;
 pub mod norm;
 pub mod scores;
-pub mod spare;
 pub mod stopwatch;
 pub mod values;
 pub mod widen;

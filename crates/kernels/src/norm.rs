@@ -5,8 +5,8 @@
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
+use super::buffer_pool::{Buffer, PooledTensor};
 use super::lanes::{F32x4, sums};
-use super::spare;
 use super::stopwatch::{self, Work};
 use super::values::contiguous;
 
@@ -42,10 +42,9 @@ impl LayerNorm {
     }
 
     /// `[T, D]` to `[T, D]`.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        stopwatch::on(Work::Norms, || {
-            x.apply_op3_no_bwd(&self.weight, &self.bias, &Normalise { epsilon: self.epsilon })
-        })
+    pub fn forward(&self, x: &Tensor) -> Result<PooledTensor> {
+        let normalise = Normalise { epsilon: self.epsilon };
+        stopwatch::on(Work::Norms, || Ok(x.apply_op3_no_bwd(&self.weight, &self.bias, &normalise)?.into()))
     }
 }
 
@@ -71,14 +70,14 @@ impl CustomOp3 for Normalise {
         let weight = contiguous(self.name(), weight, weight_layout)?;
         let bias = contiguous(self.name(), bias, bias_layout)?;
         let width = weight.len();
-        let mut out = spare::take(x.len());
+        let mut out = Buffer::take(x.len());
         for (row, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
             let mean = sums::sum(row) / width as f64;
             let variance = sums::squares_about(row, mean) / width as f64;
             let scale = 1.0 / (variance + self.epsilon).sqrt();
             normalise(row, (mean, scale), (weight, bias), out);
         }
-        Ok((CpuStorage::F32(out), x_layout.shape().clone()))
+        Ok((CpuStorage::F32(out.into_vec()), x_layout.shape().clone()))
     }
 }
 

@@ -8,8 +8,8 @@ use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Tensor};
 ///
 /// # Errors
 /// candle's, for others.
-pub fn add(x: &Tensor, y: &Tensor) -> Result<()> {
-    with_values(y, |y| add_values(x, y))
+pub fn add(x: &Tensor, y: impl AsRef<Tensor>) -> Result<()> {
+    with_values(y.as_ref(), |y| add_values(x, y))
 }
 
 /// x += y, for as many numbers as x has.

@@ -1,4 +1,4 @@
-//! GPT-2, bottom-up: embedding, attention, MLP, block, unembedding, model.
+//! GPT-2, bottom-up: embedding, block, unembedding, model.
 //!
 //! Radford et al., "Language Models are Unsupervised Multitask Learners" (2019); layout of weights and
 //! meaning of settings as in Hugging Face's `GPT2LMHeadModel`.
@@ -11,23 +11,21 @@
 //! [`Point::AttnOut`] and [`Point::MlpOut`].
 //!
 //! Rows of several sequences may go through a block side by side, and a sequence may come in pieces: which rows are
-//! whose is said by [`Segment`]s. Who computes a sub-layer, this thread alone or a pool of workers, is a
-//! [`Team`]'s business.
-
-use std::cell::RefCell;
+//! whose is said by [`Segment`]s. What a sub-layer computes is in [`layers`](super::layers); who computes it, this thread
+//! alone or a pool of workers, is an [`Executor`]'s business.
 
 use candle_core::{Device, Tensor};
 use futures_util::FutureExt;
 
-use super::activation::Activation;
-use super::attention::{Contexts, Heads, Segment, attend};
+use super::attention::Segment;
+use super::buffer_pool::PooledTensor;
 use super::checkpoint::{HEAD, Tensors};
 use super::config::Head;
-use super::linear::{Linear, times_rows_transposed, times_transposed};
+use super::executor::{Alone, Executor};
+use super::layers::{Attended, SubLayers, Wishes};
+use super::linear::{times_rows_transposed, times_transposed};
 use super::norm::LayerNorm;
 use super::probe::{Point, Probe};
-use super::spare::recycle;
-use super::team::{Alone, Attended, Team, Waiting, Wishes};
 use super::values::{add, sum_groups, with_values};
 use super::{Config, ModelError};
 
@@ -66,111 +64,9 @@ pub fn embed(tokens: &Tensor, positions: &Tensor, probe: &mut impl Probe) -> Res
     Ok(x)
 }
 
-/// Causal self-attention of one block, or some of its heads.
-#[derive(Clone, Debug)]
-struct Attention {
-    c_attn: Linear, // [D, 3D]: queries, keys, values side by side
-    c_proj: Linear, // [D, D]
-    heads: Heads,
-}
-
-impl Attention {
-    fn load(tensors: &mut impl Tensors, config: &Config, layer: usize) -> Result<Attention, ModelError> {
-        let c_attn = tensors.linear(&format!("h.{layer}.attn.c_attn"))?;
-        let (width, scale) = (config.head_width(), config.score_scale(layer));
-        let heads = Heads { layer, count: c_attn.outputs() / 3 / width, width, scale };
-        Ok(Attention { c_attn, c_proj: tensors.linear(&format!("h.{layer}.attn.c_proj"))?, heads })
-    }
-
-    /// Normed stream `[T, D]` to attn_out `[T, D]`, with H of [`Attended`] the heads that are here.
-    fn forward(
-        &self,
-        x: &Tensor,
-        contexts: &RefCell<Contexts>,
-        segments: &[Segment],
-        wishes: Wishes,
-    ) -> Result<Attended> {
-        let mut patterns = Vec::new();
-        let seen = wishes.patterns.then_some(&mut patterns);
-        let qkv = self.c_attn.forward(x)?; // (T, 3 H D/H)
-        let z = attend(&qkv, contexts, &self.heads, segments, seen)?; // (T, H D/H)
-        recycle(qkv)?;
-        let by_head = if wishes.heads { Some(self.c_proj.forward_by_group(&z, self.heads.count)?) } else { None };
-        let out = self.c_proj.forward(&z)?; // (T, D)
-        recycle(z)?;
-        Ok(Attended { out, by_head, patterns })
-    }
-}
-
-/// The two-layer perceptron of one block, or some of its columns.
-#[derive(Clone, Debug)]
-struct Mlp {
-    c_fc: Linear,   // [D, n_inner]
-    c_proj: Linear, // [n_inner, D]
-    activation: Activation,
-}
-
-impl Mlp {
-    fn load(tensors: &mut impl Tensors, config: &Config, layer: usize) -> Result<Mlp, ModelError> {
-        Ok(Mlp {
-            c_fc: tensors.linear(&format!("h.{layer}.mlp.c_fc"))?,
-            c_proj: tensors.linear(&format!("h.{layer}.mlp.c_proj"))?,
-            activation: config.activation,
-        })
-    }
-
-    /// Normed stream `[T, D]` to mlp_out `[T, D]`.
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let hidden = self.c_fc.forward_then(x, self.activation)?; // (T, n_inner)
-        let out = self.c_proj.forward(&hidden)?; // (T, D)
-        recycle(hidden)?;
-        Ok(out)
-    }
-}
-
-/// The two sub-layers of one block, or one worker's share of them.
-#[derive(Clone, Debug)]
-pub struct SubLayers {
-    attn: Attention,
-    mlp: Mlp,
-}
-
-impl SubLayers {
-    /// Takes the eight tensors of block `layer` that are not layer norms.
-    ///
-    /// # Errors
-    /// `MissingTensor`.
-    pub fn load(tensors: &mut impl Tensors, config: &Config, layer: usize) -> Result<SubLayers, ModelError> {
-        Ok(SubLayers { attn: Attention::load(tensors, config, layer)?, mlp: Mlp::load(tensors, config, layer)? })
-    }
-
-    /// A normed stream `[T, D]` to attn_out, or what the heads here add to it.
-    ///
-    /// # Errors
-    /// candle's; a segment that does not follow on what `contexts` has.
-    pub fn attention(
-        &self,
-        normed: &Tensor,
-        contexts: &RefCell<Contexts>,
-        segments: &[Segment],
-        wishes: Wishes,
-    ) -> Result<Attended> {
-        self.attn.forward(normed, contexts, segments, wishes)
-    }
-
-    /// A normed stream `[T, D]` to mlp_out, or what the columns here add to it.
-    ///
-    /// # Errors
-    /// candle's.
-    pub fn mlp(&self, normed: &Tensor) -> Result<Tensor> {
-        self.mlp.forward(normed)
-    }
-}
-
 /// One transformer block: attention, then MLP, each added to the stream.
 #[derive(Clone, Debug)]
 pub struct Block {
-    layer: usize,
     ln_1: LayerNorm,
     ln_2: LayerNorm,
     sub_layers: SubLayers,
@@ -183,7 +79,6 @@ impl Block {
     /// `MissingTensor`.
     pub fn load(tensors: &mut impl Tensors, config: &Config, layer: usize) -> Result<Block, ModelError> {
         Ok(Block {
-            layer,
             ln_1: layer_norm(tensors, &format!("h.{layer}.ln_1"), config)?,
             ln_2: layer_norm(tensors, &format!("h.{layer}.ln_2"), config)?,
             sub_layers: SubLayers::load(tensors, config, layer)?,
@@ -193,101 +88,66 @@ impl Block {
     /// Moves the stream `x` `[T, D]` from before the block to after it.
     ///
     /// # Errors
-    /// Whatever the team or the probe returns.
+    /// Whatever the executor or the probe returns.
     pub async fn forward(
         &self,
         x: &Tensor,
         segments: &[Segment],
-        team: &impl Team,
+        executor: &impl Executor,
         probe: &mut impl Probe,
     ) -> Result<()> {
-        let attention = self.begin_attention(x, segments, team, probe)?;
-        self.end_attention(x, attention, probe).await?;
-        let mlp = self.begin_mlp(x, team)?;
-        self.end_mlp(x, mlp, probe).await
+        probe.see(Point::ResidPre(self.layer()), x)?;
+        add(x, self.attention(self.ln_1.forward(x)?, segments, executor, probe).await?)?;
+        probe.see(Point::ResidMid(self.layer()), x)?;
+        add(x, self.mlp(self.ln_2.forward(x)?, executor, probe).await?)?;
+        probe.see(Point::ResidPost(self.layer()), x)
     }
 
-    /// The first half of [`Block::forward`]'s first step: what is waited for may be computed elsewhere.
-    ///
-    /// # Errors
-    /// As `forward`.
-    pub fn begin_attention(
+    /// A normed stream `[T, D]` to attn_out `[T, D]`, as the probe leaves it.
+    async fn attention(
         &self,
-        x: &Tensor,
+        normed: PooledTensor,
         segments: &[Segment],
-        team: &impl Team,
+        executor: &impl Executor,
         probe: &mut impl Probe,
-    ) -> Result<Waiting<Attended>> {
-        probe.see(Point::ResidPre(self.layer), x)?;
-        let patterns = probe.wants(Point::Pattern(self.layer));
-        let wishes = Wishes { patterns, heads: probe.wants(Point::HeadOut(self.layer)) };
-        let normed = self.ln_1.forward(x)?;
-        let waiting = team.attention(self, &normed, segments, wishes)?;
-        recycle(normed)?;
-        Ok(waiting)
-    }
-
-    /// The second half: adds attn_out to the stream.
-    ///
-    /// # Errors
-    /// As `forward`.
-    pub async fn end_attention(&self, x: &Tensor, waiting: Waiting<Attended>, probe: &mut impl Probe) -> Result<()> {
-        let Attended { mut out, by_head, patterns } = waiting.await?;
-        for pattern in &patterns {
-            probe.see(Point::Pattern(self.layer), pattern)?;
-        }
+    ) -> Result<PooledTensor> {
+        let (pattern, head_out) = (Point::Pattern(self.layer()), Point::HeadOut(self.layer()));
+        let wishes = Wishes { patterns: probe.wants(pattern), heads: probe.wants(head_out) };
+        let attended = executor.attention(&self.sub_layers, normed, segments, wishes)?.await?;
+        let Attended { mut out, by_head, patterns } = attended;
+        patterns.iter().try_for_each(|weights| probe.see(pattern, weights))?;
         if let Some(by_head) = by_head {
-            if probe.edit(Point::HeadOut(self.layer), &by_head)? {
-                recycle(out)?;
-                out = sum_groups(&by_head, self.attention_bias())?; // (T, D)
+            if probe.edit(head_out, &by_head)? {
+                out = sum_groups(&by_head, self.attention_bias())?.into(); // (T, D)
             }
-            probe.see(Point::HeadOut(self.layer), &by_head)?;
-            recycle(by_head)?;
+            probe.see(head_out, &by_head)?;
         }
-        probe.edit(Point::AttnOut(self.layer), &out)?;
-        probe.see(Point::AttnOut(self.layer), &out)?;
-        add(x, &out)?;
-        recycle(out)?;
-        probe.see(Point::ResidMid(self.layer), x)
+        probe.edit(Point::AttnOut(self.layer()), &out)?;
+        probe.see(Point::AttnOut(self.layer()), &out)?;
+        Ok(out)
     }
 
-    /// The first half of the second step.
-    ///
-    /// # Errors
-    /// As `forward`.
-    pub fn begin_mlp(&self, x: &Tensor, team: &impl Team) -> Result<Waiting<Tensor>> {
-        let normed = self.ln_2.forward(x)?;
-        let waiting = team.mlp(self, &normed)?;
-        recycle(normed)?;
-        Ok(waiting)
-    }
-
-    /// The second half: adds mlp_out to the stream.
-    ///
-    /// # Errors
-    /// As `forward`.
-    pub async fn end_mlp(&self, x: &Tensor, waiting: Waiting<Tensor>, probe: &mut impl Probe) -> Result<()> {
-        let out = waiting.await?;
-        probe.edit(Point::MlpOut(self.layer), &out)?;
-        probe.see(Point::MlpOut(self.layer), &out)?;
-        add(x, &out)?;
-        recycle(out)?;
-        probe.see(Point::ResidPost(self.layer), x)
+    /// A normed stream `[T, D]` to mlp_out `[T, D]`, as the probe leaves it.
+    async fn mlp(
+        &self,
+        normed: PooledTensor,
+        executor: &impl Executor,
+        probe: &mut impl Probe,
+    ) -> Result<PooledTensor> {
+        let out = executor.mlp(&self.sub_layers, normed)?.await?;
+        probe.edit(Point::MlpOut(self.layer()), &out)?;
+        probe.see(Point::MlpOut(self.layer()), &out)?;
+        Ok(out)
     }
 
     /// Which block this is, from 0.
     pub fn layer(&self) -> usize {
-        self.layer
-    }
-
-    /// What of the sub-layers is here.
-    pub fn sub_layers(&self) -> &SubLayers {
-        &self.sub_layers
+        self.sub_layers.layer()
     }
 
     /// The bias of attention's output projection `[D]`: with it, head_out sums to attn_out.
     pub fn attention_bias(&self) -> &Tensor {
-        self.sub_layers.attn.c_proj.bias()
+        self.sub_layers.attention_bias()
     }
 }
 
@@ -323,12 +183,12 @@ impl Unembedding {
     }
 
     /// Any stream `[N, D]` through the final layer norm, `[N, D]`.
-    pub fn norm(&self, x: &Tensor) -> Result<Tensor> {
+    pub fn norm(&self, x: &Tensor) -> Result<PooledTensor> {
         self.ln_f.forward(x)
     }
 
     /// A normed stream `[N, D]` to scores of every token id, `[N, V]`.
-    pub fn logits(&self, normed: &Tensor) -> Result<Tensor> {
+    pub fn logits(&self, normed: &Tensor) -> Result<PooledTensor> {
         times_transposed(normed, &self.weight)
     }
 
@@ -336,7 +196,7 @@ impl Unembedding {
     ///
     /// # Errors
     /// candle's.
-    pub fn first_logits(&self, normed: &Tensor, ids: usize) -> Result<Tensor> {
+    pub fn first_logits(&self, normed: &Tensor, ids: usize) -> Result<PooledTensor> {
         times_rows_transposed(normed, &self.weight, ids)
     }
 
@@ -393,13 +253,13 @@ impl Gpt2 {
     ///
     /// # Errors
     /// `EmptyInput`, `TooLong`, `TokenOutOfRange` for ids the model cannot read; whatever the probe returns.
-    pub fn forward(&self, ids: &[u32], probe: &mut impl Probe) -> Result<Tensor, ModelError> {
+    pub fn forward(&self, ids: &[u32], probe: &mut impl Probe) -> Result<PooledTensor, ModelError> {
         check_ids(&self.config, ids)?;
         let x = self.embedding.forward(ids, probe)?; // (T, D)
-        let (segments, team) = ([Segment { slot: 0, past: 0, rows: ids.len() }], Alone::default());
+        let (segments, executor) = ([Segment { slot: 0, past: 0, rows: ids.len() }], Alone::default());
         for block in &self.blocks {
-            let done = block.forward(&x, &segments, &team, probe).now_or_never();
-            done.ok_or_else(|| candle_core::Error::Msg("one worker alone waits for nobody".into()))??;
+            let done = block.forward(&x, &segments, &executor, probe).now_or_never();
+            done.ok_or_else(|| candle_core::Error::Msg("internal error: local execution did not finish".into()))??;
         }
         let normed = self.unembedding.norm(&x)?; // (T, D)
         probe.see(Point::Final, &normed)?;

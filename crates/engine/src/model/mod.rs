@@ -5,12 +5,13 @@
 pub mod checkpoint;
 pub mod config;
 pub mod error;
+pub mod executor;
 pub mod gpt2;
+pub mod layers;
 pub mod probe;
-pub mod team;
 pub mod tokenizer;
 
-pub use kernels::{activation, attention, lanes, linear, norm, scores, spare, stopwatch, values, widen};
+pub use kernels::{activation, attention, buffer_pool, lanes, linear, norm, scores, stopwatch, values, widen};
 
 pub use config::Config;
 pub use error::ModelError;

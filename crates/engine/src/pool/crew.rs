@@ -5,22 +5,23 @@ use std::collections::TryReserveError;
 use std::ops::Range;
 
 use candle_core::{Device, Result, Tensor};
-use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 
 use super::shares::{Piece, Share, divide};
 use super::wire::Order;
 use crate::Error;
+use crate::model::Config;
 use crate::model::attention::{Contexts, Segment};
-use crate::model::gpt2::{Block, Unembedding};
+use crate::model::buffer_pool::{Buffer, PooledTensor};
+use crate::model::executor::Executor;
+use crate::model::gpt2::Unembedding;
+use crate::model::layers::{Attended, SubLayers, Wishes};
 use crate::model::linear::packing::Packing;
 use crate::model::linear::panels::Panels;
 use crate::model::stopwatch::{self, Work};
-use crate::model::team::{Attended, Team, Waiting, Wishes};
 use crate::model::values::{add_values, put_columns, with_values};
-use crate::model::{Config, spare};
 
-/// A helper's answer: numbers, in memory of [`spare`] to be given back.
+/// A helper's answer, still to come.
 pub type Answer = LocalBoxFuture<'static, crate::Result<Vec<f32>>>;
 
 /// The way to one helper.
@@ -120,84 +121,82 @@ impl Crew {
     }
 }
 
-impl Team for std::rc::Rc<Crew> {
+impl Executor for Crew {
     fn attention(
         &self,
-        block: &Block,
-        normed: &Tensor,
+        sub_layers: &SubLayers,
+        normed: PooledTensor,
         segments: &[Segment],
         wishes: Wishes,
-    ) -> Result<Waiting<Attended>> {
-        let order = Order::Attend { layer: block.layer(), segments: segments.to_vec(), wishes };
-        let answers = self.order(&order, normed, Share::has_heads)?;
-        let mut attended = block.sub_layers().attention(normed, &self.contexts, segments, wishes)?;
-        let (crew, segments) = (self.clone(), segments.to_vec());
-        let gather = async move {
-            let (t, d) = attended.out.dims2()?;
-            let mut heads = vec![attended.by_head.take()];
-            let mut patterns: Vec<Vec<Tensor>> = attended.patterns.drain(..).map(|pattern| vec![pattern]).collect();
+    ) -> Result<impl Future<Output = Result<Attended>>> {
+        let order = Order::Attend { layer: sub_layers.layer(), segments: segments.to_vec(), wishes };
+        let answers = self.order(&order, &normed, Share::has_heads)?;
+        let own = sub_layers.attention(&normed, &self.contexts, segments, wishes)?;
+        Ok(async move {
+            let (t, d) = own.out.dims2()?;
+            let mut heads: Vec<PooledTensor> = own.by_head.into_iter().collect();
+            let mut patterns: Vec<Vec<Tensor>> = own.patterns.into_iter().map(|pattern| vec![pattern]).collect();
             for (share, answer) in answers {
-                let answer = crew.answer(answer).await?;
+                let answer = self.answer(answer).await?;
                 let (sum, mut rest) = answer.split_at_checked(t * d).ok_or_else(short)?;
-                add_values(&attended.out, sum)?;
+                add_values(&own.out, sum)?;
                 let mut next = |shape: (usize, usize, usize)| {
                     let (values, left) = rest.split_at_checked(shape.0 * shape.1 * shape.2).ok_or_else(short)?;
                     rest = left;
                     Tensor::from_slice(values, shape, &Device::Cpu)
                 };
                 if wishes.heads {
-                    heads.push(Some(next((share.heads.len(), t, d))?));
+                    heads.push(next((share.heads.len(), t, d))?.into());
                 }
                 if wishes.patterns {
-                    for (patterns, segment) in patterns.iter_mut().zip(&segments) {
+                    for (patterns, segment) in patterns.iter_mut().zip(segments) {
                         patterns.push(next((share.heads.len(), segment.rows, segment.past + segment.rows))?);
                     }
                 }
-                spare::give(answer);
             }
-            let heads: Vec<Tensor> = heads.into_iter().flatten().collect();
-            attended.by_head = if heads.is_empty() { None } else { Some(Tensor::cat(&heads, 0)?) };
-            attended.patterns = patterns.iter().map(|parts| Tensor::cat(parts, 0)).collect::<Result<_>>()?;
-            Ok(attended)
-        };
-        Ok(gather.boxed_local())
+            let by_head = match heads.len() {
+                0 | 1 => heads.pop(), // of a single one, cat would return a clone
+                _ => Some(Tensor::cat(&heads, 0)?.into()),
+            };
+            let patterns = patterns.iter().map(|parts| Tensor::cat(parts, 0)).collect::<Result<_>>()?;
+            Ok(Attended { out: own.out, by_head, patterns })
+        })
     }
 
-    fn mlp(&self, block: &Block, normed: &Tensor) -> Result<Waiting<Tensor>> {
-        let order = Order::Mlp { layer: block.layer(), rows: normed.dim(0)? };
-        let answers = self.order(&order, normed, Share::has_columns)?;
-        let out = block.sub_layers().mlp(normed)?;
-        let crew = self.clone();
-        let gather = async move {
+    fn mlp(&self, sub_layers: &SubLayers, normed: PooledTensor) -> Result<impl Future<Output = Result<PooledTensor>>> {
+        let order = Order::Mlp { layer: sub_layers.layer(), rows: normed.dim(0)? };
+        let answers = self.order(&order, &normed, Share::has_columns)?;
+        let out = sub_layers.mlp(&normed)?;
+        Ok(async move {
             for (_, answer) in answers {
-                let answer = crew.answer(answer).await?;
+                let answer = self.answer(answer).await?;
                 add_values(&out, answer.get(..out.elem_count()).ok_or_else(short)?)?;
-                spare::give(answer);
             }
             Ok(out)
-        };
-        Ok(gather.boxed_local())
+        })
     }
+}
 
-    fn logits(&self, unembedding: &Unembedding, normed: &Tensor) -> Result<Waiting<Tensor>> {
+impl Crew {
+    /// A normed stream `[N, D]` to scores of every token id, `[N, V]`.
+    ///
+    /// # Errors
+    /// candle's, and a helper's.
+    pub async fn logits(&self, unembedding: &Unembedding, normed: &Tensor) -> Result<PooledTensor> {
         self.hand_out_rows(unembedding)?;
         let own = self.shares.first().map_or(0, |share| share.ids.len());
         let answers = self.order(&Order::Logits { rows: normed.dim(0)? }, normed, Share::has_ids)?;
         let logits = unembedding.first_logits(normed, own)?;
-        let crew = self.clone();
-        let gather = async move {
-            for (share, answer) in answers {
-                let answer = crew.answer(answer).await?;
-                let count = logits.dim(0)? * share.ids.len();
-                put_columns(&logits, share.ids, answer.get(..count).ok_or_else(short)?)?;
-                spare::give(answer);
-            }
-            Ok(logits)
-        };
-        Ok(gather.boxed_local())
+        for (share, answer) in answers {
+            let answer = self.answer(answer).await?;
+            let count = logits.dim(0)? * share.ids.len();
+            put_columns(&logits, share.ids, answer.get(..count).ok_or_else(short)?)?;
+        }
+        Ok(logits)
     }
 
-    fn forget(&self, layers: Range<usize>, slots: &[u32]) {
+    /// Forgets the keys and values of sequences in some blocks.
+    pub fn forget(&self, layers: Range<usize>, slots: &[u32]) {
         if slots.is_empty() {
             return;
         }
@@ -208,12 +207,11 @@ impl Team for std::rc::Rc<Crew> {
         }
     }
 
-    fn size(&self) -> usize {
+    /// W: how many compute.
+    pub fn size(&self) -> usize {
         self.shares.len()
     }
-}
 
-impl Crew {
     fn hand_out_rows(&self, unembedding: &Unembedding) -> Result<()> {
         if self.has_rows.replace(true) || self.lines.is_empty() {
             return Ok(());
@@ -227,11 +225,11 @@ impl Crew {
         })
     }
 
-    async fn answer(&self, answer: Answer) -> Result<Vec<f32>> {
+    async fn answer(&self, answer: Answer) -> Result<Buffer> {
         let before = stopwatch::now();
         let answer = answer.await;
         stopwatch::since(Work::Exchange, before);
-        answer.map_err(|error| {
+        answer.map(Buffer::from).map_err(|error| {
             let message = error.message.clone();
             self.failure.replace(Some(error));
             candle_core::Error::Msg(message)

@@ -8,11 +8,10 @@ use candle_core::{DType, Device, Result, Tensor};
 use super::shares::Piece;
 use super::wire::Order;
 use crate::model::attention::Contexts;
+use crate::model::buffer_pool::PooledTensor;
 use crate::model::checkpoint::{Tensors, within_block};
-use crate::model::gpt2::SubLayers;
+use crate::model::layers::{Attended, SubLayers};
 use crate::model::linear::{Linear, Weight, times_transposed};
-use crate::model::spare::{self, recycle};
-use crate::model::team::Attended;
 use crate::model::values::with_values;
 use crate::model::{Config, ModelError};
 
@@ -70,7 +69,6 @@ impl Helper {
 
     /// Does as told, with the normed stream `[T, D]` that came with the order: attn_out or mlp_out of this share
     /// `[T, D]`, then what was wished for (the heads' parts, the patterns), or this share's logits, in one row of numbers.
-    /// Its memory is that of [`crate::model::spare`], to be given back.
     ///
     /// # Errors
     /// candle's; a block that has not arrived.
@@ -80,25 +78,20 @@ impl Helper {
             self.blocks.get(layer).ok_or_else(none)
         };
         let shape = (order.rows(), self.config.n_embd);
+        let normed = || Tensor::from_vec(normed, shape, &Device::Cpu).map(PooledTensor::from);
         match order {
             Order::Attend { layer, segments, wishes } => {
-                let normed = Tensor::from_vec(normed, shape, &Device::Cpu)?;
-                let attended = block(layer)?.attention(&normed, &self.contexts, segments, *wishes)?;
-                recycle(normed)?;
+                let attended = block(layer)?.attention(&*normed()?, &self.contexts, segments, *wishes)?;
                 let Attended { out, by_head, patterns } = attended;
-                answer([out].into_iter().chain(by_head).chain(patterns))
+                answer([out].into_iter().chain(by_head).chain(patterns.into_iter().map(PooledTensor::from)))
             }
             Order::Mlp { layer, .. } => {
-                let normed = Tensor::from_vec(normed, shape, &Device::Cpu)?;
-                let out = block(layer)?.mlp(&normed)?;
-                recycle(normed)?;
+                let out = block(layer)?.mlp(&*normed()?)?;
                 answer([out].into_iter())
             }
             Order::Logits { .. } => {
                 let none = || candle_core::Error::Msg("a helper has no rows of the unembedding".into());
-                let normed = Tensor::from_vec(normed, shape, &Device::Cpu)?;
-                let logits = times_transposed(&normed, self.unembedding.as_ref().ok_or_else(none)?)?;
-                recycle(normed)?;
+                let logits = times_transposed(&*normed()?, self.unembedding.as_ref().ok_or_else(none)?)?;
                 answer([logits].into_iter())
             }
             Order::Forget { layers, slots } => {
@@ -110,17 +103,16 @@ impl Helper {
 }
 
 /// Tensors, one after the other.
-fn answer(mut tensors: impl Iterator<Item = Tensor>) -> Result<Vec<f32>> {
+fn answer(mut tensors: impl Iterator<Item = PooledTensor>) -> Result<Vec<f32>> {
     let mut answer = match tensors.next() {
-        Some(first) => spare::take_from(first)?,
-        None => spare::take(0),
+        Some(first) => first.into_vec()?,
+        None => Vec::new(),
     };
     for tensor in tensors {
         with_values(&tensor, |values| {
             answer.extend_from_slice(values);
             Ok(())
         })?;
-        recycle(tensor)?;
     }
     Ok(answer)
 }

@@ -2,7 +2,7 @@
 //! comes back with the answer.
 
 use crate::model::attention::Segment;
-use crate::model::team::Wishes;
+use crate::model::layers::Wishes;
 
 /// Something to compute, or to forget. What is computed comes from a normed stream of `rows`, which goes with it.
 #[derive(Clone, Debug, PartialEq, Eq)]

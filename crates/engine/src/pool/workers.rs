@@ -18,8 +18,9 @@ use super::crew::{Answer, Crew, Line};
 use super::helper::Helper;
 use super::shares::Piece;
 use super::wire::Order;
+use crate::model::Config;
+use crate::model::buffer_pool::Buffer;
 use crate::model::linear::panels::Panels;
-use crate::model::{Config, spare};
 use crate::weights::time::{next_task, now};
 use crate::{Code, Error, Result};
 use protocol::trusted_types;
@@ -270,10 +271,10 @@ impl Line for Link {
                 }
             }?;
             let values = Float32Array::new_with_byte_offset(&buffer, 4);
-            let mut answer = spare::take(values.length() as usize);
+            let mut answer = Buffer::take(values.length() as usize);
             values.copy_to(&mut answer);
             waiting.give_back(buffer);
-            Ok(answer)
+            Ok(answer.into_vec())
         }
         .boxed_local()
     }
@@ -365,9 +366,9 @@ fn answer(helper: &Helper, buffer: &ArrayBuffer) -> std::result::Result<(), Stri
     let words = Uint32Array::new_with_byte_offset_and_length(buffer, 0, count).to_vec();
     let (number, order) = Order::from_words(&words).ok_or("an order means nothing")?;
     let normed = Float32Array::new_with_byte_offset(buffer, 4 * count);
-    let mut values = spare::take(normed.length() as usize);
+    let mut values = Buffer::take(normed.length() as usize);
     normed.copy_to(&mut values);
-    let answer = helper.obey(&order, values).map_err(|why| why.to_string())?;
+    let answer = Buffer::from(helper.obey(&order, values.into_vec()).map_err(|why| why.to_string())?);
     if matches!(order, Order::Forget { .. }) {
         return Ok(());
     }
@@ -377,7 +378,6 @@ fn answer(helper: &Helper, buffer: &ArrayBuffer) -> std::result::Result<(), Stri
         if wants_more(&order) || buffer.byte_length() < bytes { ArrayBuffer::new(bytes) } else { buffer.clone() };
     Uint32Array::new_with_byte_offset_and_length(&reply, 0, 1).set_index(0, number);
     Float32Array::new_with_byte_offset_and_length(&reply, 4, answer.len() as u32).copy_from(&answer);
-    spare::give(answer);
     scope().post_message_with_transfer(&reply, &Array::of1(&reply)).map_err(|_| "its answer cannot be sent".to_string())
 }
 

@@ -11,7 +11,6 @@ use super::parts::Parts;
 use super::pass::Pass;
 use super::work;
 use crate::model::Tokenizer;
-use crate::model::spare::recycle;
 use crate::model::values::with_values;
 use crate::run::attribution::{Given, Meant, add_writes, attribute, scaled_writes};
 use crate::run::lens::{chunks, leads};
@@ -171,7 +170,6 @@ pub(super) async fn see_patterns(
                 for (_, rows) in chunks(&unembedding, &scaled)? {
                     let logits = parts.normed_logits(&unembedding, &rows).await?;
                     add_writes(&logits, WRITES, &mut writes)?;
-                    recycle(logits)?;
                 }
                 writes.tokens = writes.ids.iter().map(|&id| text(id)).collect();
                 found.writes = Some(writes);
@@ -204,7 +202,6 @@ pub(super) async fn find_leads(
             let streams = Tensor::cat(&streams.collect::<candle_core::Result<Vec<_>>>()?, 0)?; // (L + 1, D)
             let logits = parts.logits(&streams).await?;
             let mut found = leads(&logits)?;
-            recycle(logits)?;
             found.text = text(found.id);
             sequences[number].leads = Some(found);
             breath.breathe().await?;

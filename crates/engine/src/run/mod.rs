@@ -15,5 +15,6 @@ pub mod recall;
 pub mod sample;
 pub mod texts;
 mod token_text;
+mod turns;
 pub mod watch;
 mod work;

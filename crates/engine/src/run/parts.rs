@@ -11,12 +11,11 @@ use super::demand::Demand;
 use super::recall::Recall;
 use crate::pool::Crew;
 
+use crate::model::buffer_pool::PooledTensor;
 use crate::model::checkpoint::{Part, Tensors, wanted, within_block};
 use crate::model::config::Head;
 use crate::model::linear::packing::Packing;
 use crate::model::linear::{Linear, PACKS, Weight};
-use crate::model::spare::recycle;
-use crate::model::team::Team;
 use crate::model::values::with_values;
 use crate::model::{Block, Config, Embedding, ModelError, Unembedding};
 use crate::weights::plan::Table;
@@ -281,6 +280,18 @@ impl Parts {
         self.wait(|arrived| arrived.blocks.get(layer).cloned().flatten()).await
     }
 
+    /// The blocks from one on, as many as are here; waits for the first.
+    ///
+    /// # Errors
+    /// Whatever ended the loading.
+    pub async fn blocks(&self, first: usize) -> Result<Vec<Rc<Block>>> {
+        self.wait(|arrived| {
+            let here: Vec<_> = arrived.blocks.iter().skip(first).map_while(Clone::clone).collect();
+            (!here.is_empty()).then_some(here)
+        })
+        .await
+    }
+
     /// Refuses what needs an unembedding, where there will be none.
     ///
     /// # Errors
@@ -304,24 +315,22 @@ impl Parts {
     }
 
     /// Scores of every token id by rows of a stream, `[N, D]` to `[N, V]`: the final layer norm and the unembedding, by all
-    /// workers. Its memory is that of [`crate::model::spare`], to be given back.
+    /// workers.
     ///
     /// # Errors
     /// Whatever ended the loading; candle's, and a helper's.
-    pub async fn logits(&self, rows: &Tensor) -> Result<Tensor> {
+    pub async fn logits(&self, rows: &Tensor) -> Result<PooledTensor> {
         let unembedding = self.unembedding().await?;
         let normed = unembedding.norm(rows)?;
-        let scored = self.normed_logits(&unembedding, &normed).await?;
-        recycle(normed)?;
-        Ok(scored)
+        self.normed_logits(&unembedding, &normed).await
     }
 
     /// The same for rows that need no norm.
     ///
     /// # Errors
     /// candle's, and a helper's.
-    pub async fn normed_logits(&self, unembedding: &Unembedding, normed: &Tensor) -> Result<Tensor> {
-        Ok(self.team.logits(unembedding, normed)?.await?)
+    pub async fn normed_logits(&self, unembedding: &Unembedding, normed: &Tensor) -> Result<PooledTensor> {
+        Ok(self.team.logits(unembedding, normed).await?)
     }
 
     async fn wait<T>(&self, get: impl Fn(&Arrived) -> Option<T>) -> Result<T> {

@@ -4,18 +4,18 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use candle_core::{Device, Tensor};
+use futures_util::future::try_join_all;
 
 use super::batch::{Piece, cut};
 use super::breath::Breath;
 use super::parts::Parts;
 use super::recall::Start;
+use super::turns::{InTurn, Turns};
 use super::work;
 use crate::Result;
 use crate::model::Block;
 use crate::model::attention::Segment;
 use crate::model::gpt2::embed;
-use crate::model::spare::recycle;
-use crate::model::team::{Attended, Team, Waiting};
 use crate::run::lens::{chunks, lens_rows};
 use crate::run::probe::{Recorder, norms};
 use crate::run::watch::{Watch, Watched};
@@ -31,8 +31,6 @@ pub struct Pass<'a> {
     batches: Vec<Batch>,
     /// Of every sequence, where its new tokens are, in order.
     places: Vec<Vec<Place>>,
-    /// The block that all batches have begun.
-    block: Option<Rc<Block>>,
     /// Norms of the biases of attention's output projections, of the blocks that were gone through.
     bias_norms: Vec<f32>,
 }
@@ -43,8 +41,6 @@ pub(super) struct Batch {
     segments: Vec<Segment>,
     pub x: Tensor, // [rows, D]
     pub recorder: Recorder,
-    attention: Option<Waiting<Attended>>,
-    mlp: Option<Waiting<Tensor>>,
 }
 
 /// Where some tokens of a sequence are.
@@ -101,46 +97,21 @@ impl<'a> Pass<'a> {
                 first = rows.end;
                 places[*sequence].push(Place { batch: batches.len(), piece, rows });
             }
-            batches.push(Batch { pieces, segments, x, recorder, attention: None, mlp: None });
+            batches.push(Batch { pieces, segments, x, recorder });
             breath.breathe().await?;
         }
-        Ok(Pass { parts, options, sequences, starts, batches, places, block: None, bias_norms: Vec::new() })
+        Ok(Pass { parts, options, sequences, starts, batches, places, bias_norms: Vec::new() })
     }
 
-    /// Takes every batch through a block. What other workers compute of the block's MLP is not waited for: the next
-    /// block, or [`Pass::catch_up`], does.
-    pub async fn go_through(&mut self, block: Rc<Block>, breath: &impl Breath) -> Result<()> {
-        let team = &self.parts.team;
-        for batch in &mut self.batches {
-            if let (Some(before), Some(mlp)) = (&self.block, batch.mlp.take()) {
-                before.end_mlp(&batch.x, mlp, &mut batch.recorder).await?;
-            }
-            batch.attention = Some(block.begin_attention(&batch.x, &batch.segments, team, &mut batch.recorder)?);
-            breath.did(batch.x.dim(0)? as f64 * work::of_block(&self.parts.config) / 2.0);
-            breath.breathe().await?;
-        }
-        for batch in &mut self.batches {
-            if let Some(attention) = batch.attention.take() {
-                block.end_attention(&batch.x, attention, &mut batch.recorder).await?;
-            }
-            batch.mlp = Some(block.begin_mlp(&batch.x, team)?);
-            breath.did(batch.x.dim(0)? as f64 * work::of_block(&self.parts.config) / 2.0);
-            breath.breathe().await?;
-        }
+    /// Takes every batch through blocks, side by side: one computes while others wait for what other workers compute.
+    pub async fn go_through(&mut self, blocks: &[Rc<Block>], breath: &impl Breath) -> Result<()> {
         let passing: Vec<u32> = self.starts.iter().filter(|start| !start.lasting).map(|start| start.slot).collect();
-        team.forget(block.layer()..block.layer() + 1, &passing);
-        self.bias_norms.extend(norms(block.attention_bias())?);
-        self.block = Some(block);
-        Ok(())
-    }
-
-    /// Waits for what is left of the block that was begun.
-    pub async fn catch_up(&mut self, breath: &impl Breath) -> Result<()> {
-        for batch in &mut self.batches {
-            if let (Some(block), Some(mlp)) = (&self.block, batch.mlp.take()) {
-                block.end_mlp(&batch.x, mlp, &mut batch.recorder).await?;
-                breath.breathe().await?;
-            }
+        let turns = Turns::new(self.parts, self.batches.len(), &passing, breath);
+        let batches = self.batches.iter_mut().enumerate();
+        let done = try_join_all(batches.map(|(number, batch)| batch.go_through(blocks, turns.of(number)))).await;
+        done.map_err(|error| turns.stopped().unwrap_or_else(|| error.into()))?;
+        for block in blocks {
+            self.bias_norms.extend(norms(block.attention_bias())?);
         }
         Ok(())
     }
@@ -215,7 +186,6 @@ impl<'a> Pass<'a> {
             for (first, rows) in chunks(&unembedding, &streams)? {
                 let logits = self.parts.logits(&rows).await?;
                 lens_rows(&logits, (&followers[first..], k), &mut lens)?;
-                recycle(logits)?;
                 breath.did(rows.dim(0)? as f64 * work::of_unembedding(&self.parts.config));
                 breath.breathe().await?;
             }
@@ -236,6 +206,15 @@ impl<'a> Pass<'a> {
 }
 
 impl Batch {
+    async fn go_through(&mut self, blocks: &[Rc<Block>], turn: InTurn<'_, impl Breath>) -> candle_core::Result<()> {
+        turn.begin().await;
+        for block in blocks {
+            block.forward(&self.x, &self.segments, &turn, &mut self.recorder).await?;
+        }
+        turn.end();
+        Ok(())
+    }
+
     fn record(&self, rows: Range<usize>) -> Rows<'_> {
         let of = self.pieces.iter().map(|piece| piece.tokens.len()).sum();
         Rows { record: &self.recorder.sequence, of, rows }

@@ -20,7 +20,6 @@ use crate::model::gpt2::check_ids;
 use crate::model::lanes::sums;
 use crate::model::probe::NoProbe;
 use crate::model::scores::most_of;
-use crate::model::team::Team;
 use crate::model::values::{differences, fill_rows, with_values};
 use crate::model::{Block, ModelError, Tokenizer, Unembedding};
 use crate::run::attribution::Meant;
@@ -85,7 +84,7 @@ async fn patch_all(
     let unembedding = parts.unembedding().await?;
     let last = |text: &[Tensor]| text.last().ok_or(ModelError::EmptyInput)?.narrow(0, t - 1, 1).map_err(Error::from);
     let (clean_last, corrupted_last) = (last(&streams[0])?, last(&streams[1])?);
-    let logits = |row: &Tensor| unembedding.logits(&unembedding.norm(row)?);
+    let logits = |row: &Tensor| unembedding.logits(&*unembedding.norm(row)?);
     let (clean_logits, corrupted_logits) = (logits(&clean_last)?, logits(&corrupted_last)?);
     for logits in [&clean_logits, &corrupted_logits] {
         check_logits(&logits.squeeze(0)?, overflows)?;
@@ -165,11 +164,13 @@ async fn streams(
     let options = RunOptions::new(false, 1, false);
     let mut pass = Pass::begin(parts, sequences, starts, (&options, Rc::new(Watched::default())), breath).await?;
     let mark = parts.demand.begin();
-    for layer in 0..parts.config.n_layer {
-        pass.go_through(parts.block(layer).await?, breath).await?;
-        mark.reached(layer + 1);
+    let mut done = 0;
+    while done < parts.config.n_layer {
+        let blocks = parts.blocks(done).await?;
+        pass.go_through(&blocks, breath).await?;
+        done += blocks.len();
+        mark.reached(done);
     }
-    pass.catch_up(breath).await?;
     let at = |number: usize, layer: usize| {
         let pieces = pass.new_rows(number).filter_map(|(batch, rows)| {
             let stream = batch.recorder.streams.get(layer)?;
@@ -217,7 +218,7 @@ async fn run_on(
     let slots: Vec<u32> = starts.iter().map(|start| start.slot).collect();
     let segments: Vec<Segment> = slots.iter().map(|&slot| Segment { slot, past: 0, rows: t }).collect();
     for block in blocks {
-        let ran = block.forward(x, &segments, &parts.team, &mut NoProbe).await;
+        let ran = block.forward(x, &segments, &*parts.team, &mut NoProbe).await;
         parts.team.forget(block.layer()..block.layer() + 1, &slots);
         ran?;
         breath.breathe().await?;

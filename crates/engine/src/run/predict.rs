@@ -7,7 +7,6 @@ use super::parts::Parts;
 use super::token_text::token_text;
 use crate::Result;
 use crate::model::Tokenizer;
-use crate::model::spare::recycle;
 use crate::run::lens::{Prediction, chunks, divergences, prediction_rows};
 use trace::Sequence;
 
@@ -38,7 +37,6 @@ pub(super) async fn predict(
     for (first, rows) in chunks(&unembedding, &rows)? {
         let logits = parts.logits(&rows).await?;
         prediction_rows(&logits, (&followers[first..], candidates), &mut predictions)?;
-        recycle(logits)?;
         breath.did(rows.elem_count() as f64 * unembedding.vocab_size() as f64);
         breath.breathe().await?;
     }
@@ -71,8 +69,6 @@ pub(super) async fn compare(
             breath.did(2.0 * after.elem_count() as f64 * unembedding.vocab_size() as f64);
             let (before, after) = (parts.logits(before).await?, parts.logits(&after).await?);
             kl.extend(divergences((&before, &after))?);
-            recycle(before)?;
-            recycle(after)?;
             breath.breathe().await?;
         }
         sequence.kl = Some(kl);

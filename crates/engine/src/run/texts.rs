@@ -15,7 +15,6 @@ use super::recall::Start;
 use super::token_text::token_text;
 use super::work;
 use crate::model::gpt2::check_ids;
-use crate::model::team::Team;
 use crate::model::{ModelError, Tokenizer};
 use crate::run::lens::is_prediction;
 use crate::run::watch::{Watched, replacements};
@@ -113,7 +112,7 @@ pub(super) async fn next_logits(parts: &Parts, sequence: Sequence, breath: &impl
     let (done, streams) =
         Request { parts, tokenizer: None, options, asked }.compute(vec![sequence], breath, |_| {}).await?;
     let stream = streams.first().ok_or(ModelError::EmptyInput)?.narrow(0, last, 1)?;
-    let logits = parts.logits(&stream).await?.squeeze(0)?;
+    let logits = parts.logits(&stream).await?.get(0)?.copy()?;
     check_logits(&logits, overflow(&done))?;
     Ok(logits)
 }
@@ -213,17 +212,20 @@ impl<'a> Request<'a> {
         let (parts, layers) = (self.parts, self.parts.config.n_layer);
         let mark = parts.demand.begin();
         let mut pass = Pass::begin(parts, sequences, starts, (self.options, watched), breath).await?;
-        for layer in 0..layers {
+        let mut done = 0;
+        while done < layers {
             let arriving = parts.blocks_ready() < layers || (self.options.unembeds() && !parts.has_unembedding());
-            let block = parts.block(layer).await?;
-            pass.go_through(block, breath).await?;
+            let mut blocks = parts.blocks(done).await?;
             if arriving {
-                pass.catch_up(breath).await?;
-                on_block(pass.recorded(layer + 1));
+                blocks.truncate(1); // each is shown
             }
-            mark.reached(layer + 1);
+            pass.go_through(&blocks, breath).await?;
+            done += blocks.len();
+            if arriving {
+                on_block(pass.recorded(done));
+            }
+            mark.reached(done);
         }
-        pass.catch_up(breath).await?;
         Ok(pass)
     }
 

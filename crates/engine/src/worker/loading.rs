@@ -15,7 +15,6 @@ use crate::Result;
 use crate::load::{Loading, News, open};
 use crate::model::Config;
 use crate::model::checkpoint::parameters;
-use crate::model::team::Team;
 use crate::pool::workers;
 use crate::weights::fetch::Remote;
 use crate::weights::picked::Picked;

@@ -15,11 +15,11 @@ use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
 pub use context::{Contexts, KeysValues};
 use softmax::softmax;
 
+use super::buffer_pool::{Buffer, PooledTensor};
 use super::lanes::F32x4;
 use super::linear::columns::put;
 use super::linear::kernel::{ROWS, interleave, tile};
 use super::linear::panels::WIDTH;
-use super::spare;
 use super::stopwatch::{self, Work};
 use super::values::contiguous;
 
@@ -44,7 +44,7 @@ pub fn attend(
     heads: &Heads,
     segments: &[Segment],
     patterns: Option<&mut Vec<Tensor>>,
-) -> Result<Tensor> {
+) -> Result<PooledTensor> {
     let seen = patterns.is_some().then(|| RefCell::new(Vec::new()));
     let attend = Attend { contexts, heads, segments, patterns: seen.as_ref() };
     let z = stopwatch::on(Work::Attention, || qkv.apply_op1_no_bwd(&attend))?;
@@ -54,7 +54,7 @@ pub fn attend(
             patterns.push(Tensor::from_vec(values, shape, &Device::Cpu)?);
         }
     }
-    Ok(z)
+    Ok(z.into())
 }
 
 /// The heads of one block that are computed here.
@@ -90,7 +90,7 @@ impl CustomOp1 for Attend<'_> {
         if columns != 3 * count * width || rows != expected {
             candle_core::bail!("attend: {:?} for {count} heads and {:?}", layout.shape(), self.segments)
         }
-        let mut z = spare::take(rows * count * width);
+        let mut z = Buffer::take(rows * count * width);
         let mut contexts = self.contexts.borrow_mut();
         let mut first = 0;
         for segment in self.segments {
@@ -113,7 +113,7 @@ impl CustomOp1 for Attend<'_> {
             }
             first += segment.rows;
         }
-        Ok((CpuStorage::F32(z), Shape::from((rows, count * width))))
+        Ok((CpuStorage::F32(z.into_vec()), Shape::from((rows, count * width))))
     }
 }
 
@@ -131,9 +131,9 @@ impl Head<'_> {
     fn attend(&self, qkv: &[f32], stride: usize, z: &mut [f32], z_stride: usize, mut pattern: Option<&mut [f32]>) {
         let tokens = self.context.tokens();
         let longest = tokens.next_multiple_of(WIDTH);
-        let mut queries = spare::take(ROWS * self.width);
-        let mut scores = spare::take(ROWS * longest);
-        let mut weights = spare::take(ROWS * longest);
+        let mut queries = Buffer::take(ROWS * self.width);
+        let mut scores = Buffer::take(ROWS * longest);
+        let mut weights = Buffer::take(ROWS * longest);
         let own = self.number * self.width;
         let rows = qkv.len() / stride;
         for first in (0..rows).step_by(ROWS) {
@@ -166,7 +166,6 @@ impl Head<'_> {
                 }
             }
         }
-        [queries, scores, weights].into_iter().for_each(spare::give);
     }
 }
 

@@ -8,8 +8,8 @@
 use std::ops::Range;
 
 use super::panels::WIDTH;
+use crate::buffer_pool::Buffer;
 use crate::lanes::F32x4;
-use crate::spare;
 
 /// Rows of a tile.
 pub const ROWS: usize = if cfg!(target_feature = "relaxed-simd") { 6 } else { 4 };
@@ -143,9 +143,9 @@ pub trait Place {
     fn store(&mut self, panel: usize, row: usize, count: usize, tile: &Tile<ROWS>);
 }
 
-/// A matrix of T rows, interleaved by tiles of [`ROWS`]; its memory comes from the spare buffers.
+/// A matrix of T rows, interleaved by tiles of [`ROWS`]; its memory is the pool's.
 pub struct Rows {
-    values: Vec<f32>,
+    values: Buffer,
     count: usize,
     depth: usize,
 }
@@ -153,17 +153,12 @@ pub struct Rows {
 impl Rows {
     /// From `count` rows of `depth` numbers each, `stride` apart.
     pub fn new(x: &[f32], stride: usize, count: usize, depth: usize) -> Rows {
-        let mut values = spare::take(count * depth);
+        let mut values = Buffer::take(count * depth);
         for first in (0..count).step_by(ROWS) {
             let here = ROWS.min(count - first);
             interleave(&x[first * stride..], stride, here, depth, &mut values[first * depth..]);
         }
         Rows { values, count, depth }
-    }
-
-    /// Gives the memory back.
-    pub fn recycle(self) {
-        spare::give(self.values);
     }
 
     /// Each tile's first row, and how many it has.

@@ -22,8 +22,8 @@ mod tests;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
 use super::activation::Activation;
+use super::buffer_pool::{Buffer, PooledTensor};
 use super::lanes::F32x4;
-use super::spare;
 use super::stopwatch::{self, Work};
 use super::values::contiguous;
 use columns::Columns;
@@ -67,29 +67,31 @@ impl Linear {
     }
 
     /// `[T, in]` to `[T, out]`.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub fn forward(&self, x: &Tensor) -> Result<PooledTensor> {
         self.forward_then(x, Activation::Linear)
     }
 
     /// `[T, in]` to `[T, out]`, through an activation function.
-    pub fn forward_then(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
-        stopwatch::on(Work::Linear, || match &self.weight {
+    pub fn forward_then(&self, x: &Tensor, activation: Activation) -> Result<PooledTensor> {
+        let out = stopwatch::on(Work::Linear, || match &self.weight {
             Weight::Plain(weight) => activation.forward(&product(x, weight)?.broadcast_add(&self.bias)?),
             Weight::Packed(panels) => x.apply_op2_no_bwd(&self.bias, &Multiply { panels, activation }),
-        })
+        })?;
+        Ok(out.into())
     }
 
     /// Each group of consecutive inputs through its own rows of W, without the bias: `[T, in]` to `[G, T, out]`.
     /// The sum over G, plus the bias, is `forward`.
-    pub fn forward_by_group(&self, x: &Tensor, groups: usize) -> Result<Tensor> {
+    pub fn forward_by_group(&self, x: &Tensor, groups: usize) -> Result<PooledTensor> {
         let (t, inputs) = x.dims2()?;
-        match &self.weight {
+        let out = match &self.weight {
             Weight::Plain(weight) => {
                 let x = x.reshape((t, groups, inputs / groups))?.transpose(0, 1)?.contiguous()?; // (G, T, in / G)
-                product(&x, &weight.reshape((groups, inputs / groups, weight.dim(1)?))?)
+                product(&x, &weight.reshape((groups, inputs / groups, weight.dim(1)?))?)?
             }
-            Weight::Packed(panels) => x.apply_op1_no_bwd(&MultiplyByGroup { panels, groups }),
-        }
+            Weight::Packed(panels) => x.apply_op1_no_bwd(&MultiplyByGroup { panels, groups })?,
+        };
+        Ok(out.into())
     }
 
     /// The bias `[out]`.
@@ -99,18 +101,18 @@ impl Linear {
 }
 
 /// x `[N, D]` times w `[V, D]` transposed: `[N, V]`.
-pub fn times_transposed(x: &Tensor, w: &Tensor) -> Result<Tensor> {
+pub fn times_transposed(x: &Tensor, w: &Tensor) -> Result<PooledTensor> {
     times_rows_transposed(x, w, w.dim(0)?)
 }
 
 /// x `[N, D]` times the first rows of w `[V, D]`, transposed: `[N, V]`, of which the first `rows` columns are computed, and
 /// the others hold anything.
-pub fn times_rows_transposed(x: &Tensor, w: &Tensor, rows: usize) -> Result<Tensor> {
+pub fn times_rows_transposed(x: &Tensor, w: &Tensor, rows: usize) -> Result<PooledTensor> {
     if PACKS {
-        return x.apply_op2_no_bwd(w, &MultiplyRows { rows });
+        return Ok(x.apply_op2_no_bwd(w, &MultiplyRows { rows })?.into());
     }
     let product = product(x, &w.narrow(0, 0, rows)?.t()?)?;
-    product.pad_with_zeros(1, 0, w.dim(0)? - rows)?.contiguous()
+    Ok(product.pad_with_zeros(1, 0, w.dim(0)? - rows)?.contiguous()?.into())
 }
 
 /// candle's matmul. A build that packs never comes here, and so leaves out the whole of it: half a megabyte of wasm.
@@ -141,7 +143,7 @@ impl CustomOp2 for Multiply<'_> {
                 bias.len()
             )
         }
-        let mut out = spare::take(t * outputs);
+        let mut out = Buffer::take(t * outputs);
         let function = self.activation;
         if t == 1 {
             let mut place =
@@ -161,9 +163,8 @@ impl CustomOp2 for Multiply<'_> {
             } else {
                 self.many_rows(&rows, bias, &mut out);
             }
-            rows.recycle();
         }
-        Ok((CpuStorage::F32(out), Shape::from((t, outputs))))
+        Ok((CpuStorage::F32(out.into_vec()), Shape::from((t, outputs))))
     }
 }
 
@@ -206,7 +207,7 @@ impl CustomOp1 for MultiplyByGroup<'_> {
             candle_core::bail!("linear-by-group: {:?} in {} groups", layout.shape(), self.groups)
         }
         let depth = inputs / self.groups;
-        let mut out = spare::take(self.groups * t * outputs);
+        let mut out = Buffer::take(self.groups * t * outputs);
         for (group, out) in out.chunks_exact_mut((t * outputs).max(1)).enumerate() {
             let rows = Rows::new(&x[group * depth..], inputs, t, depth);
             for (number, panel) in self.panels.iter().enumerate() {
@@ -214,9 +215,8 @@ impl CustomOp1 for MultiplyByGroup<'_> {
                 let mut place = Columns { out, stride: outputs, start: Some(&[]), finish: |sum| sum };
                 rows.times(0..depth, number, panel, &[], &mut place);
             }
-            rows.recycle();
         }
-        Ok((CpuStorage::F32(out), Shape::from((self.groups, t, outputs))))
+        Ok((CpuStorage::F32(out.into_vec()), Shape::from((self.groups, t, outputs))))
     }
 }
 
@@ -236,8 +236,8 @@ impl CustomOp2 for MultiplyRows {
         if depth != width || depth == 0 || self.rows > v {
             candle_core::bail!("times-transposed: {:?} by {} rows of {:?}", xl.shape(), self.rows, wl.shape())
         }
-        let mut out = spare::take(n * v);
+        let mut out = Buffer::take(n * v);
         rows_by_rows(x, &w[..self.rows * depth], depth, (&mut out, v));
-        Ok((CpuStorage::F32(out), Shape::from((n, v))))
+        Ok((CpuStorage::F32(out.into_vec()), Shape::from((n, v))))
     }
 }

@@ -6,8 +6,8 @@
 use super::columns::Columns;
 use super::kernel::Rows;
 use super::panels::{WIDTH, turn};
+use crate::buffer_pool::Buffer;
 use crate::lanes::F32x4;
-use crate::spare;
 
 /// Rows of x from which on a panel is made.
 const WORTH_A_PANEL: usize = 6;
@@ -20,7 +20,7 @@ pub fn rows_by_rows(x: &[f32], w: &[f32], depth: usize, (out, stride): (&mut [f3
         return by_dots(x, w, depth, (out, stride));
     }
     let rows = Rows::new(x, depth, count, depth);
-    let mut panel = spare::take(depth * WIDTH);
+    let mut panel = Buffer::take(depth * WIDTH);
     let (panel_rows, _) = panel.as_chunks_mut::<WIDTH>();
     for stretch in rows.stretches() {
         let is_first = stretch.start == 0;
@@ -34,8 +34,6 @@ pub fn rows_by_rows(x: &[f32], w: &[f32], depth: usize, (out, stride): (&mut [f3
             rows.times(stretch.clone(), number, panel_rows, ahead, &mut place);
         }
     }
-    spare::give(panel);
-    rows.recycle();
 }
 
 fn by_dots(x: &[f32], w: &[f32], depth: usize, (out, stride): (&mut [f32], usize)) {

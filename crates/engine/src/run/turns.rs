@@ -1,0 +1,146 @@
+//! Batches that go through the blocks side by side, in one thread: each begins a sub-layer, then lets the others begin
+//! theirs while workers compute what it waits for.
+//!
+//! Turns go round in a fixed order, whatever is answered first: a text that is cut over two batches needs the first's
+//! keys and values before the second's queries, here and in every worker.
+
+use std::cell::RefCell;
+
+use candle_core::Result;
+use tokio::sync::watch;
+
+use super::breath::Breath;
+use super::parts::Parts;
+use super::work;
+use crate::Error;
+use crate::model::attention::Segment;
+use crate::model::buffer_pool::PooledTensor;
+use crate::model::executor::Executor;
+use crate::model::layers::{Attended, SubLayers, Wishes};
+
+/// Whose turn it is, of so many batches.
+pub struct Turns<'a, B> {
+    parts: &'a Parts,
+    batches: usize,
+    /// Sequences whose keys and values nobody wants after the last batch.
+    passing: &'a [u32],
+    breath: &'a B,
+    /// Turns that are over.
+    over: watch::Sender<usize>,
+    /// Why the breath stopped the run: the model passes on candle's errors only.
+    stopped: RefCell<Option<Error>>,
+}
+
+/// What computes one batch's sub-layers, in its turn.
+pub struct InTurn<'a, B> {
+    turns: &'a Turns<'a, B>,
+    batch: usize,
+}
+
+impl<'a, B: Breath> Turns<'a, B> {
+    /// The first batch's turn.
+    pub fn new(parts: &'a Parts, batches: usize, passing: &'a [u32], breath: &'a B) -> Self {
+        Turns { parts, batches, passing, breath, over: watch::Sender::new(0), stopped: RefCell::default() }
+    }
+
+    /// The executor of one batch.
+    pub fn of(&self, batch: usize) -> InTurn<'_, B> {
+        InTurn { turns: self, batch }
+    }
+
+    /// Why the run was stopped, if it was.
+    pub fn stopped(&self) -> Option<Error> {
+        self.stopped.take()
+    }
+}
+
+impl<B: Breath> InTurn<'_, B> {
+    /// Waits for this batch's turn.
+    pub async fn begin(&self) {
+        let is_ours = |over: &usize| over % self.turns.batches == self.batch;
+        // The sender lives as long as self, so this ends with a turn.
+        drop(self.turns.over.subscribe().wait_for(is_ours).await);
+    }
+
+    /// It is the next one's turn.
+    pub fn end(&self) {
+        self.turns.over.send_modify(|over| *over += 1);
+    }
+
+    /// Lets all others have a turn, after half a block of so many rows.
+    async fn let_others(&self, rows: usize) -> Result<()> {
+        let breath = self.turns.breath;
+        breath.did(rows as f64 * work::of_block(&self.turns.parts.config) / 2.0);
+        if let Err(error) = breath.breathe().await {
+            self.turns.stopped.replace(Some(error));
+            candle_core::bail!("the run was stopped")
+        }
+        self.end();
+        self.begin().await;
+        Ok(())
+    }
+}
+
+impl<B: Breath> Executor for InTurn<'_, B> {
+    fn attention(
+        &self,
+        sub_layers: &SubLayers,
+        normed: PooledTensor,
+        segments: &[Segment],
+        wishes: Wishes,
+    ) -> Result<impl Future<Output = Result<Attended>>> {
+        let rows = normed.dim(0)?;
+        let attended = self.turns.parts.team.attention(sub_layers, normed, segments, wishes)?;
+        Ok(async move {
+            self.let_others(rows).await?;
+            attended.await
+        })
+    }
+
+    fn mlp(&self, sub_layers: &SubLayers, normed: PooledTensor) -> Result<impl Future<Output = Result<PooledTensor>>> {
+        let rows = normed.dim(0)?;
+        let team = &self.turns.parts.team;
+        let out = team.mlp(sub_layers, normed)?;
+        if self.batch + 1 == self.turns.batches {
+            team.forget(sub_layers.layer()..sub_layers.layer() + 1, self.turns.passing);
+        }
+        Ok(async move {
+            self.let_others(rows).await?;
+            out.await
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Config;
+    use crate::pool::Crew;
+    use crate::run::breath::NoBreath;
+    use futures_util::future::join_all;
+
+    #[test]
+    fn every_batch_begins_a_step_before_the_first_goes_on() {
+        let json = r#"{"model_type":"gpt2","vocab_size":9,"n_positions":8,"n_embd":8,"n_layer":1,"n_head":2}"#;
+        let config = Config::from_json(json.as_bytes()).unwrap();
+        let crew = Crew::alone(&config);
+        let parts = Parts::new(config, crew);
+        let turns = Turns::new(&parts, 3, &[], &NoBreath);
+        let begun = RefCell::new(Vec::new());
+        let go = |batch: usize| {
+            let (turn, begun) = (turns.of(batch), &begun);
+            async move {
+                turn.begin().await;
+                for step in 0..2 {
+                    begun.borrow_mut().push((step, batch));
+                    turn.let_others(1).await.unwrap();
+                }
+                turn.end();
+            }
+        };
+        // Polled in another order than theirs, as answers may come.
+        pollster::block_on(join_all([go(2), go(0), go(1)]));
+        let expected = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)];
+        assert_eq!(begun.into_inner(), expected, "turns.rs: the order of steps and batches");
+    }
+}
