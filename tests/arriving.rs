@@ -6,8 +6,8 @@ mod support;
 
 use std::cell::RefCell;
 
-use engine::load::News;
-use engine::run::breath::NoBreath;
+use engine::load::LoadEvent;
+use engine::run::run_control::NoControl;
 use engine::run::texts::{RunOptions, from_ids, run};
 use engine::weights::files::Version;
 use engine::{Code, Error};
@@ -59,12 +59,12 @@ fn trace_with(
     files: Memory,
     shelf: &MemoryShelf,
     options: &RunOptions,
-    report: &impl Fn(News),
+    report: &impl Fn(LoadEvent),
 ) -> Result<Vec<Sequence>, Error> {
     let loading = pollster::block_on(opened_with(files, shelf, report))?;
-    let parts = loading.parts.clone();
+    let parts = loading.model.clone();
     let start = vec![from_ids(None, IDS.to_vec())];
-    let (ran, loaded) = together(run(&parts, None, start, options, &NoBreath, |_| {}), loading.finish(report));
+    let (ran, loaded) = together(run(&parts, None, start, options, &NoControl, |_| {}), loading.finish(report));
     loaded.and(ran)
 }
 
@@ -207,9 +207,9 @@ fn no_byte_comes_twice_and_no_mask_at_all() {
 fn without_predictions_the_rest_of_the_table_stays_where_it_is() {
     let files = large();
     let loading = pollster::block_on(opened(files.clone())).unwrap();
-    let parts = loading.parts.clone();
+    let parts = loading.model.clone();
     let start = vec![from_ids(None, IDS.to_vec())];
-    let running = run(&parts, None, start, &PLAIN, &NoBreath, |_| {});
+    let running = run(&parts, None, start, &PLAIN, &NoControl, |_| {});
     // The loader goes on waiting for wishes; the run does not.
     let ran = pollster::block_on(async {
         match futures_util::future::select(std::pin::pin!(running), std::pin::pin!(loading.serve(&|_| {}))).await {
@@ -231,7 +231,7 @@ fn the_first_point_is_shown_before_the_second_block_is_asked_for() {
     let files = Memory { slow: true, ..large() };
     let requests = files.requests.clone();
     let loading = pollster::block_on(opened(files.clone())).unwrap();
-    let parts = loading.parts.clone();
+    let parts = loading.model.clone();
     let start = vec![from_ids(None, IDS.to_vec())];
     let (size, index) = (files.files["model.safetensors"].clone(), RefCell::new(Vec::new()));
     let at = |name: &str| size.windows(name.len()).position(|window| window == name.as_bytes()).is_some();
@@ -240,7 +240,7 @@ fn the_first_point_is_shown_before_the_second_block_is_asked_for() {
         let layers = partial[0].layer_count();
         index.borrow_mut().push((layers, requests.borrow().len()));
     };
-    let (ran, loaded) = together(run(&parts, None, start, &ALL, &NoBreath, seen), loading.finish(&|_| {}));
+    let (ran, loaded) = together(run(&parts, None, start, &ALL, &NoControl, seen), loading.finish(&|_| {}));
     loaded.unwrap();
     let shown = index.into_inner();
     assert_eq!(
@@ -265,12 +265,12 @@ fn a_text_that_comes_late_waits_for_its_own_rows_only() {
     for turns in [0, 3, 10, 30, 60, 100, 150, 400] {
         let files = Memory { slow: true, ..large() };
         let loading = pollster::block_on(opened(files.clone())).unwrap();
-        let parts = loading.parts.clone();
+        let parts = loading.model.clone();
         let late = async {
             for _ in 0..turns {
                 others_turn().await;
             }
-            run(&parts, None, vec![from_ids(None, IDS.to_vec())], &ALL, &NoBreath, |_| {}).await
+            run(&parts, None, vec![from_ids(None, IDS.to_vec())], &ALL, &NoControl, |_| {}).await
         };
         let (ran, loaded) = together(late, loading.finish(&|_| {}));
         loaded.unwrap();
@@ -285,21 +285,24 @@ fn a_second_visit_asks_for_no_weights() {
     for base in [large as fn() -> Memory, || vouched(large()), || vouched(model(SMALL)), || model(SMALL), whole] {
         let shelf = MemoryShelf::default();
         let expected = trace_with(base(), &shelf, &ALL, &|_| {}).unwrap();
-        assert!(shelf.inside().about.as_ref().is_some_and(|about| about.complete), "arrive.rs: it is all there");
+        assert!(
+            shelf.inside().manifest.as_ref().is_some_and(|manifest| manifest.complete),
+            "arrive.rs: it is all there"
+        );
         let files = base();
         let cached = RefCell::new(0.0);
         let note = |news| match news {
-            News::Progress(progress) => *cached.borrow_mut() = progress.cached,
-            News::Notice(notice) => panic!("a second visit has something to say: {notice:?}"),
+            LoadEvent::Progress(progress) => *cached.borrow_mut() = progress.cached,
+            LoadEvent::Notice(notice) => panic!("a second visit has something to say: {notice:?}"),
         };
         assert_eq!(trace_with(files.clone(), &shelf, &ALL, &note).unwrap(), expected);
-        assert_eq!(sent(&files), 0, "visit.rs: weights were fetched again");
+        assert_eq!(sent(&files), 0, "model_cache.rs: weights were fetched again");
         assert!(cached.into_inner() > 1000.0);
         // Nobody answers at all.
         let offline =
             Memory { files: Default::default(), version: Version { offline: true, ..Default::default() }, ..base() };
         if base().version.commit.is_some() {
-            assert_eq!(trace_with(offline, &shelf, &ALL, &|_| {}).unwrap(), expected, "visit.rs: offline");
+            assert_eq!(trace_with(offline, &shelf, &ALL, &|_| {}).unwrap(), expected, "model_cache.rs: offline");
         }
     }
 }
@@ -341,9 +344,9 @@ fn a_tab_that_cannot_write_leaves_the_shelf_as_it_is() {
     let shelf = MemoryShelf::default();
     let expected = trace_with(large(), &shelf, &ALL, &|_| {}).unwrap();
     shelf.inside().busy = true;
-    let before = shelf.inside().about.clone();
+    let before = shelf.inside().manifest.clone();
     assert_eq!(trace_with(large(), &shelf, &ALL, &|_| {}).unwrap(), expected);
-    assert_eq!(shelf.inside().about, before, "visit.rs: a tab without pieces described another's");
+    assert_eq!(shelf.inside().manifest, before, "model_cache.rs: a tab without pieces described another's");
     shelf.inside().busy = false;
     let files = large();
     trace_with(files.clone(), &shelf, &ALL, &|_| {}).unwrap();
@@ -359,12 +362,12 @@ fn what_changed_on_the_server_is_read_afresh() {
     trace_with(vouched(large()), &shelf, &ALL, &|_| {}).unwrap();
     let notices = RefCell::new(Vec::new());
     let note = |news| {
-        if let News::Notice(notice) = news {
+        if let LoadEvent::Notice(notice) = news {
             notices.borrow_mut().push(notice.kind);
         }
     };
     let changed = trace_with(vouched(other()), &shelf, &ALL, &note).unwrap();
-    assert_eq!(changed, trace(other()).unwrap(), "visit.rs: a mixture of two versions");
+    assert_eq!(changed, trace(other()).unwrap(), "model_cache.rs: a mixture of two versions");
     assert_eq!(notices.into_inner(), [NoticeKind::Changed]);
     // Without a hub's word, by size and ETag.
     let shelf = MemoryShelf::default();
@@ -382,7 +385,7 @@ fn a_damaged_shelf_costs_its_own_pieces_and_nothing_else() {
     let files = large();
     assert_eq!(trace_with(files.clone(), &shelf, &ALL, &|_| {}).unwrap(), expected);
     let fetched = sent(&files);
-    assert!((1..=2_200_000).contains(&fetched), "pieces.rs: {fetched} bytes were fetched for one damaged piece");
+    assert!((1..=2_200_000).contains(&fetched), "chunk_log.rs: {fetched} bytes were fetched for one damaged piece");
     let files = large();
     trace_with(files.clone(), &shelf, &ALL, &|_| {}).unwrap();
     assert_eq!(sent(&files), 0, "transfer.rs: what was fetched again was not kept");
@@ -409,7 +412,7 @@ fn a_shelf_that_cannot_be_used_is_said_and_done_without() {
         spoil(&shelf);
         let notices = RefCell::new(Vec::new());
         let note = |news| {
-            if let News::Notice(notice) = news {
+            if let LoadEvent::Notice(notice) = news {
                 notices.borrow_mut().push(notice.kind);
             }
         };

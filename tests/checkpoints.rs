@@ -6,10 +6,10 @@ mod support;
 
 use std::cell::RefCell;
 
-use engine::load::{News, open};
-use engine::pool::Crew;
-use engine::run::breath::NoBreath;
+use engine::load::{LoadEvent, open};
+use engine::pool::WorkerPool;
 use engine::run::patch::patch;
+use engine::run::run_control::NoControl;
 use engine::run::sample::sample;
 use engine::run::texts::{RunOptions, from_ids, run};
 use engine::{Code, Error};
@@ -46,15 +46,15 @@ fn case(name: &str) -> Memory {
 fn traced_with(files: Memory, ids: &[u32], options: &RunOptions) -> Result<(Sequence, Vec<Notice>), Error> {
     let notices = RefCell::new(Vec::new());
     let report = |news| {
-        if let News::Notice(notice) = news {
+        if let LoadEvent::Notice(notice) = news {
             notices.borrow_mut().push(notice);
         }
     };
     let sequence = pollster::block_on(async {
-        let loading = open(files, None::<MemoryShelf>, 4, |config, _| Crew::alone(config), &report).await?;
-        let parts = loading.parts.clone();
+        let loading = open(files, None::<MemoryShelf>, 4, |config, _| WorkerPool::alone(config), &report).await?;
+        let parts = loading.model.clone();
         loading.finish(&report).await?;
-        let sequences = run(&parts, None, vec![from_ids(None, ids.to_vec())], options, &NoBreath, |_| {}).await?;
+        let sequences = run(&parts, None, vec![from_ids(None, ids.to_vec())], options, &NoControl, |_| {}).await?;
         Ok::<_, Error>(sequences.into_iter().next().expect("one sequence in, one out"))
     })?;
     Ok((sequence, notices.into_inner()))
@@ -233,12 +233,12 @@ fn without_an_unembedding_there_are_norms_and_no_predictions() {
     }
     pollster::block_on(async {
         let loading = support::memory::opened(model()).await.unwrap();
-        let (parts, text) = (loading.parts.clone(), |last| from_ids(None, vec![1, 2, last]));
+        let (parts, text) = (loading.model.clone(), |last| from_ids(None, vec![1, 2, last]));
         loading.finish(&|_| {}).await.unwrap();
         let options = SampleOptions { count: 1, ..SampleOptions::default() };
-        is_refused("sample", sample(&parts, None, text(3), &options, &NoBreath).await.err());
+        is_refused("sample", sample(&parts, None, text(3), &options, &NoControl).await.err());
         let options = PatchOptions::default();
-        is_refused("patch", patch(&parts, None, (text(3), text(4)), &options, &NoBreath, |_| {}).await.err());
+        is_refused("patch", patch(&parts, None, (text(3), text(4)), &options, &NoControl, |_| {}).await.err());
     });
 }
 

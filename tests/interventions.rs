@@ -5,14 +5,14 @@
 mod support;
 
 use engine::load::open;
-use engine::pool::Crew;
-use engine::run::breath::NoBreath;
-use engine::run::parts::Parts;
+use engine::pool::WorkerPool;
 use engine::run::patch::patch;
+use engine::run::run_control::NoControl;
 use engine::run::sample::sample;
+use engine::run::streaming_model::StreamingModel;
 use engine::run::texts::{RunOptions, from_ids, run};
 use engine::weights::folder::Folder;
-use engine::weights::store::Nothing;
+use engine::weights::store::NoCache;
 use engine::{Code, Result};
 use protocol::{PatchOptions, SampleOptions};
 use serde::Deserialize;
@@ -91,21 +91,21 @@ fn expected(folder: &str) -> Expected {
     serde_json::from_slice(&text).unwrap()
 }
 
-fn loaded(folder: &str) -> Parts {
+fn loaded(folder: &str) -> StreamingModel {
     pollster::block_on(async {
-        let hire = |config: &_, _: &_| Crew::alone(config);
-        let loading = open(Folder(folder.into()), None::<Nothing>, 4, hire, &|_| {}).await.unwrap();
-        let parts = loading.parts.clone();
+        let spawn = |config: &_, _: &_| WorkerPool::alone(config);
+        let loading = open(Folder(folder.into()), None::<NoCache>, 4, spawn, &|_| {}).await.unwrap();
+        let model = loading.model.clone();
         loading.finish(&|_| {}).await.unwrap();
         drop(loading);
-        std::rc::Rc::into_inner(parts).expect("the only holder")
+        std::rc::Rc::into_inner(model).expect("the only holder")
     })
 }
 
-fn go(parts: &Parts, batch: &[Vec<u32>], options: &RunOptions) -> Result<Vec<Sequence>> {
+fn go(model: &StreamingModel, batch: &[Vec<u32>], options: &RunOptions) -> Result<Vec<Sequence>> {
     let sequences = batch.iter().map(|ids| from_ids(None, ids.clone())).collect();
-    let done = pollster::block_on(run(parts, None, sequences, options, &NoBreath, |_| {}))?;
-    assert_drawable(&parts.config, &done);
+    let done = pollster::block_on(run(model, None, sequences, options, &NoControl, |_| {}))?;
+    assert_drawable(&model.config, &done);
     Ok(done)
 }
 
@@ -117,7 +117,7 @@ fn assert_close(what: &str, found: &[f32], expected: &[f32], (relative, absolute
     }
 }
 
-fn each(see: impl Fn(&str, &Parts, &Expected)) {
+fn each(see: impl Fn(&str, &StreamingModel, &Expected)) {
     for folder in FOLDERS {
         see(folder, &loaded(folder), &expected(folder));
     }
@@ -125,11 +125,11 @@ fn each(see: impl Fn(&str, &Parts, &Expected)) {
 
 #[test]
 fn patterns_are_the_references() {
-    each(|folder, parts, expected| {
-        let (layers, heads) = (parts.config.n_layer, parts.config.n_head);
+    each(|folder, model, expected| {
+        let (layers, heads) = (model.config.n_layer, model.config.n_head);
         let all = (0..layers).flat_map(|layer| (0..heads).map(move |head| Head { layer, head }));
         let options = RunOptions { patterns: all.collect(), ..RunOptions::new(true, 0, true) };
-        let found = go(parts, &expected.batch, &options).unwrap();
+        let found = go(model, &expected.batch, &options).unwrap();
         let t = expected.batch[0].len();
         let patterns = found[0].patterns.as_deref().expect("interventions.rs: no patterns were given");
         assert_eq!(patterns.len(), layers * heads, "interventions.rs: one pattern for each head that is asked for");
@@ -157,18 +157,18 @@ fn patterns_are_the_references() {
 /// Parts of a head's output, unembedded, against the attribution of the same tokens: two ways to one number.
 #[test]
 fn what_a_head_writes_is_its_attribution() {
-    each(|folder, parts, expected| {
+    each(|folder, model, expected| {
         let ids = &expected.batch[0];
         let head = Head { layer: 1, head: 2 };
         let options = RunOptions { patterns: vec![head], ..RunOptions::new(false, 0, true) };
-        let found = go(parts, &expected.batch[..1], &options).unwrap();
+        let found = go(model, &expected.batch[..1], &options).unwrap();
         let writes = found[0].patterns.as_ref().unwrap()[0].writes.clone().unwrap();
         for position in [0, 3, ids.len() - 1] {
             let (id, logit) = (writes.ids[3 * position], writes.logits[3 * position]);
             let of = AttributionOptions { target: Some(TokenRef::Id(id)), position: Some(position), against: None };
             let options = RunOptions { attribution: Some(of), ..RunOptions::new(false, 0, false) };
-            let explained = go(parts, &expected.batch[..1], &options).unwrap();
-            let part = explained[0].attribution.as_ref().unwrap().heads[head.layer * parts.config.n_head + head.head];
+            let explained = go(model, &expected.batch[..1], &options).unwrap();
+            let part = explained[0].attribution.as_ref().unwrap().heads[head.layer * model.config.n_head + head.head];
             assert!((part - logit).abs() <= 1e-4 * logit.abs().max(1.0), "{folder} at {position}: {part} and {logit}");
         }
     });
@@ -176,15 +176,15 @@ fn what_a_head_writes_is_its_attribution() {
 
 #[test]
 fn the_lens_ranks_the_true_token_as_the_reference_does() {
-    each(|folder, parts, expected| {
+    each(|folder, model, expected| {
         let options = RunOptions::new(false, 2, true);
         // Twice, and after a text that shares a beginning: what is remembered must not answer for another follower.
         let mut other = expected.batch[0].clone();
         other.truncate(5);
         other.push(1);
-        go(parts, &[other], &options).unwrap();
+        go(model, &[other], &options).unwrap();
         for again in 0..2 {
-            let found = go(parts, &expected.batch, &options).unwrap();
+            let found = go(model, &expected.batch, &options).unwrap();
             for (sequence, followers) in found.iter().zip(&expected.followers) {
                 let t = sequence.ids.len();
                 let lens = sequence.lens.as_ref().unwrap();
@@ -203,13 +203,13 @@ fn the_lens_ranks_the_true_token_as_the_reference_does() {
 /// The demo page asks for five; a model may know only three tokens.
 #[test]
 fn the_lens_lists_the_whole_vocabulary_where_more_is_asked_for() {
-    each(|folder, parts, expected| {
-        let vocabulary = parts.config.vocab_size;
+    each(|folder, model, expected| {
+        let vocabulary = model.config.vocab_size;
         let options = RunOptions { next: 9999, ..RunOptions::new(false, vocabulary + 88, true) };
         for again in 0..2 {
-            let found = go(parts, &expected.batch, &options).unwrap();
+            let found = go(model, &expected.batch, &options).unwrap();
             for sequence in &found {
-                let cells = (parts.config.n_layer + 1) * sequence.ids.len();
+                let cells = (model.config.n_layer + 1) * sequence.ids.len();
                 let lens = sequence.lens.as_ref().expect("run.rs: no lens");
                 assert_eq!(
                     lens.ids.len(),
@@ -227,12 +227,12 @@ fn the_lens_lists_the_whole_vocabulary_where_more_is_asked_for() {
 /// The short way to the last column of the lens.
 #[test]
 fn a_prediction_leads_since_the_layer_the_lens_says() {
-    each(|folder, parts, expected| {
-        let plain = go(parts, &expected.batch, &RunOptions::new(false, 1, true)).unwrap();
+    each(|folder, model, expected| {
+        let plain = go(model, &expected.batch, &RunOptions::new(false, 1, true)).unwrap();
         let options = RunOptions { leads: true, ..RunOptions::new(false, 0, false) };
         // The second time all but the last token is remembered.
         for again in 0..2 {
-            let found = go(parts, &expected.batch, &options).unwrap();
+            let found = go(model, &expected.batch, &options).unwrap();
             for (plain, found) in plain.iter().zip(&found) {
                 let leads = found.leads.as_ref().expect("interventions.rs, find_leads: none");
                 let (t, next) = (plain.ids.len(), plain.next.as_ref().unwrap());
@@ -250,7 +250,7 @@ fn a_prediction_leads_since_the_layer_the_lens_says() {
 
 #[test]
 fn attribution_is_the_references_and_adds_up() {
-    each(|folder, parts, expected| {
+    each(|folder, model, expected| {
         for (index, reference) in expected.attribution.iter().enumerate() {
             let of = AttributionOptions {
                 // The first is the model's own prediction.
@@ -261,7 +261,7 @@ fn attribution_is_the_references_and_adds_up() {
             let options = RunOptions { attribution: Some(of), ..RunOptions::new(false, 0, false) };
             // The second time most of the text is remembered, and only the explained token goes through the blocks.
             for again in 0..2 {
-                let found = go(parts, &expected.batch[..1], &options).unwrap();
+                let found = go(model, &expected.batch[..1], &options).unwrap();
                 let found: &Attribution =
                     found[0].attribution.as_ref().expect("interventions.rs, explain: no attribution");
                 let what = |part: &str| format!("attribution.rs: {folder}, case {index}, run {again}: {part}");
@@ -290,13 +290,13 @@ fn attribution_is_the_references_and_adds_up() {
 
 #[test]
 fn ablation_is_the_references() {
-    each(|folder, parts, expected| {
+    each(|folder, model, expected| {
         for (index, case) in expected.ablation.iter().enumerate() {
             let options = RunOptions { ablate: case.ablate.clone(), ..RunOptions::new(true, 1, true) };
-            let plain = go(parts, &expected.batch, &RunOptions::new(true, 1, true)).unwrap();
-            let found = go(parts, &expected.batch, &options).unwrap();
+            let plain = go(model, &expected.batch, &RunOptions::new(true, 1, true)).unwrap();
+            let found = go(model, &expected.batch, &options).unwrap();
             for (number, (found, reference)) in found.iter().zip(&case.sequences).enumerate() {
-                let what = |part: &str| format!("watch.rs: {folder}, ablation {index}, text {number}: {part}");
+                let what = |part: &str| format!("hooks.rs: {folder}, ablation {index}, text {number}: {part}");
                 // Where everything is switched off, rounding is all that is left.
                 let tolerance = (RELATIVE, 1e-6);
                 assert_close(&what("attn_norm"), &found.attn_norm, &reference.attn_norm.concat(), tolerance);
@@ -322,15 +322,15 @@ fn ablation_is_the_references() {
                 );
             }
             // Nothing of it is remembered.
-            let after = go(parts, &expected.batch, &RunOptions::new(true, 1, true)).unwrap();
-            support::same::assert_same("recall.rs: after an ablation", &after, &plain, RELATIVE);
+            let after = go(model, &expected.batch, &RunOptions::new(true, 1, true)).unwrap();
+            support::same::assert_same("prefix_cache.rs: after an ablation", &after, &plain, RELATIVE);
         }
     });
 }
 
 #[test]
 fn patching_is_the_references() {
-    each(|folder, parts, expected| {
+    each(|folder, model, expected| {
         let reference = &expected.patching;
         let options = PatchOptions {
             answer: Some(TokenRef::Id(reference.answer)),
@@ -338,7 +338,7 @@ fn patching_is_the_references() {
         };
         let texts = || (from_ids(None, reference.clean.clone()), from_ids(None, reference.corrupted.clone()));
         let seen = std::cell::Cell::new(0);
-        let found = pollster::block_on(patch(parts, None, texts(), &options, &NoBreath, |part| {
+        let found = pollster::block_on(patch(model, None, texts(), &options, &NoControl, |part| {
             seen.set(seen.get() + 1);
             assert_eq!(part.recovered.len(), seen.get() * reference.clean.len(), "patch.rs: a layer at a time");
         }));
@@ -354,18 +354,18 @@ fn patching_is_the_references() {
         // A tenth of a logit's difference between logits of several, in F32: the rounding of both shows.
         assert_close(&what("recovered"), &found.recovered, &reference.recovered.concat(), (0.0, 1e-3));
         let shorter = (from_ids(None, vec![1, 2]), from_ids(None, vec![1, 2, 3]));
-        let error = pollster::block_on(patch(parts, None, shorter, &options, &NoBreath, |_| {})).unwrap_err();
+        let error = pollster::block_on(patch(model, None, shorter, &options, &NoControl, |_| {})).unwrap_err();
         assert!(error.code == Code::BadArgument && error.message.contains("2 tokens"), "patch.rs: {error}");
         let same = (from_ids(None, vec![1, 2]), from_ids(None, vec![1, 2]));
         let error =
-            pollster::block_on(patch(parts, None, same, &PatchOptions::default(), &NoBreath, |_| {})).unwrap_err();
+            pollster::block_on(patch(model, None, same, &PatchOptions::default(), &NoControl, |_| {})).unwrap_err();
         assert!(error.code == Code::BadArgument && error.message.contains("are the same"), "patch.rs: {error}");
         let both = || PatchOptions { answer: Some(TokenRef::Id(9)), against: Some(TokenRef::Id(9)) };
-        let error = pollster::block_on(patch(parts, None, texts(), &both(), &NoBreath, |_| {})).unwrap_err();
+        let error = pollster::block_on(patch(model, None, texts(), &both(), &NoControl, |_| {})).unwrap_err();
         assert!(error.code == Code::BadArgument && error.message.contains("Choose two"), "patch.rs: {error}");
         // Random weights predict one token after both: the tokens that move furthest apart, as the fixture chose them.
         let chosen =
-            pollster::block_on(patch(parts, None, texts(), &PatchOptions::default(), &NoBreath, |_| {})).unwrap();
+            pollster::block_on(patch(model, None, texts(), &PatchOptions::default(), &NoControl, |_| {})).unwrap();
         assert_eq!(
             (chosen.answer, chosen.against),
             (reference.answer, reference.against),
@@ -376,14 +376,14 @@ fn patching_is_the_references() {
 
 #[test]
 fn sampling_keeps_to_its_options() {
-    let parts = loaded(FOLDERS[0]);
+    let model = loaded(FOLDERS[0]);
     let start = || from_ids(None, vec![5, 6, 7]);
-    let sampled = |options: SampleOptions| pollster::block_on(sample(&parts, None, start(), &options, &NoBreath));
+    let sampled = |options: SampleOptions| pollster::block_on(sample(&model, None, start(), &options, &NoControl));
     let greedy = sampled(SampleOptions { count: 6, temperature: 0.0, ..SampleOptions::default() }).unwrap();
     // By hand: the most probable token of a trace, appended, and again.
     let mut ids = vec![5, 6, 7];
     for (step, (&id, &prob)) in greedy.ids.iter().zip(&greedy.probs).enumerate() {
-        let next = go(&parts, &[ids.clone()], &RunOptions::default()).unwrap()[0].next.clone().unwrap();
+        let next = go(&model, &[ids.clone()], &RunOptions::default()).unwrap()[0].next.clone().unwrap();
         assert_eq!(id, next.ids[0], "sample.rs: token {step} at temperature 0");
         assert!((prob - next.probs[0]).abs() <= 1e-6, "sample.rs: its probability {prob}, {}", next.probs[0]);
         ids.push(id);
@@ -393,7 +393,7 @@ fn sampling_keeps_to_its_options() {
     let (one, two) = (sampled(with(1)).unwrap(), sampled(with(2)).unwrap());
     assert_eq!(one.ids, sampled(with(1)).unwrap().ids, "sample.rs: one seed, one text");
     assert_ne!(one.ids, two.ids, "sample.rs: the seed is not used");
-    let top = go(&parts, &[vec![5, 6, 7]], &RunOptions { next: 3, ..RunOptions::default() }).unwrap();
+    let top = go(&model, &[vec![5, 6, 7]], &RunOptions { next: 3, ..RunOptions::default() }).unwrap();
     let top = top[0].next.clone().unwrap();
     assert_eq!(top.ids.len(), 3, "predict.rs: as many candidates as were asked for");
     for seed in 0..20 {
@@ -417,10 +417,10 @@ fn sampling_keeps_to_its_options() {
 
 #[test]
 fn what_is_not_there_is_refused_by_name() {
-    let parts = loaded(FOLDERS[0]);
+    let model = loaded(FOLDERS[0]);
     let batch = vec![vec![1, 2, 3]];
     let refused = |options: RunOptions| {
-        let error = go(&parts, &batch, &options).unwrap_err();
+        let error = go(&model, &batch, &options).unwrap_err();
         (error.code, error.message.clone())
     };
     let with_ablation =

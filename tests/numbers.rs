@@ -8,10 +8,10 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use engine::run::breath::{Breath, NoBreath};
-use engine::run::parts::Parts;
 use engine::run::patch::patch;
+use engine::run::run_control::{NoControl, RunControl};
 use engine::run::sample::sample;
+use engine::run::streaming_model::StreamingModel;
 use engine::run::texts::{RunOptions, from_ids, run};
 use engine::{Code, Result};
 use protocol::{PatchOptions, SampleOptions};
@@ -26,7 +26,7 @@ const CONFIG: &str =
 type Factors = &'static [(&'static str, f32)];
 
 /// A small model with random weights; those whose names hold a word are multiplied by a factor.
-fn model(factors: Factors) -> Parts {
+fn model(factors: Factors) -> StreamingModel {
     let mut list = entries(CONFIG);
     for (word, factor) in factors {
         for entry in list.iter_mut().filter(|entry| entry.name.contains(word)) {
@@ -36,20 +36,25 @@ fn model(factors: Factors) -> Parts {
     }
     pollster::block_on(async {
         let loading = opened(Memory::model(CONFIG, safetensors(&list))).await.unwrap();
-        let parts = loading.parts.clone();
+        let parts = loading.model.clone();
         loading.finish(&|_| {}).await.unwrap();
         drop(loading);
         std::rc::Rc::into_inner(parts).expect("the only holder")
     })
 }
 
-fn go(parts: &Parts, texts: &[Vec<u32>], options: &RunOptions, breath: &impl Breath) -> Result<Vec<Sequence>> {
+fn go(
+    parts: &StreamingModel,
+    texts: &[Vec<u32>],
+    options: &RunOptions,
+    control: &impl RunControl,
+) -> Result<Vec<Sequence>> {
     let sequences = texts.iter().map(|ids| from_ids(None, ids.clone())).collect();
-    pollster::block_on(run(parts, None, sequences, options, breath, |_| {}))
+    pollster::block_on(run(parts, None, sequences, options, control, |_| {}))
 }
 
-fn sampled(parts: &Parts, ids: &[u32], options: &SampleOptions) -> Result<Sampled> {
-    pollster::block_on(sample(parts, None, from_ids(None, ids.to_vec()), options, &NoBreath))
+fn sampled(parts: &StreamingModel, ids: &[u32], options: &SampleOptions) -> Result<Sampled> {
+    pollster::block_on(sample(parts, None, from_ids(None, ids.to_vec()), options, &NoControl))
 }
 
 /// Hugging Face's `TemperatureLogitsWarper`, `TopKLogitsWarper` and `TopPLogitsWarper`, one after the other: the tokens that
@@ -83,7 +88,7 @@ fn top_k_and_top_p_leave_the_tokens_that_hugging_face_leaves_as_often() {
     const DRAWS: u32 = 2000;
     let parts = model(&[("wte", 4.0)]);
     let ids = [3, 1, 4];
-    let next = go(&parts, &[ids.to_vec()], &RunOptions { next: 50, ..RunOptions::default() }, &NoBreath).unwrap();
+    let next = go(&parts, &[ids.to_vec()], &RunOptions { next: 50, ..RunOptions::default() }, &NoControl).unwrap();
     let next = next[0].next.clone().unwrap();
     let probs: HashMap<u32, f64> =
         next.ids.iter().copied().zip(next.probs.iter().map(|prob| f64::from(*prob))).collect();
@@ -139,7 +144,7 @@ fn a_model_that_overflows_says_so_and_predicts_nothing() {
     for (factors, layer) in cases {
         let parts = model(factors);
         let options = RunOptions { attribution: attribution.clone(), ..all.clone() };
-        let found = go(&parts, &texts, &options, &NoBreath).unwrap();
+        let found = go(&parts, &texts, &options, &NoControl).unwrap();
         let (what, first) = (format!("{factors:?}"), overflow(&found));
         assert_eq!(first, layer.map(|layer| Overflow { layer }), "overflow.rs: {what}");
         for sequence in &found {
@@ -171,7 +176,7 @@ fn a_model_that_overflows_says_so_and_predicts_nothing() {
         let pair = || (from_ids(None, vec![1, 2, 3]), from_ids(None, vec![1, 4, 3]));
         let chosen = PatchOptions { answer: Some(TokenRef::Id(5)), against: Some(TokenRef::Id(6)) };
         for options in [PatchOptions::default(), chosen] {
-            let error = pollster::block_on(patch(&parts, None, pair(), &options, &NoBreath, |_| {})).unwrap_err();
+            let error = pollster::block_on(patch(&parts, None, pair(), &options, &NoControl, |_| {})).unwrap_err();
             assert!(error.code == Code::NotFinite && error.message.contains("overflow"), "patch.rs: {what}: {error}");
         }
     }
@@ -181,7 +186,7 @@ fn a_model_that_overflows_says_so_and_predicts_nothing() {
 #[test]
 fn extreme_logits_that_are_finite_are_sampled() {
     let parts = model(&[("ln_f.weight", 1e37)]);
-    let next = go(&parts, &[vec![3, 1]], &RunOptions { next: 1, ..RunOptions::default() }, &NoBreath).unwrap();
+    let next = go(&parts, &[vec![3, 1]], &RunOptions { next: 1, ..RunOptions::default() }, &NoControl).unwrap();
     let best = next[0].next.as_ref().unwrap().ids[0];
     for (temperature, top_p) in [(0.0, None), (1e-3, None), (1.0, Some(0.5)), (1e-2, Some(0.9)), (1e3, None)] {
         let options = SampleOptions { temperature, top_p, top_k: Some(9), ..SampleOptions::default() };
@@ -196,7 +201,7 @@ fn where_both_texts_differ_alike_nothing_is_brought_back() {
     let parts = model(&[("attn.c_proj", 0.0)]);
     let texts = (from_ids(None, vec![1, 2, 3]), from_ids(None, vec![1, 4, 3]));
     let chosen = PatchOptions { answer: Some(TokenRef::Id(5)), against: Some(TokenRef::Id(6)) };
-    let found = pollster::block_on(patch(&parts, None, texts, &chosen, &NoBreath, |_| {})).unwrap();
+    let found = pollster::block_on(patch(&parts, None, texts, &chosen, &NoControl, |_| {})).unwrap();
     assert_eq!(found.clean_difference, found.corrupted_difference);
     assert_eq!(found.recovered.len(), 4 * 3);
     assert!(found.recovered.iter().all(|part| part.is_nan()), "patch.rs: {:?}", found.recovered);
@@ -206,7 +211,7 @@ fn where_both_texts_differ_alike_nothing_is_brought_back() {
 fn what_changes_nothing_has_a_divergence_of_0() {
     let parts = model(&[("h.1.mlp.c_proj", 0.0)]);
     let ablate = vec![Ablation { layer: 1, part: Component::Mlp, head: None, how: AblationMode::Mean }];
-    let found = go(&parts, &[vec![3, 1, 4]], &RunOptions { ablate, ..RunOptions::default() }, &NoBreath).unwrap();
+    let found = go(&parts, &[vec![3, 1, 4]], &RunOptions { ablate, ..RunOptions::default() }, &NoControl).unwrap();
     let kl = found[0].kl.as_ref().unwrap();
     assert!(kl.iter().all(|kl| *kl >= 0.0 && *kl < 1e-6), "lens.rs: divergences {kl:?}");
 }
@@ -217,8 +222,8 @@ struct Gaps {
     longest: Cell<Duration>,
 }
 
-impl Breath for Gaps {
-    async fn breathe(&self) -> Result<()> {
+impl RunControl for Gaps {
+    async fn yield_now(&self) -> Result<()> {
         let gap = self.last.replace(Instant::now()).elapsed();
         self.longest.set(self.longest.get().max(gap));
         Ok(())
@@ -245,10 +250,14 @@ fn eight_thousand_texts_take_linear_time_and_give_way() {
         let gaps = Gaps { last: Cell::new(began), longest: Cell::default() };
         assert_eq!(go(&parts, &texts, &options, &gaps).unwrap().len(), texts.len());
         let (all, longest) = (began.elapsed(), gaps.longest.get());
-        assert!(all < Duration::from_secs(40), "recall.rs, pass.rs: {options:?} took {all:?}");
+        assert!(all < Duration::from_secs(40), "prefix_cache.rs, pass.rs: {options:?} took {all:?}");
         assert!(longest < Duration::from_secs(3), "run.rs: {longest:?} without a breath, {options:?}");
     }
-    assert!(parts.recall.borrow().bytes() <= 96 << 20, "recall.rs: {} bytes", parts.recall.borrow().bytes());
+    assert!(
+        parts.prefix_cache.borrow().bytes() <= 96 << 20,
+        "prefix_cache.rs: {} bytes",
+        parts.prefix_cache.borrow().bytes()
+    );
 }
 
 #[test]
@@ -262,7 +271,7 @@ fn a_text_that_cannot_be_read_is_named_before_anything_is_computed() {
         let error = go(&parts, &texts, &RunOptions::default(), &gaps).unwrap_err();
         assert!(error.code == code && error.message.starts_with("text 29 of 30: "), "run.rs: {error}");
         assert_eq!(gaps.longest.get(), Duration::ZERO, "run.rs: something was computed first");
-        let error = go(&parts, &texts[28..29], &RunOptions::default(), &NoBreath).unwrap_err();
+        let error = go(&parts, &texts[28..29], &RunOptions::default(), &NoControl).unwrap_err();
         assert!(error.code == code && !error.message.starts_with("text"), "run.rs: {error}");
     }
 }

@@ -10,13 +10,13 @@ use std::rc::Rc;
 use engine::load::open;
 use engine::model::Config;
 use engine::pool::helper::Helper;
-use engine::pool::shares::Piece;
-use engine::pool::wire::Order;
-use engine::pool::{Crew, Line};
-use engine::run::breath::NoBreath;
-use engine::run::parts::Parts;
+use engine::pool::shards::TensorShard;
+use engine::pool::wire::Command;
+use engine::pool::{WorkerHandle, WorkerPool};
+use engine::run::run_control::NoControl;
+use engine::run::streaming_model::StreamingModel;
 use engine::run::texts::{RunOptions, from_ids, run};
-use engine::weights::store::Nothing;
+use engine::weights::store::NoCache;
 use engine::{Code, Error, Result};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
@@ -35,17 +35,17 @@ struct Here {
     orders: Rc<RefCell<usize>>,
 }
 
-impl Line for Here {
-    fn piece(&self, layer: usize, tensor: &str, piece: &Piece) {
+impl WorkerHandle for Here {
+    fn send_shard(&self, layer: usize, tensor: &str, piece: &TensorShard) {
         self.helper.borrow_mut().take(layer, tensor.into(), piece.clone()).unwrap();
     }
 
-    fn rows(&self, values: &[f32]) {
+    fn send_rows(&self, values: &[f32]) {
         self.helper.borrow_mut().take_rows(values.to_vec()).unwrap();
     }
 
-    fn order(&self, order: &Order, normed: &[f32]) -> LocalBoxFuture<'static, Result<Vec<f32>>> {
-        let (number, order) = Order::from_words(&order.to_words(5)).unwrap();
+    fn send(&self, command: &Command, normed: &[f32]) -> LocalBoxFuture<'static, Result<Vec<f32>>> {
+        let (number, command) = Command::from_words(&command.to_words(5)).unwrap();
         assert_eq!(number, 5);
         let gone = || Error::new(Code::EngineCrashed, "a helper is gone (the test)");
         let left = self.orders.borrow().checked_sub(1);
@@ -54,36 +54,36 @@ impl Line for Here {
         async move {
             left.ok_or_else(gone)?;
             // Answers come after others had their turn, and orders are obeyed in the order in which they were sent.
-            Ok(helper.borrow().obey(&order, normed).unwrap())
+            Ok(helper.borrow().execute(&command, normed).unwrap())
         }
         .boxed_local()
     }
 }
 
-fn crew(config: &Config, workers: usize, orders: usize) -> Crew {
+fn pool(config: &Config, workers: usize, orders: usize) -> WorkerPool {
     let line = |_| {
         let helper = Rc::new(RefCell::new(Helper::new(config.clone())));
-        Box::new(Here { helper, orders: Rc::new(RefCell::new(orders)) }) as Box<dyn Line>
+        Box::new(Here { helper, orders: Rc::new(RefCell::new(orders)) }) as Box<dyn WorkerHandle>
     };
-    Crew::new(config, (1..workers).map(line).collect())
+    WorkerPool::new(config, (1..workers).map(line).collect())
 }
 
-fn loaded(folder: &str, workers: usize, orders: usize) -> Rc<Parts> {
+fn loaded(folder: &str, workers: usize, orders: usize) -> Rc<StreamingModel> {
     pollster::block_on(async {
-        let hire = |config: &Config, _: &str| crew(config, workers, orders);
-        let loading = open(Memory::folder(folder), None::<Nothing>, 4, hire, &|_| {}).await.unwrap();
+        let spawn = |config: &Config, _: &str| pool(config, workers, orders);
+        let loading = open(Memory::folder(folder), None::<NoCache>, 4, spawn, &|_| {}).await.unwrap();
         loading.finish(&|_| {}).await.unwrap();
-        loading.parts.clone()
+        loading.model.clone()
     })
 }
 
-fn go(parts: &Parts, texts: &[Vec<u32>], options: &RunOptions) -> Result<Vec<Sequence>> {
+fn go(model: &StreamingModel, texts: &[Vec<u32>], options: &RunOptions) -> Result<Vec<Sequence>> {
     let sequences = texts.iter().map(|ids| from_ids(None, ids.clone())).collect();
-    pollster::block_on(run(parts, None, sequences, options, &NoBreath, |_| {}))
+    pollster::block_on(run(model, None, sequences, options, &NoControl, |_| {}))
 }
 
-fn ids(count: usize, step: u32, parts: &Parts) -> Vec<u32> {
-    (0..count as u32).map(|i| (i * step + 3) % parts.config.vocab_size as u32).collect()
+fn ids(count: usize, step: u32, model: &StreamingModel) -> Vec<u32> {
+    (0..count as u32).map(|i| (i * step + 3) % model.config.vocab_size as u32).collect()
 }
 
 #[test]
@@ -94,8 +94,8 @@ fn any_number_of_workers_gives_the_same_numbers() {
         let texts = [ids(longest, 7, &one), ids(1, 1, &one), ids(5.min(longest), 11, &one)];
         let expected = go(&one, &texts, &ALL).unwrap();
         for workers in [2, 3, 5] {
-            let parts = loaded(folder, workers, usize::MAX);
-            let found = go(&parts, &texts, &ALL).unwrap();
+            let model = loaded(folder, workers, usize::MAX);
+            let found = go(&model, &texts, &ALL).unwrap();
             assert_same(&format!("{folder} over {workers} workers"), &found, &expected, TOLERANCE);
         }
     }
@@ -104,11 +104,11 @@ fn any_number_of_workers_gives_the_same_numbers() {
 #[test]
 fn a_text_that_grows_or_changes_gives_what_it_gives_alone() {
     for workers in [1, 2] {
-        let parts = loaded("tests/fixtures/tiny-gpt2", workers, usize::MAX);
+        let model = loaded("tests/fixtures/tiny-gpt2", workers, usize::MAX);
         let fresh = |texts: &[Vec<u32>], options| {
             go(&loaded("tests/fixtures/tiny-gpt2", workers, usize::MAX), texts, options).unwrap()
         };
-        let text = ids(20, 7, &parts);
+        let text = ids(20, 7, &model);
         let mut changed = text.clone();
         changed[9] += 1;
         let plain = RunOptions::new(false, 0, false);
@@ -123,8 +123,8 @@ fn a_text_that_grows_or_changes_gives_what_it_gives_alone() {
             ("twice the same beside each other", vec![text.clone(), text], &ALL),
         ];
         for (what, texts, options) in steps {
-            let what = format!("recall.rs, {workers} workers: {what}");
-            assert_same(&what, &go(&parts, &texts, options).unwrap(), &fresh(&texts, options), TOLERANCE);
+            let what = format!("prefix_cache.rs, {workers} workers: {what}");
+            assert_same(&what, &go(&model, &texts, options).unwrap(), &fresh(&texts, options), TOLERANCE);
         }
     }
 }
@@ -135,30 +135,30 @@ fn growing_computes_only_what_is_new() {
     // one for the predictions, and, when the same text comes again, one for what follows its last token.
     let folder = "tests/fixtures/tiny-gpt2";
     let layers = loaded(folder, 1, 0).config.n_layer;
-    let parts = loaded(folder, 2, 2 * layers + 3);
-    let text = ids(9, 7, &parts);
-    go(&parts, std::slice::from_ref(&text), &ALL).unwrap();
-    let again = go(&parts, std::slice::from_ref(&text), &ALL);
-    again.expect("recall.rs: the same text was computed again");
-    let error = go(&parts, &[ids(9, 5, &parts)], &ALL).unwrap_err();
-    assert_eq!(error.code, Code::EngineCrashed, "crew.rs: the reason of the failure: {error}");
-    assert!(parts.team.failure().is_some(), "crew.rs: a helper's failure is to be remembered");
+    let model = loaded(folder, 2, 2 * layers + 3);
+    let text = ids(9, 7, &model);
+    go(&model, std::slice::from_ref(&text), &ALL).unwrap();
+    let again = go(&model, std::slice::from_ref(&text), &ALL);
+    again.expect("prefix_cache.rs: the same text was computed again");
+    let error = go(&model, &[ids(9, 5, &model)], &ALL).unwrap_err();
+    assert_eq!(error.code, Code::EngineCrashed, "worker_pool.rs: the reason of the failure: {error}");
+    assert!(model.pool.failure().is_some(), "worker_pool.rs: a helper's failure is to be remembered");
 }
 
 #[test]
 fn a_stopped_run_leaves_nothing_behind() {
     let folder = "tests/fixtures/tiny-gpt2";
-    let parts = loaded(folder, 1, 0);
-    let text = ids(20, 7, &parts);
-    go(&parts, &[text[..12].to_vec()], &ALL).unwrap();
+    let model = loaded(folder, 1, 0);
+    let text = ids(20, 7, &model);
+    go(&model, &[text[..12].to_vec()], &ALL).unwrap();
     struct Stop;
-    impl engine::run::breath::Breath for Stop {
-        async fn breathe(&self) -> Result<()> {
+    impl engine::run::run_control::RunControl for Stop {
+        async fn yield_now(&self) -> Result<()> {
             Err(Error::new(Code::Aborted, "stopped by the test"))
         }
     }
-    let stopped = run(&parts, None, vec![from_ids(None, text.clone())], &ALL, &Stop, |_| {});
+    let stopped = run(&model, None, vec![from_ids(None, text.clone())], &ALL, &Stop, |_| {});
     assert_eq!(pollster::block_on(stopped).unwrap_err().code, Code::Aborted);
     let expected = go(&loaded(folder, 1, 0), std::slice::from_ref(&text), &ALL).unwrap();
-    assert_same("after a stopped run", &go(&parts, &[text], &ALL).unwrap(), &expected, TOLERANCE);
+    assert_same("after a stopped run", &go(&model, &[text], &ALL).unwrap(), &expected, TOLERANCE);
 }

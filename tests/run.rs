@@ -5,9 +5,9 @@ mod support;
 
 use std::cell::{Cell, RefCell};
 
-use engine::load::News;
-use engine::run::breath::{Breath, NoBreath};
-use engine::run::parts::Parts;
+use engine::load::LoadEvent;
+use engine::run::run_control::{NoControl, RunControl};
+use engine::run::streaming_model::StreamingModel;
 use engine::run::texts::{RunOptions, from_ids, run};
 use engine::{Code, Error, Result};
 use support::memory::{Entry, Memory, entries, opened, others_turn, safetensors, together};
@@ -31,20 +31,20 @@ fn slow(change: impl Fn(&mut Vec<Entry>)) -> Memory {
 }
 
 /// The same model, there at once.
-fn there() -> Parts {
+fn there() -> StreamingModel {
     pollster::block_on(async {
         let loading = opened(Memory { slow: false, ..slow(|_| {}) }).await.unwrap();
-        let parts = loading.parts.clone();
+        let model = loading.model.clone();
         loading.finish(&|_| {}).await.unwrap();
         drop(loading);
-        std::rc::Rc::into_inner(parts).expect("the only holder")
+        std::rc::Rc::into_inner(model).expect("the only holder")
     })
 }
 
-fn go(parts: &Parts, list: &[&[u32]], options: &RunOptions) -> Result<Vec<Sequence>> {
+fn go(model: &StreamingModel, list: &[&[u32]], options: &RunOptions) -> Result<Vec<Sequence>> {
     let sequences = list.iter().map(|ids| from_ids(None, ids.to_vec())).collect();
-    let done = pollster::block_on(run(parts, None, sequences, options, &NoBreath, |_| {}))?;
-    assert_drawable(&parts.config, &done);
+    let done = pollster::block_on(run(model, None, sequences, options, &NoControl, |_| {}))?;
+    assert_drawable(&model.config, &done);
     Ok(done)
 }
 
@@ -60,8 +60,8 @@ impl Count {
     }
 }
 
-impl Breath for Count {
-    async fn breathe(&self) -> Result<()> {
+impl RunControl for Count {
+    async fn yield_now(&self) -> Result<()> {
         others_turn().await;
         self.taken.set(self.taken.get() + 1);
         if self.taken.get() == self.last { Err(Error::new(Code::Aborted, "stopped by the test")) } else { Ok(()) }
@@ -72,11 +72,11 @@ impl Breath for Count {
 fn a_run_shows_each_block_as_it_arrives_and_ends_like_any_other() {
     pollster::block_on(async {
         let loading = opened(slow(|_| {})).await.unwrap();
-        let parts = loading.parts.clone();
-        assert_eq!(parts.blocks_ready(), 0, "load.rs: open() is meant to return before the blocks are in");
+        let model = loading.model.clone();
+        assert_eq!(model.blocks_ready(), 0, "load.rs: open() is meant to return before the blocks are in");
         let seen = RefCell::new(Vec::new());
         let sequences = vec![from_ids(None, IDS.to_vec()), from_ids(None, vec![7, 8])];
-        let running = run(&parts, None, sequences, &ALL, &NoBreath, |partial| seen.borrow_mut().push(partial));
+        let running = run(&model, None, sequences, &ALL, &NoControl, |partial| seen.borrow_mut().push(partial));
         let (done, loaded) = together(running, loading.finish(&|_| {}));
         loaded.unwrap();
         let done = done.unwrap();
@@ -88,7 +88,7 @@ fn a_run_shows_each_block_as_it_arrives_and_ends_like_any_other() {
         for (index, partial) in seen.iter().enumerate() {
             let layers = index + 1;
             assert_eq!(partial.len(), 2, "run.rs: a partial trace has every sequence");
-            assert_drawable(&parts.config, partial);
+            assert_drawable(&model.config, partial);
             for (partial, whole) in partial.iter().zip(&plain) {
                 let filled = layers * whole.ids.len();
                 assert_eq!(partial.attn_norm, whole.attn_norm[..filled], "run.rs: attn_norm after block {index}");
@@ -102,9 +102,9 @@ fn a_run_shows_each_block_as_it_arrives_and_ends_like_any_other() {
 
 #[test]
 fn a_model_that_is_there_shows_no_partial_traces() {
-    let parts = there();
+    let model = there();
     let sequences = vec![from_ids(None, IDS.to_vec())];
-    pollster::block_on(run(&parts, None, sequences, &ALL, &NoBreath, |_| panic!("run.rs: on_block fired"))).unwrap();
+    pollster::block_on(run(&model, None, sequences, &ALL, &NoControl, |_| panic!("run.rs: on_block fired"))).unwrap();
 }
 
 #[test]
@@ -112,8 +112,8 @@ fn progress_only_grows_and_ends_with_everything() {
     let reports = RefCell::new(Vec::new());
     pollster::block_on(async {
         let note = |news| match news {
-            News::Progress(progress) => reports.borrow_mut().push(progress),
-            News::Notice(notice) => panic!("load.rs has something to say: {notice:?}"),
+            LoadEvent::Progress(progress) => reports.borrow_mut().push(progress),
+            LoadEvent::Notice(notice) => panic!("load.rs has something to say: {notice:?}"),
         };
         let loading = support::memory::opened_with(slow(|_| {}), &Default::default(), &note).await.unwrap();
         loading.finish(&note).await.unwrap();
@@ -135,20 +135,20 @@ fn progress_only_grows_and_ends_with_everything() {
 
 #[test]
 fn a_run_stops_at_whichever_breath_says_so() {
-    let parts = there();
+    let model = there();
     let start = || vec![from_ids(None, IDS.to_vec()), from_ids(None, vec![7, 8])];
     let counted = Count::until(usize::MAX);
-    pollster::block_on(run(&parts, None, start(), &ALL, &counted, |_| {})).unwrap();
+    pollster::block_on(run(&model, None, start(), &ALL, &counted, |_| {})).unwrap();
     let breaths = counted.taken.get();
     // The lens of these few tokens is one matrix: its five streams stand one below the other.
     assert!(breaths > 2 * 4 + 1, "run.rs: only {breaths} breaths in four blocks of two steps, a lens, predictions");
     for last in 1..=breaths {
-        let breath = Count::until(last);
-        let error = pollster::block_on(run(&parts, None, start(), &ALL, &breath, |_| {})).unwrap_err();
+        let control = Count::until(last);
+        let error = pollster::block_on(run(&model, None, start(), &ALL, &control, |_| {})).unwrap_err();
         assert_eq!(error.code, Code::Aborted, "run.rs: breath {last} of {breaths}");
-        assert_eq!(breath.taken.get(), last, "run.rs: it went on after breath {last} said stop");
+        assert_eq!(control.taken.get(), last, "run.rs: it went on after breath {last} said stop");
     }
-    assert_eq!(go(&parts, &[&IDS], &ALL).unwrap().len(), 1, "run.rs: a stopped run spoils the next");
+    assert_eq!(go(&model, &[&IDS], &ALL).unwrap().len(), 1, "run.rs: a stopped run spoils the next");
 }
 
 #[test]
@@ -158,14 +158,14 @@ fn a_loading_that_fails_reaches_the_runs_that_wait() {
     pollster::block_on(async {
         let cut = Memory { ends_at: Some(bytes.len() - bytes.len() / 4), ..whole };
         let loading = opened(cut).await.unwrap();
-        let parts = loading.parts.clone();
+        let model = loading.model.clone();
         let start = || vec![from_ids(None, IDS.to_vec())];
-        let (ran, loaded) = together(run(&parts, None, start(), &ALL, &NoBreath, |_| {}), loading.finish(&|_| {}));
+        let (ran, loaded) = together(run(&model, None, start(), &ALL, &NoControl, |_| {}), loading.finish(&|_| {}));
         let loaded = loaded.unwrap_err();
         assert_eq!(loaded.code, Code::CorruptDownload, "load.rs: {}", loaded.message);
-        assert_eq!(ran.unwrap_err(), loaded, "parts.rs: a waiting run learns why the loading ended");
-        let late = run(&parts, None, start(), &ALL, &NoBreath, |_| {}).await.unwrap_err();
-        assert_eq!(late, loaded, "parts.rs: so does a run that comes later");
+        assert_eq!(ran.unwrap_err(), loaded, "streaming_model.rs: a waiting run learns why the loading ended");
+        let late = run(&model, None, start(), &ALL, &NoControl, |_| {}).await.unwrap_err();
+        assert_eq!(late, loaded, "streaming_model.rs: so does a run that comes later");
     });
 }
 
@@ -176,15 +176,15 @@ fn without_predictions_no_unembedding_is_waited_for() {
     let bytes = whole.files["model.safetensors"].clone();
     pollster::block_on(async {
         let loading = opened(Memory { ends_at: Some(bytes.len() - 1), ..whole }).await.unwrap();
-        let parts = loading.parts.clone();
+        let model = loading.model.clone();
         loading.finish(&|_| {}).await.unwrap_err();
-        assert_eq!(parts.first_missing().as_deref(), Some("ln_f.bias"), "parts.rs: what the cut leaves out");
+        assert_eq!(model.first_missing().as_deref(), Some("ln_f.bias"), "streaming_model.rs: what the cut leaves out");
     });
     pollster::block_on(async {
         let loading = opened(Memory { ends_at: Some(bytes.len() - 1), ..slow(|_| {}) }).await.unwrap();
-        let parts = loading.parts.clone();
+        let model = loading.model.clone();
         let start = vec![from_ids(None, IDS.to_vec())];
-        let (ran, _) = together(run(&parts, None, start, &PLAIN, &NoBreath, |_| {}), loading.finish(&|_| {}));
+        let (ran, _) = together(run(&model, None, start, &PLAIN, &NoControl, |_| {}), loading.finish(&|_| {}));
         let ran = ran.expect("run.rs: predictions are off, and the run waits for the unembedding");
         let whole = go(&there(), &[&IDS], &PLAIN).unwrap();
         assert_eq!(ran, whole, "run.rs: a model without its final layer norm traces the same without predictions");
@@ -194,9 +194,9 @@ fn without_predictions_no_unembedding_is_waited_for() {
 
 #[test]
 fn what_is_asked_for_changes_nothing_else() {
-    let parts = there();
-    let all = go(&parts, &[&IDS], &ALL).unwrap().remove(0);
-    let plain = go(&parts, &[&IDS], &PLAIN).unwrap().remove(0);
+    let model = there();
+    let all = go(&model, &[&IDS], &ALL).unwrap().remove(0);
+    let plain = go(&model, &[&IDS], &PLAIN).unwrap().remove(0);
     let stripped =
         Sequence { head_norm: None, attn_bias_norm: None, lens: None, token_logprob: None, next: None, ..all };
     assert_eq!(stripped, plain, "run.rs: heads, lens or predictions change the norms");
@@ -205,8 +205,8 @@ fn what_is_asked_for_changes_nothing_else() {
 #[test]
 fn sequences_together_equal_sequences_alone() {
     let lists: [&[u32]; 4] = [&[5; 16], &[1], &IDS, &[49, 0]];
-    let parts = there();
-    let together = go(&parts, &lists, &ALL).unwrap();
+    let model = there();
+    let together = go(&model, &lists, &ALL).unwrap();
     assert_eq!(together.len(), lists.len(), "run.rs: as many come out as went in");
     for (ids, found) in lists.iter().zip(&together) {
         // Another model, which remembers nothing of the run before.
@@ -247,7 +247,7 @@ fn what_cannot_be_run_is_refused_before_anything_is_computed() {
         ),
         (&[&[u32::MAX]], Code::TokenOutOfRange, "token 0"),
     ] {
-        let error = go(&loading.parts, lists, &ALL).unwrap_err();
+        let error = go(&loading.model, lists, &ALL).unwrap_err();
         assert_eq!(error.code, code, "gpt2.rs, check_ids: {lists:?}: {}", error.message);
         assert!(error.message.contains(part), "gpt2.rs, check_ids: {lists:?}: no {part:?} in {:?}", error.message);
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use candle_core::{DType, Device, Tensor};
 use engine::model::attention::Segment;
 use engine::model::checkpoint::{Part, Tensors, wanted};
-use engine::model::executor::Alone;
+use engine::model::executor::SingleThread;
 use engine::model::gpt2::Block;
 use engine::model::linear::packing::{Cut, Packing};
 use engine::model::linear::{Linear, Weight};
@@ -69,11 +69,11 @@ fn a_block_that_has_run_allocates_no_buffers() {
         (want.name, tensor)
     });
     let block = Block::load(&mut Packed(tensors.collect()), &config, 0).unwrap();
-    let team = Alone::default();
+    let executor = SingleThread::default();
     let x = Tensor::ones((32, 64), DType::F32, &Device::Cpu).unwrap();
     let run = |rows: usize| {
         let (x, segments) = (x.narrow(0, 0, rows).unwrap(), [Segment { slot: 0, past: 0, rows }]);
-        block.forward(&x, &segments, &team, &mut NoProbe).now_or_never().unwrap().unwrap();
+        block.forward(&x, &segments, &executor, &mut NoProbe).now_or_never().unwrap().unwrap();
     };
     run(32);
     let before = BUFFERS.load(Ordering::Relaxed);

@@ -4,7 +4,7 @@
 
 mod support;
 
-use engine::run::breath::NoBreath;
+use engine::run::run_control::NoControl;
 use engine::run::texts::{RunOptions, from_ids, run};
 use serde_json::{Value, json};
 use support::memory::{Memory, opened};
@@ -61,10 +61,10 @@ fn each_setting_shows_in_its_fixture() {
 fn trace(files: Memory, ids: &[u32]) -> Sequence {
     let found: engine::Result<_> = pollster::block_on(async {
         let loading = opened(files).await?;
-        let parts = loading.parts.clone();
+        let model = loading.model.clone();
         loading.finish(&|_| {}).await?;
         let options = RunOptions::new(true, 1, true);
-        run(&parts, None, vec![from_ids(None, ids.to_vec())], &options, &NoBreath, |_| {}).await
+        run(&model, None, vec![from_ids(None, ids.to_vec())], &options, &NoControl, |_| {}).await
     });
     found.unwrap_or_else(|error| panic!("variants.rs: {error}")).remove(0)
 }

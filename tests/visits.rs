@@ -6,8 +6,8 @@ mod support;
 
 use std::cell::RefCell;
 
-use engine::load::News;
-use engine::run::breath::NoBreath;
+use engine::load::LoadEvent;
+use engine::run::run_control::NoControl;
 use engine::run::texts::{RunOptions, from_ids, run};
 use engine::weights::files::Version;
 use engine::{Code, Error};
@@ -55,7 +55,7 @@ type Visited = (Result<Vec<Sequence>, Error>, Option<bool>, Vec<NoticeKind>);
 fn visit(files: Memory, shelf: &MemoryShelf) -> Visited {
     let kinds = RefCell::new(Vec::new());
     let note = |news| {
-        if let News::Notice(notice) = news {
+        if let LoadEvent::Notice(notice) = news {
             kinds.borrow_mut().push(notice.kind);
         }
     };
@@ -64,9 +64,9 @@ fn visit(files: Memory, shelf: &MemoryShelf) -> Visited {
         Err(error) => return (Err(error), None, kinds.take()),
     };
     let has_tokenizer = loading.tokenizer.is_some();
-    let parts = loading.parts.clone();
+    let model = loading.model.clone();
     let texts = vec![from_ids(None, vec![3, 1, 41, 5])];
-    let (ran, loaded) = together(run(&parts, None, texts, &ALL, &NoBreath, |_| {}), loading.finish(&note));
+    let (ran, loaded) = together(run(&model, None, texts, &ALL, &NoControl, |_| {}), loading.finish(&note));
     drop(loading);
     (loaded.and(ran), Some(has_tokenizer), kinds.take())
 }
@@ -90,16 +90,20 @@ fn what_cannot_be_read_is_not_kept() {
         let shelf = MemoryShelf::default();
         let bad = good().with(name, &b"not what it should be"[..]);
         error_of(Memory { page: None, ..bad.clone() }, &shelf);
-        assert!(shelf.inside().small.is_empty(), "visit.rs: {name} was kept though it cannot be read");
+        assert!(shelf.inside().small.is_empty(), "model_cache.rs: {name} was kept though it cannot be read");
         // Once it is whole, a bad answer of the same commit does not reach the shelf either.
         visit(good(), &shelf).0.unwrap();
         let kept = shelf.inside().small.clone();
-        assert_eq!(kept.len(), 3, "visit.rs: what was read is kept: {:?}", kept.keys());
+        assert_eq!(kept.len(), 3, "model_cache.rs: what was read is kept: {:?}", kept.keys());
         // What is kept is not asked for; the one that is not kept may be there, for all that is known.
         assert_eq!(visit(bad, &shelf).0.is_err(), name == "tokenizer.json");
         visit(refusing(folder().with(name, PAGE)), &shelf).0.unwrap();
-        assert_eq!(shelf.inside().small, kept, "visit.rs: {name} of a failing hub was written over what was kept");
-        assert_eq!(visit(offline(), &shelf).0.unwrap(), traced(good()), "visit.rs: offline, after a bad {name}");
+        assert_eq!(
+            shelf.inside().small,
+            kept,
+            "model_cache.rs: {name} of a failing hub was written over what was kept"
+        );
+        assert_eq!(visit(offline(), &shelf).0.unwrap(), traced(good()), "model_cache.rs: offline, after a bad {name}");
     }
 }
 
@@ -110,10 +114,10 @@ fn another_model_s_settings_do_not_reach_a_complete_folder() {
     let other = || refusing(folder().with("config.json", OTHER));
     assert_ne!(traced(other()), expected, "the settings were to make a difference");
     let (found, _, kinds) = visit(other(), &shelf);
-    assert_eq!(found.unwrap(), expected, "visit.rs: settings of no known commit beside the kept weights");
+    assert_eq!(found.unwrap(), expected, "model_cache.rs: settings of no known commit beside the kept weights");
     assert_eq!(kinds, [NoticeKind::Unchecked]);
     for files in [of_commit(folder(), "c1"), offline()] {
-        assert_eq!(visit(files, &shelf).0.unwrap(), expected, "visit.rs: afterwards");
+        assert_eq!(visit(files, &shelf).0.unwrap(), expected, "model_cache.rs: afterwards");
     }
 }
 
@@ -125,11 +129,11 @@ fn a_store_that_was_spoilt_heals() {
         let expected = visit(good(), &shelf).0.unwrap();
         shelf.inside().small.insert(name.into(), content.to_vec());
         let error = error_of(offline(), &shelf);
-        assert!(error.message.contains("keeps"), "visit.rs: offline, {name} is spoilt: {}", error.message);
+        assert!(error.message.contains("keeps"), "model_cache.rs: offline, {name} is spoilt: {}", error.message);
         let files = good();
-        assert_eq!(visit(files.clone(), &shelf).0.unwrap(), expected, "visit.rs: {name} was spoilt");
-        assert_eq!(sent(&files), 0, "visit.rs: weights were fetched again for {name}");
-        assert_eq!(visit(offline(), &shelf).0.unwrap(), expected, "visit.rs: {name} did not heal");
+        assert_eq!(visit(files.clone(), &shelf).0.unwrap(), expected, "model_cache.rs: {name} was spoilt");
+        assert_eq!(sent(&files), 0, "model_cache.rs: weights were fetched again for {name}");
+        assert_eq!(visit(offline(), &shelf).0.unwrap(), expected, "model_cache.rs: {name} did not heal");
     }
     // A hub that lists its files tells a kept file of another length from its own.
     let shelf = MemoryShelf::default();
@@ -140,7 +144,11 @@ fn a_store_that_was_spoilt_heals() {
     };
     let expected = visit(listed(), &shelf).0.unwrap();
     shelf.inside().small.insert("config.json".into(), OTHER.into());
-    assert_eq!(visit(listed(), &shelf).0.unwrap(), expected, "visit.rs: settings of another length were believed");
+    assert_eq!(
+        visit(listed(), &shelf).0.unwrap(),
+        expected,
+        "model_cache.rs: settings of another length were believed"
+    );
     assert_eq!(shelf.inside().small["config.json"], CONFIG.as_bytes());
 }
 
@@ -154,10 +162,10 @@ fn a_damaged_copy_is_named_where_nobody_answers() {
         let error = error_of(offline(), &shelf);
         assert_eq!(error.code, Code::CorruptDownload, "{}", error.message);
         for part in [name, "damaged", "delete"] {
-            assert!(error.message.contains(part), "visit.rs: no {part} in {}", error.message);
+            assert!(error.message.contains(part), "model_cache.rs: no {part} in {}", error.message);
         }
         assert_eq!(visit(good(), &shelf).0.unwrap(), expected);
-        assert_eq!(visit(offline(), &shelf).1, Some(true), "visit.rs: {name} was not kept anew");
+        assert_eq!(visit(offline(), &shelf).1, Some(true), "model_cache.rs: {name} was not kept anew");
     }
 }
 
@@ -172,17 +180,17 @@ fn only_proof_removes_what_is_kept() {
         for (what, files) in [("no marks are told", silent()), ("weights are limited", limited()), ("offline", down())]
         {
             let (found, _, kinds) = visit(files.clone(), &shelf);
-            assert_eq!(found.unwrap(), expected, "visit.rs: {what}");
-            assert_eq!(sent(&files), 0, "visit.rs: {what}, and weights were fetched");
+            assert_eq!(found.unwrap(), expected, "model_cache.rs: {what}");
+            assert_eq!(sent(&files), 0, "model_cache.rs: {what}, and weights were fetched");
             let said: &[NoticeKind] = if what == "offline" { &[] } else { &[NoticeKind::Unchecked] };
-            assert_eq!(kinds, said, "visit.rs: {what}");
+            assert_eq!(kinds, said, "model_cache.rs: {what}");
         }
         // The settings come, the weights do not.
         let files = Memory { tells: false, always: Some(Fault::Wait(1000.0)), ..base() };
         assert_eq!(visit(files, &shelf).0.unwrap(), expected);
         let files = base();
         assert_eq!(visit(files.clone(), &shelf).0.unwrap(), expected);
-        assert_eq!(sent(&files), 0, "visit.rs: what was kept was given up");
+        assert_eq!(sent(&files), 0, "model_cache.rs: what was kept was given up");
     }
 }
 
@@ -191,10 +199,10 @@ fn a_page_in_the_place_of_a_file_is_no_file() {
     let spa = |files: Memory| Memory { page: Some(PAGE.to_vec()), ..files };
     let shelf = MemoryShelf::default;
     let (found, has_tokenizer, _) = visit(spa(folder()), &shelf());
-    assert_eq!((found.unwrap(), has_tokenizer), (traced(folder()), Some(false)), "visit.rs: ids only");
+    assert_eq!((found.unwrap(), has_tokenizer), (traced(folder()), Some(false)), "model_cache.rs: ids only");
     let (found, has_tokenizer, _) = visit(spa(with_tokenizer()), &shelf());
     assert!(found.is_ok(), "{found:?}");
-    assert_eq!(has_tokenizer, Some(true), "visit.rs: vocab.json is there, tokenizer.json is a page");
+    assert_eq!(has_tokenizer, Some(true), "model_cache.rs: vocab.json is there, tokenizer.json is a page");
     // Shards: the whole file is a page, the index is not.
     let weights = safetensors(&entries(CONFIG));
     let map: serde_json::Map<_, _> =
@@ -212,7 +220,7 @@ fn a_page_in_the_place_of_a_file_is_no_file() {
     // What is kept is not given up for a page either.
     let shelf = shelf();
     visit(spa(folder()), &shelf).0.unwrap();
-    assert_eq!(shelf.inside().small.keys().collect::<Vec<_>>(), ["config.json"], "visit.rs: a page was kept");
+    assert_eq!(shelf.inside().small.keys().collect::<Vec<_>>(), ["config.json"], "model_cache.rs: a page was kept");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use engine::Code;
 use engine::model::checkpoint::{Part, Wanted};
 use engine::weights::Header;
-use engine::weights::arrivals::{Arrivals, Arrived};
+use engine::weights::assembler::{Assembled, TensorAssembler};
 use engine::weights::index::Index;
 use half::{bf16, f16};
 use proptest::prelude::*;
@@ -94,7 +94,7 @@ proptest! {
     ) {
         let index = index(&list);
         let bytes = file(&list);
-        let mut arrivals = Arrivals::new(index.clone(), Box::new(|_| Ok(None)));
+        let mut arrivals = TensorAssembler::new(index.clone(), Box::new(|_| Ok(None)));
         let mut found = Vec::new();
         // Spans as the planner cuts them, in any order, each arriving in pieces of any length.
         let begin = index.files[0].header.tensors.first().map_or(0, |tensor| tensor.begin);
@@ -115,29 +115,29 @@ proptest! {
                     break;
                 }
             }
-            prop_assert!(carry.is_empty(), "arrivals.rs leaves bytes of a span that ends between elements");
+            prop_assert!(carry.is_empty(), "assembler.rs leaves bytes of a span that ends between elements");
         }
         let not_finite = |random: &&Random| random.values.iter().any(|value| !value.is_finite());
         let expected: Vec<_> = list.iter().enumerate().filter(|(_, random)| random.wanted).collect();
-        prop_assert_eq!(found.len(), expected.len(), "arrivals.rs: number of tensors");
+        prop_assert_eq!(found.len(), expected.len(), "assembler.rs: number of tensors");
         for arrived in found {
             match arrived {
-                Arrived::Tensor(name, tensor) => {
+                Assembled::Tensor(name, tensor) => {
                     let random = &list[name[1..].parse::<usize>().unwrap()];
-                    prop_assert_eq!(tensor.dims(), random.entry.shape.as_slice(), "arrivals.rs: shape of {}", name);
+                    prop_assert_eq!(tensor.dims(), random.entry.shape.as_slice(), "assembler.rs: shape of {}", name);
                     let values = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-                    prop_assert_eq!(bits(&values), bits(&random.values), "fill.rs: {} of type {}", name, random.entry.dtype);
-                    prop_assert!(!not_finite(&random), "fill.rs: {} holds what is no number", name);
+                    prop_assert_eq!(bits(&values), bits(&random.values), "partial_tensor.rs: {} of type {}", name, random.entry.dtype);
+                    prop_assert!(!not_finite(&random), "partial_tensor.rs: {} holds what is no number", name);
                 }
-                Arrived::Damaged { tensor, at, .. } => {
+                Assembled::Damaged { tensor, at, .. } => {
                     let number = tensor.trim_start_matches("transformer.")[1..].parse::<usize>().unwrap();
                     let (random, info) = (&list[number], &index.find(&format!("t{number}")).unwrap().1.info);
                     let first = random.values.iter().position(|value| !value.is_finite());
                     let width = (info.end - info.begin) as usize / random.values.len();
-                    prop_assert_eq!(Some((at - info.begin) as usize / width), first, "fill.rs: first bad value of {}", tensor);
+                    prop_assert_eq!(Some((at - info.begin) as usize / width), first, "partial_tensor.rs: first bad value of {}", tensor);
                 }
-                Arrived::Rows(..) => prop_assert!(false, "arrivals.rs: rows that nobody asked for"),
-                Arrived::Packed(name, _) => prop_assert!(false, "arrivals.rs: {} was to stay as it is", name),
+                Assembled::Rows(..) => prop_assert!(false, "assembler.rs: rows that nobody asked for"),
+                Assembled::Packed(name, _) => prop_assert!(false, "assembler.rs: {} was to stay as it is", name),
             }
         }
     }

@@ -1,7 +1,7 @@
 // Runs in the engine worker, after wasm-bindgen's glue: the page compiles the engine once and hands the
 // module over, since a worker started from a blob URL has no address to fetch it from.
 self.onmessage = ({ data }) => {
-  // This script itself, for helpers (crates/engine/src/pool/workers.rs).
+  // This script itself, for helpers (crates/engine/src/pool/web_workers.rs).
   self.residualStreamScript = data.script;
   wasm_bindgen.initSync({ module: data.module });
 };

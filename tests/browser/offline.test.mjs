@@ -144,7 +144,7 @@ for (const { name, launch: launchBrowser, open, pick, closePage } of BROWSERS) {
 
     test("a model that is worth it runs on several cores, from blob URLs", async () => {
       await openOffline();
-      // 22 million parameters in the blocks: from 20 million on, the engine shares them out (crates/engine/src/pool/workers.rs).
+      // 22 million parameters in the blocks: from 20 million on, the engine shares them out (crates/engine/src/pool/web_workers.rs).
       const config = { vocab_size: 4096, n_positions: 64, n_embd: 512, n_head: 8, n_layer: 7 };
       await page.evaluate(() => document.querySelector('input[name="model"][value="files"]').click());
       const tokenizer = readFileSync(new URL("../../www/models/demo/tokenizer.json", import.meta.url));

@@ -4,9 +4,9 @@
 use std::rc::Rc;
 
 use engine::load::{Loading, open};
-use engine::run::breath::NoBreath;
-use engine::run::parts::Parts;
 use engine::run::patch::patch;
+use engine::run::run_control::NoControl;
+use engine::run::streaming_model::StreamingModel;
 use engine::run::texts::{RunOptions, from_ids, run};
 use engine::{Code, Error};
 use protocol::PatchOptions;
@@ -22,7 +22,7 @@ use super::paper::Settings;
 use super::random::Random;
 use super::strict::{Files, read};
 use super::support::memory::{Memory, MemoryShelf, together};
-use super::workers::crew;
+use super::workers::worker_pool;
 
 pub const ROOM: Room = Room { name: "checkpoints", cases: 1500, make, check };
 
@@ -231,27 +231,28 @@ pub fn trace(random: &mut Random) -> Trace {
     let (first, last) = (from_ids(None, texts[0].clone()), from_ids(None, texts[0].iter().rev().copied().collect()));
     trace.sequences = go(&parts, &Run { texts, options }).unwrap_or_default();
     let any = PatchOptions::default();
-    let patched = patch(&parts, None, (first, last), &any, &NoBreath, |_| {});
+    let patched = patch(&parts, None, (first, last), &any, &NoControl, |_| {});
     trace.patching = if random.one_in(2) { pollster::block_on(patched).ok() } else { None };
     trace
 }
 
 /// Loads a checkpoint; the first run may have been made meanwhile.
-fn load(files: Files, ask: &Ask) -> (Result<Rc<Parts>, Error>, Option<Answer>) {
+fn load(files: Files, ask: &Ask) -> (Result<Rc<StreamingModel>, Error>, Option<Answer>) {
     let files = files.into_iter().collect();
     let memory = Memory { files, piece: ask.piece, ranges: ask.ranges, slow: ask.early, ..Memory::default() };
-    let hire = |config: &_, _: &str| crew(config, ask.workers);
-    let loading: Result<Loading<Memory, MemoryShelf>, Error> = pollster::block_on(open(memory, None, 4, hire, &|_| {}));
+    let spawn = |config: &_, _: &str| worker_pool(config, ask.workers);
+    let loading: Result<Loading<Memory, MemoryShelf>, Error> =
+        pollster::block_on(open(memory, None, 4, spawn, &|_| {}));
     let loading = match loading {
         Ok(loading) => loading,
         Err(error) => return (Err(error), None),
     };
-    let parts = loading.parts.clone();
+    let parts = loading.model.clone();
     if !ask.early {
         return (pollster::block_on(loading.finish(&|_| {})).map(|()| parts), None);
     }
     let sequences = sequences(&ask.runs[0]);
-    let running = run(&parts, None, sequences, &ask.runs[0].options, &NoBreath, |_| {});
+    let running = run(&parts, None, sequences, &ask.runs[0].options, &NoControl, |_| {});
     let (first, loaded) = together(running, loading.finish(&|_| {}));
     (loaded.map(|()| parts.clone()), Some(first))
 }
@@ -260,6 +261,6 @@ fn sequences(asked: &Run) -> Vec<Sequence> {
     asked.texts.iter().map(|ids| from_ids(None, ids.clone())).collect()
 }
 
-fn go(parts: &Parts, asked: &Run) -> Answer {
-    pollster::block_on(run(parts, None, sequences(asked), &asked.options, &NoBreath, |_| {}))
+fn go(parts: &StreamingModel, asked: &Run) -> Answer {
+    pollster::block_on(run(parts, None, sequences(asked), &asked.options, &NoControl, |_| {}))
 }

@@ -50,7 +50,7 @@ pub fn run(room: &Room) {
     let first = number("FUZZ_SEED").unwrap_or(1);
     keep_panics();
     FUZZING.set(true);
-    let watch = Watch::start(room.name);
+    let watch = Hooks::start(room.name);
     let mut failures = replay(room, &watch);
     let mut kinds: BTreeMap<&str, u64> = BTreeMap::new();
     let begun = Instant::now();
@@ -79,7 +79,7 @@ pub fn run(room: &Room) {
     assert!(failures.is_empty(), "{}: {} failures\n  {}", room.name, failures.len(), failures.join("\n  "));
 }
 
-fn replay(room: &Room, watch: &Watch) -> Vec<String> {
+fn replay(room: &Room, watch: &Hooks) -> Vec<String> {
     let mut failures = Vec::new();
     let Ok(entries) = Path::new(REGRESSIONS).join(room.name).read_dir() else { return failures };
     let mut folders: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
@@ -137,7 +137,7 @@ fn keep_panics() {
 }
 
 /// Looks after a thread from another: what hangs, and what ends the whole process, can still be found.
-struct Watch {
+struct Hooks {
     state: Arc<Mutex<State>>,
 }
 
@@ -148,8 +148,8 @@ struct State {
     since: Option<Instant>,
 }
 
-impl Watch {
-    fn start(room: &'static str) -> Watch {
+impl Hooks {
+    fn start(room: &'static str) -> Hooks {
         let state = State { room, case: String::new(), input: Input::new(), since: Some(Instant::now()) };
         let state = Arc::new(Mutex::new(state));
         let watched = state.clone();
@@ -166,7 +166,7 @@ impl Watch {
                 }
             }
         });
-        Watch { state }
+        Hooks { state }
     }
 
     /// Which case is under way is written down, for it may end the process.

@@ -10,16 +10,16 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use candle_core::Tensor;
-use engine::load::{Loading, News, open};
+use engine::load::{LoadEvent, Loading, open};
 use engine::model::checkpoint::wanted;
 use engine::model::{Config, Gpt2};
-use engine::pool::Crew;
-use engine::weights::arrivals::{Arrivals, Arrived};
-use engine::weights::files::{Answer, Asked, Body, Stamp, Version};
+use engine::pool::WorkerPool;
+use engine::weights::assembler::{Assembled, TensorAssembler};
+use engine::weights::files::{Attempt, Body, FileResponse, Validator, Version};
 use engine::weights::index::Index;
 use engine::weights::plan::Table;
-use engine::weights::retry::{Again, Failure};
-use engine::weights::store::{About, Identity, Keep, Kept, MemoryDisk, Pieces, StoreError};
+use engine::weights::retry::{Failure, Retry};
+use engine::weights::store::{CacheError, CacheStore, CachedFile, ChunkLog, Identity, Manifest, MemoryDisk};
 use engine::weights::{Files, Header};
 use engine::{Code, Error};
 
@@ -146,22 +146,22 @@ impl Memory {
 
 /// Opens a model, unheard, and keeps nothing.
 pub async fn opened(files: Memory) -> Result<Loading<Memory, MemoryShelf>, Error> {
-    open(files, None, 4, |config, _| Crew::alone(config), &|_| {}).await
+    open(files, None, 4, |config, _| WorkerPool::alone(config), &|_| {}).await
 }
 
 /// Opens a model with a shelf, and notes what it says.
 pub async fn opened_with(
     files: Memory,
     shelf: &MemoryShelf,
-    report: &impl Fn(News),
+    report: &impl Fn(LoadEvent),
 ) -> Result<Loading<Memory, MemoryShelf>, Error> {
-    open(files, Some(shelf.clone()), 4, |config, _| Crew::alone(config), report).await
+    open(files, Some(shelf.clone()), 4, |config, _| WorkerPool::alone(config), report).await
 }
 
 impl Files for Memory {
     type Body = MemoryBody;
 
-    async fn ask(&self, name: &str, bytes: Option<Range<u64>>) -> Asked<Option<Answer<MemoryBody>>> {
+    async fn ask(&self, name: &str, bytes: Option<Range<u64>>) -> Attempt<Option<FileResponse<MemoryBody>>> {
         self.requests.borrow_mut().push((name.to_string(), bytes.clone()));
         if self.slow {
             others_turn().await;
@@ -172,14 +172,14 @@ impl Files for Memory {
         let Some(file) = self.files.get(name).or(self.page.as_ref()) else { return Ok(None) };
         let is_weights = name.ends_with(".safetensors");
         let next = if is_weights { self.faults.borrow_mut().pop_front().or(self.always.clone()) } else { None };
-        let failure = |again| Failure { error: Error::new(Code::Network, format!("{name}: told to fail")), again };
+        let failure = |retry| Failure { error: Error::new(Code::Network, format!("{name}: told to fail")), retry };
         match &next {
-            Some(Fault::Down) => return Err(failure(Again::Later)),
+            Some(Fault::Down) => return Err(failure(Retry::Later)),
             Some(Fault::Wait(milliseconds)) => {
                 let error = Error::new(Code::RateLimited, format!("{name}: told to wait"));
-                return Err(Failure { error, again: Again::After(*milliseconds) });
+                return Err(Failure { error, retry: Retry::After(*milliseconds) });
             }
-            Some(Fault::Refused) => return Err(failure(Again::Never)),
+            Some(Fault::Refused) => return Err(failure(Retry::Never)),
             _ => {}
         }
         let mut content = file.clone();
@@ -200,11 +200,11 @@ impl Files for Memory {
         }
         let etag = if let Some(Fault::Etag(etag)) = next { etag } else { "one" };
         let etag = self.marks.then(|| etag.into());
-        let stamp = Stamp { etag, size: (!is_whole).then_some(size) };
+        let validator = Validator { etag, size: (!is_whole).then_some(size) };
         let sent = is_weights.then(|| (self.sent.clone(), name.to_string()));
         let (piece, slow, place) = (self.piece, self.slow, begin);
         let body = MemoryBody { bytes: content, at: 0, place, piece, slow, breaks, sent };
-        Ok(Some(Answer { body, is_whole, begin, stamp }))
+        Ok(Some(FileResponse { body, is_whole, begin, validator }))
     }
 
     async fn wait(&self, _milliseconds: f64) {
@@ -215,7 +215,7 @@ impl Files for Memory {
         self.version.clone()
     }
 
-    async fn stamp(&self, name: &str) -> Asked<Option<Stamp>> {
+    async fn validator(&self, name: &str) -> Attempt<Option<Validator>> {
         if self.version.offline {
             return Err(Failure::passing(Error::new(Code::Network, "nobody answers")));
         }
@@ -223,8 +223,8 @@ impl Files for Memory {
             return Err(Failure::passing(Error::new(Code::RateLimited, "told to wait")));
         }
         let etag = self.marks.then(|| "one".to_string());
-        let stamp = |bytes: &Vec<u8>| Stamp { etag: etag.clone(), size: Some(bytes.len() as u64) };
-        Ok(self.files.get(name).map(stamp))
+        let validator = |bytes: &Vec<u8>| Validator { etag: etag.clone(), size: Some(bytes.len() as u64) };
+        Ok(self.files.get(name).map(validator))
     }
 
     fn weight_files(&self) -> Option<Vec<String>> {
@@ -254,7 +254,7 @@ pub struct MemoryBody {
 }
 
 impl Body for MemoryBody {
-    async fn next(&mut self) -> Asked<Option<Vec<u8>>> {
+    async fn next(&mut self) -> Attempt<Option<Vec<u8>>> {
         if self.slow {
             others_turn().await;
         }
@@ -278,7 +278,7 @@ pub struct MemoryShelf(Rc<RefCell<Shelved>>);
 
 #[derive(Default)]
 pub struct Shelved {
-    pub about: Option<About>,
+    pub manifest: Option<Manifest>,
     pub small: HashMap<String, Vec<u8>>,
     /// Those of them that do not fit their checksums.
     pub damaged: Vec<String>,
@@ -295,46 +295,46 @@ impl MemoryShelf {
     }
 }
 
-impl Keep for MemoryShelf {
+impl CacheStore for MemoryShelf {
     type Disk = MemoryDisk;
 
-    async fn about(&self) -> Option<About> {
-        self.inside().about.clone()
+    async fn manifest(&self) -> Option<Manifest> {
+        self.inside().manifest.clone()
     }
 
-    async fn set_about(&self, about: About) -> Result<(), StoreError> {
-        self.inside().about = Some(about);
+    async fn write_manifest(&self, manifest: Manifest) -> Result<(), CacheError> {
+        self.inside().manifest = Some(manifest);
         Ok(())
     }
 
-    async fn small(&self, name: &str) -> Kept {
+    async fn small(&self, name: &str) -> CachedFile {
         let inside = self.inside();
         let damaged = inside.damaged.iter().any(|known| known == name);
         match inside.small.get(name) {
-            Some(_) if damaged => Kept::Damaged,
-            Some(bytes) => Kept::Intact(bytes.clone()),
-            None => Kept::Missing,
+            Some(_) if damaged => CachedFile::Damaged,
+            Some(bytes) => CachedFile::Intact(bytes.clone()),
+            None => CachedFile::Missing,
         }
     }
 
-    async fn keep_small(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    async fn store_small(&self, name: &str, bytes: &[u8]) -> Result<(), CacheError> {
         let mut inside = self.inside();
         inside.damaged.retain(|known| known != name);
         inside.small.insert(name.into(), bytes.into());
         Ok(())
     }
 
-    async fn pieces(&self, name: &str, identity: &Identity) -> Result<Pieces<MemoryDisk>, StoreError> {
+    async fn chunk_log(&self, name: &str, identity: &Identity) -> Result<ChunkLog<MemoryDisk>, CacheError> {
         if self.inside().busy {
-            return Err(StoreError::Busy);
+            return Err(CacheError::Busy);
         }
         let disk = |kind: &str| self.inside().disks.entry(format!("{name}.{kind}")).or_default().clone();
-        Pieces::open(disk("data"), disk("journal"), identity)
+        ChunkLog::open(disk("data"), disk("journal"), identity)
     }
 
     async fn clear(&self) {
         let mut inside = self.inside();
-        inside.about = None;
+        inside.manifest = None;
         inside.small.clear();
         inside.disks.clear();
     }
@@ -427,14 +427,14 @@ pub fn gpt2(folder: &str) -> Gpt2 {
     let length = Header::length("model.safetensors", bytes[..8].try_into().expect("8 bytes")).expect("a length");
     let header = Header::parse("model.safetensors", &bytes[8..8 + length]).expect("a header");
     let index = Rc::new(Index::new(&wanted(&config), vec![("m".into(), header)]).expect("an index"));
-    let mut arrivals = Arrivals::new(index, Box::new(|_| Ok(None)));
-    let mut arrived: Vec<Arrived> = Vec::new();
+    let mut arrivals = TensorAssembler::new(index, Box::new(|_| Ok(None)));
+    let mut arrived: Vec<Assembled> = Vec::new();
     for table in [Table::Tokens, Table::Positions] {
         arrived.extend(arrivals.expect_table(table).expect("room"));
     }
     arrived.extend(arrivals.write(0, 8 + length as u64, &bytes[8 + length..]).expect("tensors").1);
     let tensor = |arrived| match arrived {
-        Arrived::Tensor(name, tensor) => (name, tensor),
+        Assembled::Tensor(name, tensor) => (name, tensor),
         _ => panic!("a fixture that is damaged"),
     };
     let mut tensors: HashMap<String, Tensor> = arrived.into_iter().map(tensor).collect();

@@ -10,11 +10,11 @@ use std::path::Path;
 use engine::Error;
 use engine::load::open;
 use engine::model::Config;
-use engine::pool::Crew;
-use engine::run::breath::NoBreath;
+use engine::pool::WorkerPool;
+use engine::run::run_control::NoControl;
 use engine::run::texts::{RunOptions, from_ids, run, tokenize};
 use engine::weights::folder::Folder;
-use engine::weights::store::Nothing;
+use engine::weights::store::NoCache;
 use serde::Deserialize;
 use trace::{ModelInfo, Sequence, Trace};
 
@@ -78,11 +78,12 @@ pub fn trace_ids(folder: &str, ids: &[u32]) -> Sequence {
 /// The same, or the error.
 pub fn try_trace(folder: &str, ids: &[u32]) -> Result<Sequence, Error> {
     pollster::block_on(async {
-        let loading = open(Folder(folder.into()), None::<Nothing>, 4, |config, _| Crew::alone(config), &|_| {}).await?;
-        let parts = loading.parts.clone();
+        let loading =
+            open(Folder(folder.into()), None::<NoCache>, 4, |config, _| WorkerPool::alone(config), &|_| {}).await?;
+        let parts = loading.model.clone();
         loading.finish(&|_| {}).await?;
         let options = RunOptions::new(true, 1, true);
-        let sequences = run(&parts, None, vec![from_ids(None, ids.to_vec())], &options, &NoBreath, |_| {}).await?;
+        let sequences = run(&parts, None, vec![from_ids(None, ids.to_vec())], &options, &NoControl, |_| {}).await?;
         Ok(sequences.into_iter().next().expect("one sequence in, one out"))
     })
 }
@@ -90,7 +91,7 @@ pub fn try_trace(folder: &str, ids: &[u32]) -> Result<Sequence, Error> {
 /// The sequence that a model's tokenizer makes of a text.
 pub fn tokens(folder: &str, text: &str) -> Sequence {
     pollster::block_on(async {
-        let loading = open(Folder(folder.into()), None::<Nothing>, 4, |config, _| Crew::alone(config), &|_| {})
+        let loading = open(Folder(folder.into()), None::<NoCache>, 4, |config, _| WorkerPool::alone(config), &|_| {})
             .await
             .unwrap_or_else(|error| panic!("{folder}: {error}"));
         let tokenizer = loading.tokenizer.expect("a tokenizer");

@@ -1,32 +1,32 @@
-//! Which weights files there are, and the header of each: from the shelf, or by two small range requests.
+//! Which weights files there are, and the header of each: from the cache, or by two small range requests.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::absent;
-use super::queue::{Begun, Source};
+use super::queue::{FileState, OpenResponse};
 use super::samples::{differs, has_no_marks};
 use crate::model::ModelError;
 use crate::model::checkpoint::{HEAD, Wanted, tails};
 use crate::weights::WeightsError;
 use crate::weights::files::Files;
 use crate::weights::header::Header;
+use crate::weights::model_cache::{ModelCache, no_header, read_exactly};
 use crate::weights::names::{INDEX, ONE_FILE, sorted_out};
 use crate::weights::plan::Table;
-use crate::weights::retry::{Failure, Patience};
-use crate::weights::store::{Disk, Extent, Identity, Keep, Pieces, StoreError};
-use crate::weights::visit::{Visit, no_header, read_exactly};
+use crate::weights::retry::{Backoff, Failure};
+use crate::weights::store::{CacheError, CacheStore, ChunkLog, Disk, Extent, Identity};
 use crate::{Code, Error, Result};
 use serde_json::Value;
 
 /// A weights file whose header is read.
-pub(super) struct Opened<F: Files, K: Keep> {
+pub(super) struct OpenedFile<F: Files, K: CacheStore> {
     pub header: Header,
-    pub source: Source<F, K>,
+    pub state: FileState<F, K>,
 }
 
 /// The weights files of a model.
-pub(super) struct WeightFiles<F: Files, K: Keep> {
-    pub opened: Vec<Opened<F, K>>,
+pub(super) struct WeightFiles<F: Files, K: CacheStore> {
+    pub opened: Vec<OpenedFile<F, K>>,
     /// The file that each tensor is in, by the checkpoint's own index.
     pub placed: HashMap<String, String>,
     /// What ends in `.safetensors` and was not opened, and why.
@@ -34,37 +34,37 @@ pub(super) struct WeightFiles<F: Files, K: Keep> {
 }
 
 /// The headers of all weights files. Of a whole file and shards, the whole file is read, as transformers does.
-pub(super) async fn read_headers<F: Files, K: Keep>(
-    visit: &Visit<F, K>,
+pub(super) async fn read_headers<F: Files, K: CacheStore>(
+    cache: &ModelCache<F, K>,
     wanted: &[Wanted],
 ) -> Result<WeightFiles<F, K>> {
-    let kept = visit.kept_files();
+    let cached = cache.cached_files();
     let (mut placed, mut left_out) = (HashMap::new(), Vec::new());
-    let names = match visit.files.weight_files() {
+    let names = match cache.files.weight_files() {
         Some(all) => {
             let names;
-            (names, placed, left_out) = of_picked(visit, &all, wanted).await?;
+            (names, placed, left_out) = of_picked(cache, &all, wanted).await?;
             names
         }
         None => {
-            let may_be_whole = kept.is_empty() || kept == [ONE_FILE];
-            if may_be_whole && let Some(opened) = read_header(visit, ONE_FILE).await? {
+            let may_be_whole = cached.is_empty() || cached == [ONE_FILE];
+            if may_be_whole && let Some(opened) = read_header(cache, ONE_FILE).await? {
                 return Ok(WeightFiles { opened: vec![opened], placed, left_out });
             }
-            let index = visit.small(INDEX).await?.ok_or_else(|| absent(&visit.files, ONE_FILE))?;
+            let index = cache.small(INDEX).await?.ok_or_else(|| absent(&cache.files, ONE_FILE))?;
             placed = read_index(&index, wanted)?;
             shards(&placed)
         }
     };
     if names.is_empty() {
-        return Err(no_weights(&visit.files, &left_out));
+        return Err(no_weights(&cache.files, &left_out));
     }
     let mut opened = Vec::new();
     for name in &names {
-        let mut file = read_header(visit, name).await?.ok_or_else(|| absent(&visit.files, name))?;
+        let mut file = read_header(cache, name).await?.ok_or_else(|| absent(&cache.files, name))?;
         if names.len() > 1 {
             // Several whole files at a time would arrive side by side; each is asked for again in its turn.
-            file.source.whole = file.source.whole.map(|_| None);
+            file.state.whole = file.state.whole.map(|_| None);
         }
         opened.push(file);
     }
@@ -72,13 +72,13 @@ pub(super) async fn read_headers<F: Files, K: Keep>(
 }
 
 /// Of files that a reader picked: those that hold the model; the file of each tensor; and those that are passed over.
-async fn of_picked<F: Files, K: Keep>(
-    visit: &Visit<F, K>,
+async fn of_picked<F: Files, K: CacheStore>(
+    cache: &ModelCache<F, K>,
     all: &[String],
     wanted: &[Wanted],
 ) -> Result<(Vec<String>, HashMap<String, String>, Vec<(String, &'static str)>)> {
     let (mut names, mut left_out) = sorted_out(all.iter().map(String::as_str));
-    let Some(index) = visit.small(INDEX).await? else { return Ok((names, HashMap::new(), left_out)) };
+    let Some(index) = cache.small(INDEX).await? else { return Ok((names, HashMap::new(), left_out)) };
     let has_whole = names.iter().any(|name| name == ONE_FILE);
     let placed = match read_index(&index, wanted) {
         // Nothing depends on it.
@@ -105,80 +105,83 @@ fn no_weights(files: &impl Files, left_out: &[(String, &'static str)]) -> Error 
     Error::new(Code::NotFound, message)
 }
 
-/// The header of a weights file: from the shelf, or by two small range requests; `None` where there is no such file.
-async fn read_header<F: Files, K: Keep>(visit: &Visit<F, K>, name: &str) -> Result<Option<Opened<F, K>>> {
-    if let Some(identity) = visit.still_kept(name).await
-        && let Some(mut pieces) = visit.pieces(name, &identity).await
-        && let Some(bytes) = kept_header(&mut pieces)
-        && let Some(pieces) = what_it_was(visit, name, &identity, &bytes, pieces).await
+/// The header of a weights file: from the cache, or by two small range requests; `None` where there is no such file.
+async fn read_header<F: Files, K: CacheStore>(
+    cache: &ModelCache<F, K>,
+    name: &str,
+) -> Result<Option<OpenedFile<F, K>>> {
+    if let Some(identity) = cache.still_cached(name).await
+        && let Some(mut log) = cache.chunk_log(name, &identity).await
+        && let Some(bytes) = cached_header(&mut log)
+        && let Some(log) = if_unchanged(cache, name, &identity, &bytes, log).await
     {
         let header = Header::parse(name, &bytes[8..])?;
-        let source = Source::new(name, identity, visit.sha256(name), Some(pieces), bytes);
-        return Ok(Some(Opened { header, source }));
+        let state = FileState::new(name, identity, cache.sha256(name), Some(log), bytes);
+        return Ok(Some(OpenedFile { header, state }));
     }
-    let mut patience = Patience::default();
+    let mut backoff = Backoff::default();
     loop {
-        match ask_header(visit, name).await {
+        match ask_header(cache, name).await {
             Ok(opened) => return Ok(opened),
             // On this machine nothing is on its way any more.
-            Err(failure) if visit.files.is_local() => return Err(failure.error),
-            Err(failure) => match patience.after(failure) {
-                Ok(pause) => visit.files.wait(pause).await,
+            Err(failure) if cache.files.is_local() => return Err(failure.error),
+            Err(failure) => match backoff.after(failure) {
+                Ok(pause) => cache.files.wait(pause).await,
                 // Storage that lists nothing says "forbidden" of what is not there.
-                Err(error) if error.code == Code::NotFound && !visit.is_of_a_hub() => return Ok(None),
+                Err(error) if error.code == Code::NotFound && !cache.is_of_a_hub() => return Ok(None),
                 Err(error) => return Err(error),
             },
         }
     }
 }
 
-/// The kept pieces of a file, if a server that gives its files no marks still sends what they are of; otherwise they are
+/// The cached chunks of a file, if a server that gives its files no marks still sends what they are of; otherwise they are
 /// forgotten.
-async fn what_it_was<F: Files, K: Keep>(
-    visit: &Visit<F, K>,
+async fn if_unchanged<F: Files, K: CacheStore>(
+    cache: &ModelCache<F, K>,
     name: &str,
     identity: &Identity,
     head: &[u8],
-    mut pieces: Pieces<K::Disk>,
-) -> Option<Pieces<K::Disk>> {
-    if !has_no_marks(identity) || !visit.can_be_asked() {
-        return Some(pieces);
+    mut log: ChunkLog<K::Disk>,
+) -> Option<ChunkLog<K::Disk>> {
+    if !has_no_marks(identity) || !cache.can_be_asked() {
+        return Some(log);
     }
-    if differs(visit, name, head, Some(&mut pieces)).await {
-        // A file that is open stays on the shelf when that is emptied.
-        drop(pieces);
-        visit.forget(name).await;
+    if differs(cache, name, head, Some(&mut log)).await {
+        // A file that is open stays in the cache when that is emptied.
+        drop(log);
+        cache.forget(name).await;
         return None;
     }
-    visit.remark_unchecked("its server gives neither ETag nor time of change; a few places were compared");
-    Some(pieces)
+    cache.remark_unchecked("its server gives neither ETag nor time of change; a few places were compared");
+    Some(log)
 }
 
-fn kept_header<D: Disk>(pieces: &mut Pieces<D>) -> Option<Vec<u8>> {
-    let first: Extent = pieces.extents().into_iter().find(|extent| extent.begin == 0)?;
+fn cached_header<D: Disk>(log: &mut ChunkLog<D>) -> Option<Vec<u8>> {
+    let first: Extent = log.extents().into_iter().find(|extent| extent.begin == 0)?;
     let mut bytes = Vec::new();
-    let intact = pieces.read(first, &mut bytes).ok()?;
+    let intact = log.read(first, &mut bytes).ok()?;
     let length = Header::length("", <[u8; 8]>::try_from(bytes.get(..8)?).ok()?).ok()?;
     (intact && bytes.len() == 8 + length).then_some(bytes)
 }
 
-async fn ask_header<F: Files, K: Keep>(
-    visit: &Visit<F, K>,
+async fn ask_header<F: Files, K: CacheStore>(
+    cache: &ModelCache<F, K>,
     name: &str,
-) -> std::result::Result<Option<Opened<F, K>>, Failure> {
-    let Some(mut answer) = visit.files.ask(name, Some(0..8)).await? else { return Ok(None) };
+) -> std::result::Result<Option<OpenedFile<F, K>>, Failure> {
+    let Some(mut answer) = cache.files.ask(name, Some(0..8)).await? else { return Ok(None) };
     let mut rest = Vec::new();
     let mut bytes = read_exactly(&mut answer, &mut rest, 8).await?;
     let short = |expected, found| {
-        if visit.files.is_local() { cut_off(name, expected, found) } else { no_header(name, expected, found) }
+        if cache.files.is_local() { cut_off(name, expected, found) } else { no_header(name, expected, found) }
     };
     let Ok(first) = <[u8; 8]>::try_from(bytes.as_slice()) else {
         return Err(short(8, bytes.len() as u64));
     };
     // Text announces no length that could be meant.
     let text = first.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&first).trim_ascii_start();
-    if first[4..] != [0; 4] && (text.is_empty() || text[0] == b'<') && !visit.files.is_local() {
-        visit.note_page(name);
+    if first[4..] != [0; 4] && (text.is_empty() || text[0] == b'<') && !cache.files.is_local() {
+        cache.note_page(name);
         return Ok(None);
     }
     let length = Header::length(name, first)?;
@@ -188,9 +191,9 @@ async fn ask_header<F: Files, K: Keep>(
         read_exactly(&mut answer, &mut rest, length).await?
     } else {
         let range = 8..8 + length as u64;
-        let next = visit.files.ask(name, Some(range)).await?;
+        let next = cache.files.ask(name, Some(range)).await?;
         let mut next = next.ok_or_else(|| short(8 + length as u64, 8))?;
-        if next.begin != 8 || !next.stamp.agrees_with(&answer.stamp) {
+        if next.begin != 8 || !next.validator.agrees_with(&answer.validator) {
             return Err(Failure::passing(WeightsError::Changed { file: name.into() }));
         }
         read_exactly(&mut next, &mut Vec::new(), length).await?
@@ -200,16 +203,16 @@ async fn ask_header<F: Files, K: Keep>(
     }
     let header = Header::parse(name, &json)?;
     bytes.extend(json);
-    let identity = visit.identity(name, &answer.stamp);
-    let mut pieces = visit.pieces(name, &identity).await;
-    if let Some(kept) = &mut pieces {
+    let identity = cache.identity(name, &answer.validator);
+    let mut log = cache.chunk_log(name, &identity).await;
+    if let Some(cached) = &mut log {
         // Not keeping the header costs two requests on the next visit.
-        let _ = keep_header(kept, &bytes);
+        let _ = store_header(cached, &bytes);
     }
-    let mut source = Source::new(name, identity, visit.sha256(name), pieces, bytes);
-    let at = source.head.len() as u64;
-    source.whole = whole.then(|| Some(Begun { answer, rest, at }));
-    Ok(Some(Opened { header, source }))
+    let mut state = FileState::new(name, identity, cache.sha256(name), log, bytes);
+    let at = state.head.len() as u64;
+    state.whole = whole.then(|| Some(OpenResponse { answer, rest, at }));
+    Ok(Some(OpenedFile { header, state }))
 }
 
 /// The error for a file of this machine that ends within its header.
@@ -217,28 +220,28 @@ fn cut_off(name: &str, expected: u64, found: u64) -> Failure {
     Failure::lasting(WeightsError::CutOff { file: name.into(), expected, found })
 }
 
-fn keep_header<D: Disk>(pieces: &mut Pieces<D>, bytes: &[u8]) -> std::result::Result<(), StoreError> {
-    let mut writing = pieces.begin(0, bytes.len() as u64)?;
-    pieces.write(&mut writing, bytes)?;
-    pieces.finish(writing)
+fn store_header<D: Disk>(log: &mut ChunkLog<D>, bytes: &[u8]) -> std::result::Result<(), CacheError> {
+    let mut writing = log.begin(0, bytes.len() as u64)?;
+    log.write(&mut writing, bytes)?;
+    log.finish(writing)
 }
 
 /// Refuses a file whose header speaks of bytes beyond its end, or not of all its bytes.
-pub(super) fn within_file<F: Files, K: Keep>(file: &Opened<F, K>) -> Result<()> {
-    let (expected, found) = (file.header.file_size, file.source.identity.size.unwrap_or(file.header.file_size));
+pub(super) fn within_file<F: Files, K: CacheStore>(file: &OpenedFile<F, K>) -> Result<()> {
+    let (expected, found) = (file.header.file_size, file.state.identity.size.unwrap_or(file.header.file_size));
     // A length that comes with a whole file may be that of another encoding of it.
-    if found == expected || file.source.whole.is_some() {
+    if found == expected || file.state.whole.is_some() {
         return Ok(());
     }
     if found > expected {
         let why = format!("it has {found} bytes, and its header accounts for {expected}");
-        return Err(WeightsError::BadSafetensors { file: file.source.name.clone(), why }.into());
+        return Err(WeightsError::BadSafetensors { file: file.state.name.clone(), why }.into());
     }
     let beyond = file.header.tensors.iter().find(|tensor| tensor.end > found).map_or("", |tensor| &tensor.name);
     let why = format!(
         "tensor \"{beyond}\" ends beyond the file, which has {found} bytes and by its header {expected}: it is cut off or damaged"
     );
-    Err(WeightsError::BadSafetensors { file: file.source.name.clone(), why }.into())
+    Err(WeightsError::BadSafetensors { file: file.state.name.clone(), why }.into())
 }
 
 /// The file of each tensor of a sharded checkpoint.

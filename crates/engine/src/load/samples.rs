@@ -3,9 +3,9 @@
 //! has other values nearly everywhere.
 
 use crate::weights::Files;
-use crate::weights::files::Asked;
-use crate::weights::store::{Extent, Identity, Keep, Pieces};
-use crate::weights::visit::{Visit, read_exactly};
+use crate::weights::files::Attempt;
+use crate::weights::model_cache::{ModelCache, read_exactly};
+use crate::weights::store::{CacheStore, ChunkLog, Extent, Identity};
 
 /// Bytes that are compared at each place.
 const SAMPLE: u64 = 256;
@@ -15,23 +15,23 @@ pub(super) fn has_no_marks(identity: &Identity) -> bool {
     identity.etag.is_none() && identity.sha256.is_none() && identity.commit.is_none()
 }
 
-/// Whether the server proves to have another file than that of this header and these pieces. What cannot be read
+/// Whether the server proves to have another file than that of this header and these chunks. What cannot be read
 /// proves nothing.
-pub(super) async fn differs<F: Files, K: Keep>(
-    visit: &Visit<F, K>,
+pub(super) async fn differs<F: Files, K: CacheStore>(
+    cache: &ModelCache<F, K>,
     name: &str,
     head: &[u8],
-    mut pieces: Option<&mut Pieces<K::Disk>>,
+    mut log: Option<&mut ChunkLog<K::Disk>>,
 ) -> bool {
     let mut known = vec![(0, head.to_vec())];
-    let all: Vec<Extent> = pieces.as_ref().map(|pieces| pieces.extents_by_age()).unwrap_or_default();
+    let all: Vec<Extent> = log.as_ref().map(|log| log.extents_by_age()).unwrap_or_default();
     let beyond: Vec<Extent> = all.into_iter().filter(|extent| extent.begin >= head.len() as u64).collect();
     // The oldest and the newest: a file that was replaced between them differs from the one or the other.
     let places = [beyond.first(), beyond.get(beyond.len() / 2), beyond.last()];
     for &extent in places.into_iter().flatten() {
         let mut bytes = Vec::new();
-        if let Some(pieces) = &mut pieces
-            && matches!(pieces.read(extent, &mut bytes), Ok(true))
+        if let Some(log) = &mut log
+            && matches!(log.read(extent, &mut bytes), Ok(true))
         {
             let middle = bytes.len() / 2;
             let end = bytes.len().min(middle + SAMPLE as usize);
@@ -40,7 +40,7 @@ pub(super) async fn differs<F: Files, K: Keep>(
     }
     known.dedup();
     for (begin, bytes) in known {
-        if matches!(read_again(visit, name, begin, bytes.len()).await, Ok(Some(found)) if found != bytes) {
+        if matches!(read_again(cache, name, begin, bytes.len()).await, Ok(Some(found)) if found != bytes) {
             return true;
         }
     }
@@ -48,13 +48,13 @@ pub(super) async fn differs<F: Files, K: Keep>(
 }
 
 /// Bytes of a file as the server has them now; `None` where it sends no parts, or fewer.
-async fn read_again<F: Files, K: Keep>(
-    visit: &Visit<F, K>,
+async fn read_again<F: Files, K: CacheStore>(
+    cache: &ModelCache<F, K>,
     name: &str,
     begin: u64,
     count: usize,
-) -> Asked<Option<Vec<u8>>> {
-    let Some(mut answer) = visit.files.ask(name, Some(begin..begin + count as u64)).await? else { return Ok(None) };
+) -> Attempt<Option<Vec<u8>>> {
+    let Some(mut answer) = cache.files.ask(name, Some(begin..begin + count as u64)).await? else { return Ok(None) };
     if answer.begin != begin {
         return Ok(None);
     }

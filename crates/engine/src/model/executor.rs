@@ -6,9 +6,9 @@ use std::future::ready;
 
 use candle_core::Result;
 
-use super::attention::{Contexts, Segment};
+use super::attention::{KvCache, Segment};
 use super::buffer_pool::PooledTensor;
-use super::layers::{Attended, SubLayers, Wishes};
+use super::layers::{Attended, CaptureRequest, SubLayers};
 
 /// Computes sub-layers.
 ///
@@ -23,7 +23,7 @@ pub trait Executor {
         sub_layers: &SubLayers,
         normed: PooledTensor,
         segments: &[Segment],
-        wishes: Wishes,
+        capture: CaptureRequest,
     ) -> Result<impl Future<Output = Result<Attended>>>;
 
     /// A normed stream `[T, D]` to mlp_out.
@@ -35,19 +35,19 @@ pub trait Executor {
 
 /// One thread does it all.
 #[derive(Debug, Default)]
-pub struct Alone {
-    contexts: RefCell<Contexts>,
+pub struct SingleThread {
+    kv_cache: RefCell<KvCache>,
 }
 
-impl Executor for Alone {
+impl Executor for SingleThread {
     fn attention(
         &self,
         sub_layers: &SubLayers,
         normed: PooledTensor,
         segments: &[Segment],
-        wishes: Wishes,
+        capture: CaptureRequest,
     ) -> Result<impl Future<Output = Result<Attended>>> {
-        Ok(ready(Ok(sub_layers.attention(&normed, &self.contexts, segments, wishes)?)))
+        Ok(ready(Ok(sub_layers.attention(&normed, &self.kv_cache, segments, capture)?)))
     }
 
     fn mlp(&self, sub_layers: &SubLayers, normed: PooledTensor) -> Result<impl Future<Output = Result<PooledTensor>>> {

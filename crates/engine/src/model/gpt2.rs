@@ -21,8 +21,8 @@ use super::attention::Segment;
 use super::buffer_pool::PooledTensor;
 use super::checkpoint::{HEAD, Tensors};
 use super::config::Head;
-use super::executor::{Alone, Executor};
-use super::layers::{Attended, SubLayers, Wishes};
+use super::executor::{Executor, SingleThread};
+use super::layers::{Attended, CaptureRequest, SubLayers};
 use super::linear::{times_rows_transposed, times_transposed};
 use super::norm::LayerNorm;
 use super::probe::{Point, Probe};
@@ -112,8 +112,8 @@ impl Block {
         probe: &mut impl Probe,
     ) -> Result<PooledTensor> {
         let (pattern, head_out) = (Point::Pattern(self.layer()), Point::HeadOut(self.layer()));
-        let wishes = Wishes { patterns: probe.wants(pattern), heads: probe.wants(head_out) };
-        let attended = executor.attention(&self.sub_layers, normed, segments, wishes)?.await?;
+        let capture = CaptureRequest { patterns: probe.wants(pattern), heads: probe.wants(head_out) };
+        let attended = executor.attention(&self.sub_layers, normed, segments, capture)?.await?;
         let Attended { mut out, by_head, patterns } = attended;
         patterns.iter().try_for_each(|weights| probe.see(pattern, weights))?;
         if let Some(by_head) = by_head {
@@ -256,7 +256,7 @@ impl Gpt2 {
     pub fn forward(&self, ids: &[u32], probe: &mut impl Probe) -> Result<PooledTensor, ModelError> {
         check_ids(&self.config, ids)?;
         let x = self.embedding.forward(ids, probe)?; // (T, D)
-        let (segments, executor) = ([Segment { slot: 0, past: 0, rows: ids.len() }], Alone::default());
+        let (segments, executor) = ([Segment { slot: 0, past: 0, rows: ids.len() }], SingleThread::default());
         for block in &self.blocks {
             let done = block.forward(&x, &segments, &executor, probe).now_or_never();
             done.ok_or_else(|| candle_core::Error::Msg("internal error: local execution did not finish".into()))??;

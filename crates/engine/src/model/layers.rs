@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use candle_core::Tensor;
 
 use super::activation::Activation;
-use super::attention::{Contexts, Heads, Segment, attend};
+use super::attention::{Heads, KvCache, Segment, attend};
 use super::buffer_pool::PooledTensor;
 use super::checkpoint::Tensors;
 use super::linear::Linear;
@@ -18,7 +18,7 @@ type Result<T, E = candle_core::Error> = std::result::Result<T, E>;
 
 /// What to show of attention besides its sum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wishes {
+pub struct CaptureRequest {
     /// The attention weights.
     pub patterns: bool,
     /// Each head's part.
@@ -56,15 +56,15 @@ impl Attention {
     fn forward(
         &self,
         x: &Tensor,
-        contexts: &RefCell<Contexts>,
+        kv_cache: &RefCell<KvCache>,
         segments: &[Segment],
-        wishes: Wishes,
+        capture: CaptureRequest,
     ) -> Result<Attended> {
         let mut patterns = Vec::new();
-        let seen = wishes.patterns.then_some(&mut patterns);
+        let seen = capture.patterns.then_some(&mut patterns);
         let qkv = self.c_attn.forward(x)?; // (T, 3 H D/H)
-        let z = attend(&qkv, contexts, &self.heads, segments, seen)?; // (T, H D/H)
-        let by_head = if wishes.heads { Some(self.c_proj.forward_by_group(&z, self.heads.count)?) } else { None };
+        let z = attend(&qkv, kv_cache, &self.heads, segments, seen)?; // (T, H D/H)
+        let by_head = if capture.heads { Some(self.c_proj.forward_by_group(&z, self.heads.count)?) } else { None };
         let out = self.c_proj.forward(&z)?; // (T, D)
         Ok(Attended { out, by_head, patterns })
     }
@@ -113,15 +113,15 @@ impl SubLayers {
     /// A normed stream `[T, D]` to attn_out, or what the heads here add to it.
     ///
     /// # Errors
-    /// candle's; a segment that does not follow on what `contexts` has.
+    /// candle's; a segment that does not follow on what `kv_cache` has.
     pub fn attention(
         &self,
         normed: &Tensor,
-        contexts: &RefCell<Contexts>,
+        kv_cache: &RefCell<KvCache>,
         segments: &[Segment],
-        wishes: Wishes,
+        capture: CaptureRequest,
     ) -> Result<Attended> {
-        self.attn.forward(normed, contexts, segments, wishes)
+        self.attn.forward(normed, kv_cache, segments, capture)
     }
 
     /// A normed stream `[T, D]` to mlp_out, or what the columns here add to it.

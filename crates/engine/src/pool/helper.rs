@@ -5,9 +5,9 @@ use std::collections::HashMap;
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use super::shares::Piece;
-use super::wire::Order;
-use crate::model::attention::Contexts;
+use super::shards::TensorShard;
+use super::wire::Command;
+use crate::model::attention::KvCache;
 use crate::model::buffer_pool::PooledTensor;
 use crate::model::checkpoint::{Tensors, within_block};
 use crate::model::layers::{Attended, SubLayers};
@@ -15,43 +15,43 @@ use crate::model::linear::{Linear, Weight, times_transposed};
 use crate::model::values::with_values;
 use crate::model::{Config, ModelError};
 
-/// Pieces that make a helper's share of a block: four weights and the biases of `c_attn` and `c_fc`.
-const PIECES: usize = 6;
+/// Tensors that make a helper's share of a block: four weights and the biases of `c_attn` and `c_fc`.
+const TENSORS: usize = 6;
 
 /// One helper.
 pub struct Helper {
     config: Config,
-    waiting: HashMap<usize, Pieces>,
+    partial: HashMap<usize, PartialBlock>,
     blocks: HashMap<usize, SubLayers>,
     /// Its rows of the unembedding.
     unembedding: Option<Tensor>,
-    contexts: RefCell<Contexts>,
+    kv_cache: RefCell<KvCache>,
 }
 
 /// What has come of a block, by the names within it.
 #[derive(Default)]
-struct Pieces {
-    have: HashMap<String, Piece>,
+struct PartialBlock {
+    have: HashMap<String, TensorShard>,
 }
 
 impl Helper {
     /// Without any weights yet.
     pub fn new(config: Config) -> Helper {
-        let (waiting, blocks) = (HashMap::new(), HashMap::new());
-        Helper { config, waiting, blocks, unembedding: None, contexts: RefCell::default() }
+        let (partial, blocks) = (HashMap::new(), HashMap::new());
+        Helper { config, partial, blocks, unembedding: None, kv_cache: RefCell::default() }
     }
 
     /// Takes a piece of a block's tensor.
     ///
     /// # Errors
     /// `MissingTensor`, if the list of pieces and the model disagree, which a test rules out.
-    pub fn take(&mut self, layer: usize, tensor: String, piece: Piece) -> std::result::Result<(), ModelError> {
-        let pieces = self.waiting.entry(layer).or_default();
-        pieces.have.insert(tensor, piece);
-        if pieces.have.len() == PIECES
-            && let Some(mut pieces) = self.waiting.remove(&layer)
+    pub fn take(&mut self, layer: usize, tensor: String, shard: TensorShard) -> std::result::Result<(), ModelError> {
+        let partial = self.partial.entry(layer).or_default();
+        partial.have.insert(tensor, shard);
+        if partial.have.len() == TENSORS
+            && let Some(mut partial) = self.partial.remove(&layer)
         {
-            self.blocks.insert(layer, SubLayers::load(&mut pieces, &self.config, layer)?);
+            self.blocks.insert(layer, SubLayers::load(&mut partial, &self.config, layer)?);
         }
         Ok(())
     }
@@ -72,30 +72,30 @@ impl Helper {
     ///
     /// # Errors
     /// candle's; a block that has not arrived.
-    pub fn obey(&self, order: &Order, normed: Vec<f32>) -> Result<Vec<f32>> {
+    pub fn execute(&self, command: &Command, normed: Vec<f32>) -> Result<Vec<f32>> {
         let block = |layer: &usize| {
             let none = || candle_core::Error::Msg(format!("a helper has no share of block {layer}"));
             self.blocks.get(layer).ok_or_else(none)
         };
-        let shape = (order.rows(), self.config.n_embd);
+        let shape = (command.rows(), self.config.n_embd);
         let normed = || Tensor::from_vec(normed, shape, &Device::Cpu).map(PooledTensor::from);
-        match order {
-            Order::Attend { layer, segments, wishes } => {
-                let attended = block(layer)?.attention(&*normed()?, &self.contexts, segments, *wishes)?;
+        match command {
+            Command::Attend { layer, segments, capture } => {
+                let attended = block(layer)?.attention(&*normed()?, &self.kv_cache, segments, *capture)?;
                 let Attended { out, by_head, patterns } = attended;
                 answer([out].into_iter().chain(by_head).chain(patterns.into_iter().map(PooledTensor::from)))
             }
-            Order::Mlp { layer, .. } => {
+            Command::Mlp { layer, .. } => {
                 let out = block(layer)?.mlp(&*normed()?)?;
                 answer([out].into_iter())
             }
-            Order::Logits { .. } => {
+            Command::Logits { .. } => {
                 let none = || candle_core::Error::Msg("a helper has no rows of the unembedding".into());
                 let logits = times_transposed(&*normed()?, self.unembedding.as_ref().ok_or_else(none)?)?;
                 answer([logits].into_iter())
             }
-            Order::Forget { layers, slots } => {
-                self.contexts.borrow_mut().forget(layers.clone(), slots);
+            Command::Forget { layers, slots } => {
+                self.kv_cache.borrow_mut().forget(layers.clone(), slots);
                 Ok(Vec::new())
             }
         }
@@ -117,7 +117,7 @@ fn answer(mut tensors: impl Iterator<Item = PooledTensor>) -> Result<Vec<f32>> {
     Ok(answer)
 }
 
-impl Tensors for Pieces {
+impl Tensors for PartialBlock {
     fn take(&mut self, name: &str) -> std::result::Result<Tensor, ModelError> {
         Err(ModelError::MissingTensor { name: name.into() }) // nothing but linear layers is shared
     }
@@ -125,9 +125,11 @@ impl Tensors for Pieces {
     fn linear(&mut self, name: &str) -> std::result::Result<Linear, ModelError> {
         let missing = || ModelError::MissingTensor { name: name.into() };
         let within = within_block(name).ok_or_else(missing)?;
-        let Some(Piece::Weight(panels)) = self.have.remove(&format!("{within}.weight")) else { return Err(missing()) };
+        let Some(TensorShard::Weight(panels)) = self.have.remove(&format!("{within}.weight")) else {
+            return Err(missing());
+        };
         let bias = match self.have.remove(&format!("{within}.bias")) {
-            Some(Piece::Bias(bias)) => Tensor::from_vec(bias, panels.outputs(), &Device::Cpu)?,
+            Some(TensorShard::Bias(bias)) => Tensor::from_vec(bias, panels.outputs(), &Device::Cpu)?,
             // The first worker adds it.
             _ => Tensor::zeros(panels.outputs(), DType::F32, &Device::Cpu)?,
         };

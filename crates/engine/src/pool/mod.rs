@@ -5,16 +5,16 @@
 //! the others, computes its own share meanwhile, and adds up what comes back: two exchanges per block, by buffers that
 //! change hands without being copied. No shared memory, and so no special headers of the host.
 //!
-//! [`shares`] says who holds what, [`wire`] what is said, [`helper`] is the others' side, [`crew`] the first's;
-//! `workers` are nested Web Workers, and a helper in the same thread stands in for one in tests.
+//! [`shards`] says who holds what, [`wire`] what is said, [`helper`] is the others' side, [`worker_pool`] the first's;
+//! `web_workers` are nested Web Workers, and a helper in the same thread stands in for one in tests.
 
-pub mod crew;
 pub mod helper;
-pub mod shares;
+pub mod shards;
 pub mod wire;
+pub mod worker_pool;
 
 #[cfg(target_arch = "wasm32")]
-pub mod workers;
+pub mod web_workers;
 
-pub use crew::{Crew, Line};
-pub use shares::Share;
+pub use shards::Shard;
+pub use worker_pool::{WorkerHandle, WorkerPool};

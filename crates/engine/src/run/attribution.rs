@@ -51,9 +51,9 @@ impl Direction {
 
 /// A token that is meant: of a word that is a token with and without a space before it, both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Meant(pub u32, pub Option<u32>);
+pub struct TokenChoice(pub u32, pub Option<u32>);
 
-impl Meant {
+impl TokenChoice {
     /// Of two, the one that some logits find more probable.
     pub fn among(self, logits: &[f32]) -> u32 {
         let logit = |id: u32| logits.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY);
@@ -61,8 +61,8 @@ impl Meant {
     }
 }
 
-/// What one token of a text was given: contributions as [`super::watch::Watch`] keeps them, and which of their rows.
-pub struct Given<'a> {
+/// What one token of a text was given: contributions as [`super::hooks::Hooks`] keeps them, and which of their rows.
+pub struct AttributionInput<'a> {
     /// The contributions.
     pub contributions: &'a [(Point, Tensor)],
     /// Which of the kept rows.
@@ -79,8 +79,8 @@ pub struct Given<'a> {
 /// candle's.
 pub fn attribute(
     unembedding: &Unembedding,
-    given: &Given,
-    (target, against): (Option<Meant>, Option<Meant>),
+    given: &AttributionInput,
+    (target, against): (Option<TokenChoice>, Option<TokenChoice>),
 ) -> Result<Attribution> {
     let normed = unembedding.norm(given.stream)?;
     let logits = unembedding.logits(&normed)?; // (1, V)

@@ -13,7 +13,7 @@ const GRAIN: usize = 12;
 
 /// Consecutive tokens of one sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Piece {
+pub struct SequenceSlice {
     /// Which sequence of the run.
     pub sequence: usize,
     /// Which of its tokens.
@@ -22,12 +22,12 @@ pub struct Piece {
 
 /// Cuts the tokens of all sequences that are to be computed into batches, in their order. With `exchange` there are at
 /// least two where that pays.
-pub fn cut(wanted: &[Range<usize>], exchange: bool) -> Vec<Vec<Piece>> {
+pub fn cut(wanted: &[Range<usize>], exchange: bool) -> Vec<Vec<SequenceSlice>> {
     let rows: usize = wanted.iter().map(ExactSizeIterator::len).sum();
     let least = if exchange && rows >= WORTH_HALVING { 2 } else { 1 };
     let count = rows.div_ceil(MOST_ROWS).max(least);
     let size = rows.div_ceil(count).next_multiple_of(GRAIN);
-    let mut batches: Vec<Vec<Piece>> = Vec::new();
+    let mut batches: Vec<Vec<SequenceSlice>> = Vec::new();
     let mut room = 0;
     for (sequence, tokens) in wanted.iter().enumerate() {
         let mut first = tokens.start;
@@ -38,7 +38,7 @@ pub fn cut(wanted: &[Range<usize>], exchange: bool) -> Vec<Vec<Piece>> {
             }
             let beyond = tokens.end.min(first + room);
             if let Some(batch) = batches.last_mut() {
-                batch.push(Piece { sequence, tokens: first..beyond });
+                batch.push(SequenceSlice { sequence, tokens: first..beyond });
             }
             room -= beyond - first;
             first = beyond;

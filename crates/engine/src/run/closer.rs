@@ -5,16 +5,16 @@ use std::collections::HashMap;
 
 use candle_core::Tensor;
 
-use super::batch::Piece;
-use super::breath::Breath;
-use super::parts::Parts;
+use super::batch::SequenceSlice;
 use super::pass::Pass;
+use super::run_control::RunControl;
+use super::streaming_model::StreamingModel;
 use super::work;
 use crate::model::Tokenizer;
 use crate::model::values::with_values;
-use crate::run::attribution::{Given, Meant, add_writes, attribute, scaled_writes};
+use crate::run::attribution::{AttributionInput, TokenChoice, add_writes, attribute, scaled_writes};
+use crate::run::hooks::{HookSpec, Site, site_of};
 use crate::run::lens::{chunks, leads};
-use crate::run::watch::{Place, Watched, place_of};
 use crate::{Code, Error, Result};
 use protocol::RunOptions;
 use trace::{AblationMode, Pattern, PromotedTokens, Sequence, TokenRef};
@@ -27,19 +27,19 @@ pub(super) struct Resolved {
     heads: Vec<trace::Head>,
     leads: bool,
     /// Target and what it is compared with; the position is `RunOptions`' own.
-    attribution: Option<(Option<Meant>, Option<Meant>, Option<usize>)>,
+    attribution: Option<(Option<TokenChoice>, Option<TokenChoice>, Option<usize>)>,
 }
 
 impl Resolved {
     /// # Errors
     /// `BadArgument`, `TokenOutOfRange`, `NoTokenizer`: for heads, layers, positions and tokens that are not there.
     pub fn new(
-        parts: &Parts,
+        model: &StreamingModel,
         tokenizer: Option<&Tokenizer>,
         sequences: &[Sequence],
         options: &RunOptions,
     ) -> Result<Resolved> {
-        let size = (parts.config.n_layer, parts.config.n_head);
+        let size = (model.config.n_layer, model.config.n_head);
         for head in &options.patterns {
             head.check("patterns", size)?;
         }
@@ -47,7 +47,7 @@ impl Resolved {
             ablated.check(size)?;
         }
         let id = |setting: &str, token: &Option<TokenRef>| match token {
-            Some(token) => token_id(parts, tokenizer, setting, token).map(Some),
+            Some(token) => token_id(model, tokenizer, setting, token).map(Some),
             None => Ok(None),
         };
         let attribution = match &options.attribution {
@@ -68,24 +68,29 @@ impl Resolved {
     }
 
     /// What the pass watches that everything is read from.
-    pub fn watched(&self, replace: Vec<(Place, Vec<f32>)>) -> Watched {
+    pub fn spec(&self, replace: Vec<(Site, Vec<f32>)>) -> HookSpec {
         let heads = self.heads.clone();
         let contributions = self.attribution.is_some();
-        Watched { heads, contributions, last_streams: self.leads, sums: Vec::new(), replace }
+        HookSpec { heads, contributions, last_streams: self.leads, sums: Vec::new(), replace }
     }
 
     /// What the pass before an ablation watches: the same, and what the ablation takes the means of.
-    pub fn sums(&self, options: &RunOptions) -> Watched {
+    pub fn sums(&self, options: &RunOptions) -> HookSpec {
         let means = options.ablate.iter().filter(|ablated| ablated.how == AblationMode::Mean);
-        Watched { sums: means.map(place_of).collect(), ..self.watched(Vec::new()) }
+        HookSpec { sums: means.map(site_of).collect(), ..self.spec(Vec::new()) }
     }
 }
 
 /// The id that is meant.
-pub(super) fn token_id(parts: &Parts, tokenizer: Option<&Tokenizer>, setting: &str, token: &TokenRef) -> Result<Meant> {
-    let vocabulary = parts.config.vocab_size;
+pub(super) fn token_id(
+    model: &StreamingModel,
+    tokenizer: Option<&Tokenizer>,
+    setting: &str,
+    token: &TokenRef,
+) -> Result<TokenChoice> {
+    let vocabulary = model.config.vocab_size;
     match token {
-        TokenRef::Id(id) if (*id as usize) < vocabulary => Ok(Meant(*id, None)),
+        TokenRef::Id(id) if (*id as usize) < vocabulary => Ok(TokenChoice(*id, None)),
         TokenRef::Id(id) => {
             let message =
                 format!("{setting}: {id} is no token id of this model: they go from 0 to {}.", vocabulary - 1);
@@ -100,8 +105,8 @@ pub(super) fn token_id(parts: &Parts, tokenizer: Option<&Tokenizer>, setting: &s
             let (ids, spaced) = (encode(text), encode(&format!(" {text}")));
             match (ids.as_slice(), spaced.as_slice()) {
                 // Within a sentence most words begin with a space, yet "ing" and "." may stand without as well.
-                ([id], [spaced]) => Ok(Meant(*id, Some(*spaced))),
-                ([id], _) | (_, [id]) => Ok(Meant(*id, None)),
+                ([id], [spaced]) => Ok(TokenChoice(*id, Some(*spaced))),
+                ([id], _) | (_, [id]) => Ok(TokenChoice(*id, None)),
                 (ids, _) => {
                     let tokens: Vec<String> = ids.iter().map(|&id| format!("{:?}", tokenizer.token_text(id))).collect();
                     let message = format!(
@@ -117,11 +122,11 @@ pub(super) fn token_id(parts: &Parts, tokenizer: Option<&Tokenizer>, setting: &s
 }
 
 /// The mean over all rows of the contributions that a pass summed up.
-pub(super) fn means_of(pass: &Pass) -> HashMap<Place, Vec<f32>> {
-    let mut sums: HashMap<Place, (Vec<f64>, usize)> = HashMap::new();
+pub(super) fn means_of(pass: &Pass) -> HashMap<Site, Vec<f32>> {
+    let mut sums: HashMap<Site, (Vec<f64>, usize)> = HashMap::new();
     for batch in pass.batches() {
         let rows: usize = batch.pieces.iter().map(|piece| piece.tokens.len()).sum();
-        for (place, values) in &batch.recorder.watch.sums {
+        for (place, values) in &batch.recorder.hooks.sums {
             let (sum, count) = sums.entry(*place).or_insert_with(|| (vec![0.0; values.len()], 0));
             sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
             *count += rows;
@@ -134,12 +139,12 @@ pub(super) fn means_of(pass: &Pass) -> HashMap<Place, Vec<f32>> {
 
 /// Adds the patterns that were asked for; what their heads write, too, if predictions are wanted.
 pub(super) async fn see_patterns(
-    parts: &Parts,
+    model: &StreamingModel,
     (pass, streams): (&Pass<'_>, &[Tensor]),
     options: &RunOptions,
     sequences: &mut [Sequence],
     text: impl Fn(u32) -> String,
-    breath: &impl Breath,
+    control: &impl RunControl,
 ) -> Result<()> {
     for &head in &options.patterns {
         for (number, (sequence, stream)) in sequences.iter_mut().zip(streams).enumerate() {
@@ -147,8 +152,8 @@ pub(super) async fn see_patterns(
             let mut weights = Vec::with_capacity(t * t);
             let mut head_out = Vec::new();
             for (batch, piece, rows) in pass.new_pieces(number) {
-                let watch = &batch.recorder.watch;
-                if let Some(pattern) = watch.patterns.get(&head).and_then(|patterns| patterns.get(piece)) {
+                let hooks = &batch.recorder.hooks;
+                if let Some(pattern) = hooks.patterns.get(&head).and_then(|patterns| patterns.get(piece)) {
                     let width = pattern.dim(1)?;
                     with_values(pattern, |values| {
                         for row in values.chunks_exact(width) {
@@ -158,25 +163,25 @@ pub(super) async fn see_patterns(
                         Ok(())
                     })?;
                 }
-                if let Some(out) = watch.head_out.get(&head) {
+                if let Some(out) = hooks.head_out.get(&head) {
                     head_out.push(out.narrow(0, rows.start, rows.len())?);
                 }
             }
             let mut found = Pattern { layer: head.layer, head: head.head, weights, writes: None };
             if options.predictions && !head_out.is_empty() {
-                let unembedding = parts.unembedding().await?;
+                let unembedding = model.unembedding().await?;
                 let scaled = scaled_writes(&unembedding, &Tensor::cat(&head_out, 0)?, stream)?;
                 let mut writes = PromotedTokens::default();
                 for (_, rows) in chunks(&unembedding, &scaled)? {
-                    let logits = parts.normed_logits(&unembedding, &rows).await?;
+                    let logits = model.normed_logits(&unembedding, &rows).await?;
                     add_writes(&logits, WRITES, &mut writes)?;
                 }
                 writes.tokens = writes.ids.iter().map(|&id| text(id)).collect();
                 found.writes = Some(writes);
             }
             sequence.patterns.get_or_insert_default().push(found);
-            breath.did(if options.predictions { t as f64 * work::of_unembedding(&parts.config) } else { 0.0 });
-            breath.breathe().await?;
+            control.work_done(if options.predictions { t as f64 * work::of_unembedding(&model.config) } else { 0.0 });
+            control.yield_now().await?;
         }
     }
     Ok(())
@@ -184,27 +189,28 @@ pub(super) async fn see_patterns(
 
 /// Adds when the predictions at the texts' ends first lead, if that was asked for.
 pub(super) async fn find_leads(
-    parts: &Parts,
+    model: &StreamingModel,
     pass: &Pass<'_>,
     asked: &Resolved,
     sequences: &mut [Sequence],
     text: impl Fn(u32) -> String,
-    breath: &impl Breath,
+    control: &impl RunControl,
 ) -> Result<()> {
     if !asked.leads {
         return Ok(());
     }
     for batch in pass.batches() {
-        let is_last = |piece: &&Piece| sequences.get(piece.sequence).is_some_and(|s| piece.tokens.end == s.ids.len());
+        let is_last =
+            |piece: &&SequenceSlice| sequences.get(piece.sequence).is_some_and(|s| piece.tokens.end == s.ids.len());
         let numbers: Vec<usize> = batch.pieces.iter().filter(is_last).map(|piece| piece.sequence).collect();
         for (row, number) in numbers.into_iter().enumerate() {
-            let streams = batch.recorder.watch.last_streams.iter().map(|rows| rows.narrow(0, row, 1));
+            let streams = batch.recorder.hooks.last_streams.iter().map(|rows| rows.narrow(0, row, 1));
             let streams = Tensor::cat(&streams.collect::<candle_core::Result<Vec<_>>>()?, 0)?; // (L + 1, D)
-            let logits = parts.logits(&streams).await?;
+            let logits = model.logits(&streams).await?;
             let mut found = leads(&logits)?;
             found.text = text(found.id);
             sequences[number].leads = Some(found);
-            breath.breathe().await?;
+            control.yield_now().await?;
         }
     }
     Ok(())
@@ -212,18 +218,18 @@ pub(super) async fn find_leads(
 
 /// Adds the attribution that was asked for.
 pub(super) async fn explain(
-    parts: &Parts,
+    model: &StreamingModel,
     (pass, streams): (&Pass<'_>, &[Tensor]),
     asked: &Resolved,
     sequences: &mut [Sequence],
     text: impl Fn(u32) -> String,
-    breath: &impl Breath,
+    control: &impl RunControl,
 ) -> Result<()> {
     let Some((target, against, position)) = &asked.attribution else { return Ok(()) };
-    let unembedding = parts.unembedding().await?;
+    let unembedding = model.unembedding().await?;
     let mut biases = Vec::new();
-    for layer in 0..parts.config.n_layer {
-        biases.push(parts.block(layer).await?.attention_bias().clone());
+    for layer in 0..model.config.n_layer {
+        biases.push(model.block(layer).await?.attention_bias().clone());
     }
     for batch in pass.batches() {
         let mut row = 0;
@@ -235,8 +241,8 @@ pub(super) async fn explain(
             if !piece.tokens.contains(&position) {
                 continue;
             }
-            let given = Given {
-                contributions: &batch.recorder.watch.contributions,
+            let given = AttributionInput {
+                contributions: &batch.recorder.hooks.contributions,
                 row,
                 stream: &stream.narrow(0, position, 1)?,
                 biases: &biases,
@@ -247,7 +253,7 @@ pub(super) async fn explain(
             found.against_text = found.against.map(&text);
             sequence.attribution = Some(found);
             row += 1;
-            breath.breathe().await?;
+            control.yield_now().await?;
         }
     }
     Ok(())

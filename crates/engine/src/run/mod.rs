@@ -2,19 +2,19 @@
 
 pub mod attribution;
 pub mod batch;
-pub mod breath;
 mod closer;
-pub mod demand;
+pub mod hooks;
 pub mod lens;
-pub mod parts;
+pub mod load_requests;
 mod pass;
 pub mod patch;
 mod predict;
+pub mod prefix_cache;
 pub mod probe;
-pub mod recall;
+pub mod run_control;
 pub mod sample;
+pub mod streaming_model;
 pub mod texts;
 mod token_text;
 mod turns;
-pub mod watch;
 mod work;

@@ -6,45 +6,45 @@ use std::rc::Rc;
 use candle_core::{Device, Tensor};
 use futures_util::future::try_join_all;
 
-use super::batch::{Piece, cut};
-use super::breath::Breath;
-use super::parts::Parts;
-use super::recall::Start;
+use super::batch::{SequenceSlice, cut};
+use super::prefix_cache::Start;
+use super::run_control::RunControl;
+use super::streaming_model::StreamingModel;
 use super::turns::{InTurn, Turns};
 use super::work;
 use crate::Result;
 use crate::model::Block;
 use crate::model::attention::Segment;
 use crate::model::gpt2::embed;
+use crate::run::hooks::{HookSpec, Hooks};
 use crate::run::lens::{chunks, lens_rows};
 use crate::run::probe::{Recorder, norms};
-use crate::run::watch::{Watch, Watched};
 use protocol::RunOptions;
 use trace::{Lens, Rows, Sequence};
 
 /// Sequences on their way.
 pub struct Pass<'a> {
-    parts: &'a Parts,
+    model: &'a StreamingModel,
     options: &'a RunOptions,
     sequences: Vec<Sequence>,
     starts: Vec<Start>,
     batches: Vec<Batch>,
     /// Of every sequence, where its new tokens are, in order.
-    places: Vec<Vec<Place>>,
+    places: Vec<Vec<BatchRows>>,
     /// Norms of the biases of attention's output projections, of the blocks that were gone through.
     bias_norms: Vec<f32>,
 }
 
 /// Rows that go through a block together.
 pub(super) struct Batch {
-    pub pieces: Vec<Piece>,
+    pub pieces: Vec<SequenceSlice>,
     segments: Vec<Segment>,
     pub x: Tensor, // [rows, D]
     pub recorder: Recorder,
 }
 
 /// Where some tokens of a sequence are.
-struct Place {
+struct BatchRows {
     batch: usize,
     /// Which of the batch's pieces they are.
     piece: usize,
@@ -55,58 +55,58 @@ struct Place {
 impl<'a> Pass<'a> {
     /// Waits for the rows of the tables that the new tokens need, and embeds them.
     pub async fn begin(
-        parts: &'a Parts,
+        model: &'a StreamingModel,
         sequences: Vec<Sequence>,
         starts: Vec<Start>,
-        (options, watched): (&'a RunOptions, Rc<Watched>),
-        breath: &impl Breath,
+        (options, spec): (&'a RunOptions, Rc<HookSpec>),
+        control: &impl RunControl,
     ) -> Result<Pass<'a>> {
         for (sequence, start) in sequences.iter().zip(&starts) {
-            parts.demand.rows(&sequence.ids[start.keep..], sequence.ids.len());
+            model.requests.rows(&sequence.ids[start.keep..], sequence.ids.len());
         }
         let mut tables = Vec::new();
         for (sequence, start) in sequences.iter().zip(&starts) {
-            tables.push(parts.rows(&sequence.ids[start.keep..], start.keep).await?);
-            breath.breathe().await?;
+            tables.push(model.rows(&sequence.ids[start.keep..], start.keep).await?);
+            control.yield_now().await?;
         }
         let wanted: Vec<_> =
             sequences.iter().zip(&starts).map(|(sequence, start)| start.keep..sequence.ids.len()).collect();
         let mut batches = Vec::new();
-        let mut places: Vec<Vec<Place>> = sequences.iter().map(|_| Vec::new()).collect();
-        for pieces in cut(&wanted, parts.team.size() > 1) {
+        let mut places: Vec<Vec<BatchRows>> = sequences.iter().map(|_| Vec::new()).collect();
+        for pieces in cut(&wanted, model.pool.size() > 1) {
             let rows = |table: fn(&(Tensor, Tensor)) -> &Tensor| {
-                let rows = pieces.iter().map(|Piece { sequence, tokens }| {
+                let rows = pieces.iter().map(|SequenceSlice { sequence, tokens }| {
                     table(&tables[*sequence]).narrow(0, tokens.start - starts[*sequence].keep, tokens.len())
                 });
                 Tensor::cat(&rows.collect::<candle_core::Result<Vec<_>>>()?, 0)
             };
-            let segment = |Piece { sequence, tokens }: &Piece| Segment {
+            let segment = |SequenceSlice { sequence, tokens }: &SequenceSlice| Segment {
                 slot: starts[*sequence].slot,
                 past: tokens.start,
                 rows: tokens.len(),
             };
             let asked = options.attribution.as_ref().and_then(|asked| asked.position);
             let (explained, last) = (rows_at(&pieces, &sequences, asked), rows_at(&pieces, &sequences, None));
-            let watch = Watch::new(watched.clone(), explained, last);
-            let mut recorder = Recorder::new((options.heads, options.lens > 0), watch);
+            let hooks = Hooks::new(spec.clone(), explained, last);
+            let mut recorder = Recorder::new((options.heads, options.lens > 0), hooks);
             let x = embed(&rows(|table| &table.0)?, &rows(|table| &table.1)?, &mut recorder)?;
             let segments = pieces.iter().map(segment).collect();
             let mut first = 0;
-            for (piece, Piece { sequence, tokens }) in pieces.iter().enumerate() {
+            for (piece, SequenceSlice { sequence, tokens }) in pieces.iter().enumerate() {
                 let rows = first..first + tokens.len();
                 first = rows.end;
-                places[*sequence].push(Place { batch: batches.len(), piece, rows });
+                places[*sequence].push(BatchRows { batch: batches.len(), piece, rows });
             }
             batches.push(Batch { pieces, segments, x, recorder });
-            breath.breathe().await?;
+            control.yield_now().await?;
         }
-        Ok(Pass { parts, options, sequences, starts, batches, places, bias_norms: Vec::new() })
+        Ok(Pass { model, options, sequences, starts, batches, places, bias_norms: Vec::new() })
     }
 
     /// Takes every batch through blocks, side by side: one computes while others wait for what other workers compute.
-    pub async fn go_through(&mut self, blocks: &[Rc<Block>], breath: &impl Breath) -> Result<()> {
+    pub async fn go_through(&mut self, blocks: &[Rc<Block>], control: &impl RunControl) -> Result<()> {
         let passing: Vec<u32> = self.starts.iter().filter(|start| !start.lasting).map(|start| start.slot).collect();
-        let turns = Turns::new(self.parts, self.batches.len(), &passing, breath);
+        let turns = Turns::new(self.model, self.batches.len(), &passing, control);
         let batches = self.batches.iter_mut().enumerate();
         let done = try_join_all(batches.map(|(number, batch)| batch.go_through(blocks, turns.of(number)))).await;
         done.map_err(|error| turns.stopped().unwrap_or_else(|| error.into()))?;
@@ -118,7 +118,7 @@ impl<'a> Pass<'a> {
 
     /// The sequences, recorded over so many layers.
     pub fn recorded(&self, layers: usize) -> Vec<Sequence> {
-        let size = (layers, self.parts.config.n_head, self.options.lens);
+        let size = (layers, self.model.config.n_head, self.options.lens);
         let record = |(number, sequence): (usize, &Sequence)| {
             let Sequence { text, ids, tokens, spans, .. } = sequence.clone();
             let mut found = Sequence { text, ids, tokens, spans, ..Sequence::gathered(&self.rows_of(number), size) };
@@ -167,7 +167,7 @@ impl<'a> Pass<'a> {
                 pieces.push(batch.x.narrow(0, rows.start, rows.len())?);
             }
             match pieces.as_slice() {
-                [] => Tensor::zeros((0, self.parts.config.n_embd), candle_core::DType::F32, &Device::Cpu),
+                [] => Tensor::zeros((0, self.model.config.n_embd), candle_core::DType::F32, &Device::Cpu),
                 // A copy, so that a short text does not keep the whole batch in memory.
                 pieces => Tensor::cat(pieces, 0)?.copy(),
             }
@@ -176,18 +176,18 @@ impl<'a> Pass<'a> {
     }
 
     /// Records the logit lens of the new tokens.
-    pub async fn add_lens(&mut self, k: usize, breath: &impl Breath) -> Result<()> {
-        let unembedding = self.parts.unembedding().await?;
+    pub async fn add_lens(&mut self, k: usize, control: &impl RunControl) -> Result<()> {
+        let unembedding = self.model.unembedding().await?;
         for batch in &mut self.batches {
             let mut lens = Lens::default();
             // One below the other: a short text's few rows alone would not be worth the reading of the table.
             let streams = Tensor::cat(&batch.recorder.streams, 0)?; // ((L + 1) T, D)
             let followers = followers(&batch.pieces, &self.sequences).repeat(batch.recorder.streams.len());
             for (first, rows) in chunks(&unembedding, &streams)? {
-                let logits = self.parts.logits(&rows).await?;
+                let logits = self.model.logits(&rows).await?;
                 lens_rows(&logits, (&followers[first..], k), &mut lens)?;
-                breath.did(rows.dim(0)? as f64 * work::of_unembedding(&self.parts.config));
-                breath.breathe().await?;
+                control.work_done(rows.dim(0)? as f64 * work::of_unembedding(&self.model.config));
+                control.yield_now().await?;
             }
             batch.recorder.sequence.lens = Some(lens);
         }
@@ -206,7 +206,7 @@ impl<'a> Pass<'a> {
 }
 
 impl Batch {
-    async fn go_through(&mut self, blocks: &[Rc<Block>], turn: InTurn<'_, impl Breath>) -> candle_core::Result<()> {
+    async fn go_through(&mut self, blocks: &[Rc<Block>], turn: InTurn<'_, impl RunControl>) -> candle_core::Result<()> {
         turn.begin().await;
         for block in blocks {
             block.forward(&self.x, &self.segments, &turn, &mut self.recorder).await?;
@@ -222,8 +222,8 @@ impl Batch {
 }
 
 /// The token that follows each row of a batch, where one does.
-fn followers(pieces: &[Piece], sequences: &[Sequence]) -> Vec<Option<u32>> {
-    let of_piece = |Piece { sequence, tokens }: &Piece| {
+fn followers(pieces: &[SequenceSlice], sequences: &[Sequence]) -> Vec<Option<u32>> {
+    let of_piece = |SequenceSlice { sequence, tokens }: &SequenceSlice| {
         let ids = sequences.get(*sequence).map_or(&[][..], |sequence| &sequence.ids);
         tokens.clone().map(|token| ids.get(token + 1).copied()).collect::<Vec<_>>()
     };
@@ -231,10 +231,10 @@ fn followers(pieces: &[Piece], sequences: &[Sequence]) -> Vec<Option<u32>> {
 }
 
 /// The rows of a batch that hold a position of their texts, or their last tokens.
-fn rows_at(pieces: &[Piece], sequences: &[Sequence], position: Option<usize>) -> Vec<u32> {
+fn rows_at(pieces: &[SequenceSlice], sequences: &[Sequence], position: Option<usize>) -> Vec<u32> {
     let mut rows = Vec::new();
     let mut first = 0;
-    for Piece { sequence, tokens } in pieces {
+    for SequenceSlice { sequence, tokens } in pieces {
         let last = sequences.get(*sequence).map_or(0, |sequence| sequence.ids.len().saturating_sub(1));
         let position = position.unwrap_or(last);
         if tokens.contains(&position) {

@@ -9,10 +9,10 @@ use std::rc::Rc;
 use candle_core::Tensor;
 
 use super::batch::MOST_ROWS;
-use super::breath::Breath;
 use super::closer::token_id;
-use super::parts::Parts;
 use super::pass::Pass;
+use super::run_control::RunControl;
+use super::streaming_model::StreamingModel;
 use super::texts::check_logits;
 use super::token_text::token_text;
 use crate::model::attention::Segment;
@@ -22,8 +22,8 @@ use crate::model::probe::NoProbe;
 use crate::model::scores::most_of;
 use crate::model::values::{differences, fill_rows, with_values};
 use crate::model::{Block, ModelError, Tokenizer, Unembedding};
-use crate::run::attribution::Meant;
-use crate::run::watch::Watched;
+use crate::run::attribution::TokenChoice;
+use crate::run::hooks::HookSpec;
 use crate::{Code, Error, Result};
 use protocol::{PatchOptions, RunOptions};
 use trace::summary::{Overflow, overflow};
@@ -35,29 +35,29 @@ use trace::{Patching, Sequence};
 /// `BadArgument` for texts of different lengths, or of which the two answers are one; `NotFinite` where the model's
 /// numbers overflow; as [`super::texts::run`].
 pub async fn patch(
-    parts: &Parts,
+    model: &StreamingModel,
     tokenizer: Option<&Tokenizer>,
     (clean, corrupted): (Sequence, Sequence),
     options: &PatchOptions,
-    breath: &impl Breath,
+    control: &impl RunControl,
     on_layer: impl Fn(&Patching),
 ) -> Result<Patching> {
-    let done = patch_all(parts, tokenizer, (clean, corrupted), options, breath, on_layer).await;
+    let done = patch_all(model, tokenizer, (clean, corrupted), options, control, on_layer).await;
     // What a helper died of says more than what failed for it.
-    done.map_err(|error| parts.team.failure().unwrap_or(error))
+    done.map_err(|error| model.pool.failure().unwrap_or(error))
 }
 
 async fn patch_all(
-    parts: &Parts,
+    model: &StreamingModel,
     tokenizer: Option<&Tokenizer>,
     (clean, corrupted): (Sequence, Sequence),
     options: &PatchOptions,
-    breath: &impl Breath,
+    control: &impl RunControl,
     on_layer: impl Fn(&Patching),
 ) -> Result<Patching> {
-    parts.require_unembedding()?;
-    check_ids(&parts.config, &clean.ids)?;
-    check_ids(&parts.config, &corrupted.ids)?;
+    model.require_unembedding()?;
+    check_ids(&model.config, &clean.ids)?;
+    check_ids(&model.config, &corrupted.ids)?;
     let (t, other) = (clean.ids.len(), corrupted.ids.len());
     if t != other {
         let message = format!(
@@ -70,18 +70,18 @@ async fn patch_all(
         return Err(Error::new(Code::BadArgument, message));
     }
     let id = |setting: &str, token: &Option<_>| match token {
-        Some(token) => token_id(parts, tokenizer, setting, token).map(Some),
+        Some(token) => token_id(model, tokenizer, setting, token).map(Some),
         None => Ok(None),
     };
     let chosen = (id("answer", &options.answer)?, id("against", &options.against)?);
-    parts.demand.everything();
+    model.requests.everything();
     let mut found = Patching {
         clean_tokens: clean.tokens.clone(),
         corrupted_tokens: corrupted.tokens.clone(),
         ..Patching::default()
     };
-    let (streams, overflows) = streams(parts, vec![clean, corrupted], breath).await?;
-    let unembedding = parts.unembedding().await?;
+    let (streams, overflows) = streams(model, vec![clean, corrupted], control).await?;
+    let unembedding = model.unembedding().await?;
     let last = |text: &[Tensor]| text.last().ok_or(ModelError::EmptyInput)?.narrow(0, t - 1, 1).map_err(Error::from);
     let (clean_last, corrupted_last) = (last(&streams[0])?, last(&streams[1])?);
     let logits = |row: &Tensor| unembedding.logits(&*unembedding.norm(row)?);
@@ -105,8 +105,8 @@ async fn patch_all(
     found.corrupted_difference = difference(&corrupted_last)?.first().copied().unwrap_or_default();
     let whole = f64::from(found.clean_difference) - f64::from(found.corrupted_difference);
     let mut blocks = Vec::new();
-    for layer in 0..parts.config.n_layer {
-        blocks.push(parts.block(layer).await?);
+    for layer in 0..model.config.n_layer {
+        blocks.push(model.block(layer).await?);
     }
     for layer in 0..blocks.len() {
         let (from, into) = (&streams[0][layer], &streams[1][layer]);
@@ -114,7 +114,7 @@ async fn patch_all(
         let mut recovered = vec![part_of(0.0, whole); t];
         for tokens in changed.chunks((MOST_ROWS / t).max(1)) {
             let x = patched(from, into, tokens)?;
-            run_on(parts, &blocks[layer..], &x, (tokens.len(), t), breath).await?;
+            run_on(model, &blocks[layer..], &x, (tokens.len(), t), control).await?;
             let ends = (0..tokens.len()).map(|patch| x.narrow(0, patch * t + t - 1, 1));
             let ends = Tensor::cat(&ends.collect::<candle_core::Result<Vec<_>>>()?, 0)?;
             for (&token, found_difference) in tokens.iter().zip(difference(&ends)?) {
@@ -125,14 +125,17 @@ async fn patch_all(
         found.recovered.extend(recovered);
         on_layer(&found);
     }
-    parts.all_checked().await?;
+    model.all_checked().await?;
     Ok(found)
 }
 
 /// The two tokens that are watched, by the logits `[1, V]` after either text: those chosen, or else the predictions of the
 /// two texts; where those are one, the two tokens whose logits the change of text moves furthest apart.
-fn answers((clean, corrupted): (&Tensor, &Tensor), chosen: (Option<Meant>, Option<Meant>)) -> Result<(u32, u32)> {
-    let token = |logits: &Tensor, chosen: Option<Meant>| {
+fn answers(
+    (clean, corrupted): (&Tensor, &Tensor),
+    chosen: (Option<TokenChoice>, Option<TokenChoice>),
+) -> Result<(u32, u32)> {
+    let token = |logits: &Tensor, chosen: Option<TokenChoice>| {
         with_values(logits, |logits| {
             let chosen = chosen.map(|chosen| chosen.among(logits));
             Ok(chosen.or_else(|| most_of(logits, 1).first().copied()).unwrap_or_default())
@@ -154,20 +157,20 @@ fn part_of(back: f64, whole: f64) -> f32 {
 
 /// The streams of both texts before each block and after the last, `[T, D]` each; and where they overflow, if they do.
 async fn streams(
-    parts: &Parts,
+    model: &StreamingModel,
     sequences: Vec<Sequence>,
-    breath: &impl Breath,
+    control: &impl RunControl,
 ) -> Result<(Vec<Vec<Tensor>>, Option<Overflow>)> {
-    let starts = parts.recall.borrow_mut().begin_apart(sequences.len());
+    let starts = model.prefix_cache.borrow_mut().begin_apart(sequences.len());
     let count = sequences.len();
     // The lens is what keeps streams.
     let options = RunOptions::new(false, 1, false);
-    let mut pass = Pass::begin(parts, sequences, starts, (&options, Rc::new(Watched::default())), breath).await?;
-    let mark = parts.demand.begin();
+    let mut pass = Pass::begin(model, sequences, starts, (&options, Rc::new(HookSpec::default())), control).await?;
+    let mark = model.requests.begin();
     let mut done = 0;
-    while done < parts.config.n_layer {
-        let blocks = parts.blocks(done).await?;
-        pass.go_through(&blocks, breath).await?;
+    while done < model.config.n_layer {
+        let blocks = model.blocks(done).await?;
+        pass.go_through(&blocks, control).await?;
         done += blocks.len();
         mark.reached(done);
     }
@@ -178,9 +181,9 @@ async fn streams(
         });
         Tensor::cat(&pieces.collect::<candle_core::Result<Vec<_>>>()?, 0)?.copy()
     };
-    let of = |number: usize| (0..=parts.config.n_layer).map(move |layer| at(number, layer)).collect();
+    let of = |number: usize| (0..=model.config.n_layer).map(move |layer| at(number, layer)).collect();
     let streams = (0..count).map(of).collect::<candle_core::Result<_>>()?;
-    Ok((streams, overflow(&pass.recorded(parts.config.n_layer))))
+    Ok((streams, overflow(&pass.recorded(model.config.n_layer))))
 }
 
 /// The tokens at which two streams differ: a patch at any other changes nothing.
@@ -208,22 +211,22 @@ fn patched(from: &Tensor, into: &Tensor, tokens: &[usize]) -> Result<Tensor> {
 
 /// Takes so many streams of T rows each, one after the other in `x`, through blocks.
 async fn run_on(
-    parts: &Parts,
+    model: &StreamingModel,
     blocks: &[Rc<Block>],
     x: &Tensor,
     (count, t): (usize, usize),
-    breath: &impl Breath,
+    control: &impl RunControl,
 ) -> Result<()> {
-    let starts = parts.recall.borrow_mut().begin_apart(count);
+    let starts = model.prefix_cache.borrow_mut().begin_apart(count);
     let slots: Vec<u32> = starts.iter().map(|start| start.slot).collect();
     let segments: Vec<Segment> = slots.iter().map(|&slot| Segment { slot, past: 0, rows: t }).collect();
     for block in blocks {
-        let ran = block.forward(x, &segments, &*parts.team, &mut NoProbe).await;
-        parts.team.forget(block.layer()..block.layer() + 1, &slots);
+        let ran = block.forward(x, &segments, &*model.pool, &mut NoProbe).await;
+        model.pool.forget(block.layer()..block.layer() + 1, &slots);
         ran?;
-        breath.breathe().await?;
+        control.yield_now().await?;
     }
-    parts.recall.borrow_mut().give_back(&slots);
+    model.prefix_cache.borrow_mut().give_back(&slots);
     Ok(())
 }
 

@@ -2,8 +2,8 @@
 
 use candle_core::Tensor;
 
-use super::breath::Breath;
-use super::parts::Parts;
+use super::run_control::RunControl;
+use super::streaming_model::StreamingModel;
 use super::token_text::token_text;
 use crate::Result;
 use crate::model::Tokenizer;
@@ -12,11 +12,11 @@ use trace::Sequence;
 
 /// Adds the model's own predictions to sequences that may go on from known ones, of which so many tokens were kept.
 pub(super) async fn predict(
-    parts: &Parts,
+    model: &StreamingModel,
     streams: &[Tensor],
     (known, sequences): (&[(usize, Option<&Sequence>)], &mut [Sequence]),
     (candidates, tokenizer): (usize, Option<&Tokenizer>),
-    breath: &impl Breath,
+    control: &impl RunControl,
 ) -> Result<()> {
     let mut rows = Vec::new();
     let mut followers: Vec<Option<u32>> = Vec::new();
@@ -33,12 +33,12 @@ pub(super) async fn predict(
     }
     let rows = Tensor::cat(&rows, 0)?;
     let mut predictions = Vec::new();
-    let unembedding = parts.unembedding().await?;
+    let unembedding = model.unembedding().await?;
     for (first, rows) in chunks(&unembedding, &rows)? {
-        let logits = parts.logits(&rows).await?;
+        let logits = model.logits(&rows).await?;
         prediction_rows(&logits, (&followers[first..], candidates), &mut predictions)?;
-        breath.did(rows.elem_count() as f64 * unembedding.vocab_size() as f64);
-        breath.breathe().await?;
+        control.work_done(rows.elem_count() as f64 * unembedding.vocab_size() as f64);
+        control.yield_now().await?;
     }
     let mut predictions = predictions.into_iter();
     for (sequence, count) in sequences.iter_mut().zip(counts) {
@@ -57,19 +57,19 @@ pub(super) async fn predict(
 
 /// Adds to sequences how far their predictions are from those of other streams, token by token.
 pub(super) async fn compare(
-    parts: &Parts,
+    model: &StreamingModel,
     (before, after): (&[Tensor], &[Tensor]),
     sequences: &mut [Sequence],
-    breath: &impl Breath,
+    control: &impl RunControl,
 ) -> Result<()> {
-    let unembedding = parts.unembedding().await?;
+    let unembedding = model.unembedding().await?;
     for ((before, after), sequence) in before.iter().zip(after).zip(sequences) {
         let mut kl = Vec::new();
         for ((_, before), (_, after)) in chunks(&unembedding, before)?.iter().zip(chunks(&unembedding, after)?) {
-            breath.did(2.0 * after.elem_count() as f64 * unembedding.vocab_size() as f64);
-            let (before, after) = (parts.logits(before).await?, parts.logits(&after).await?);
+            control.work_done(2.0 * after.elem_count() as f64 * unembedding.vocab_size() as f64);
+            let (before, after) = (model.logits(before).await?, model.logits(&after).await?);
             kl.extend(divergences((&before, &after))?);
-            breath.breathe().await?;
+            control.yield_now().await?;
         }
         sequence.kl = Some(kl);
     }

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::watch::Watch;
+use super::hooks::Hooks;
 use crate::model::lanes::sums;
 use crate::model::stopwatch::{self, Work};
 use crate::model::values::with_values;
@@ -21,14 +21,14 @@ pub struct Recorder {
     /// contribution has been shown.
     joined: Option<(Tensor, Vec<f32>)>,
     /// What else is kept, and changed.
-    pub watch: Watch,
+    pub hooks: Hooks,
 }
 
 impl Recorder {
     /// `heads` records head_out norms, `lens` keeps the streams.
-    pub fn new((heads, lens): (bool, bool), watch: Watch) -> Recorder {
+    pub fn new((heads, lens): (bool, bool), hooks: Hooks) -> Recorder {
         let sequence = Sequence { head_norm: heads.then(Vec::new), ..Sequence::default() };
-        Recorder { sequence, keep_streams: lens, watch, ..Recorder::default() }
+        Recorder { sequence, keep_streams: lens, hooks, ..Recorder::default() }
     }
 
     /// Norms of a contribution `[T, D]`, and its cosines with the stream it joins.
@@ -58,14 +58,14 @@ impl Recorder {
 impl Probe for Recorder {
     fn wants(&self, point: Point) -> bool {
         match point {
-            Point::HeadOut(_) => self.sequence.head_norm.is_some() || self.watch.wants(point),
-            Point::Pattern(_) => self.watch.wants(point),
+            Point::HeadOut(_) => self.sequence.head_norm.is_some() || self.hooks.wants(point),
+            Point::Pattern(_) => self.hooks.wants(point),
             _ => true,
         }
     }
 
     fn edit(&mut self, point: Point, value: &Tensor) -> Result<bool> {
-        self.watch.edit(point, value)
+        self.hooks.edit(point, value)
     }
 
     fn see(&mut self, point: Point, value: &Tensor) -> Result<()> {
@@ -108,7 +108,7 @@ impl Probe for Recorder {
             Point::Pattern(_) | Point::Final | Point::Logits => {}
         }
         stopwatch::since(Work::Norms, before);
-        self.watch.see(point, value)
+        self.hooks.see(point, value)
     }
 }
 

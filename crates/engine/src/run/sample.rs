@@ -7,8 +7,8 @@
 use candle_core::Tensor;
 use candle_transformers::generation::{LogitsProcessor, Sampling};
 
-use super::breath::Breath;
-use super::parts::Parts;
+use super::run_control::RunControl;
+use super::streaming_model::StreamingModel;
 use super::texts::next_logits;
 use super::token_text::token_text;
 use crate::model::Tokenizer;
@@ -76,31 +76,31 @@ fn weigh(logits: &Tensor, options: &SampleOptions) -> Result<Tensor> {
 /// `BadArgument` for options out of range; `TooLong` for more tokens than the model has positions; `NotFinite` where the
 /// model's numbers overflow; as [`super::texts::run`].
 pub async fn sample(
-    parts: &Parts,
+    model: &StreamingModel,
     tokenizer: Option<&Tokenizer>,
     start: Sequence,
     options: &SampleOptions,
-    breath: &impl Breath,
+    control: &impl RunControl,
 ) -> Result<Sampled> {
     let mut processor = LogitsProcessor::from_sampling(u64::from(options.seed), sampling(options)?);
-    parts.require_unembedding()?;
-    check_ids(&parts.config, &start.ids)?;
-    let (room, first) = (parts.config.n_positions - start.ids.len(), start.ids.len());
+    model.require_unembedding()?;
+    check_ids(&model.config, &start.ids)?;
+    let (room, first) = (model.config.n_positions - start.ids.len(), start.ids.len());
     if options.count > room {
         let message = format!(
             "count: {} more tokens do not fit: the text has {first} of this model's {} positions.",
-            options.count, parts.config.n_positions
+            options.count, model.config.n_positions
         );
         return Err(Error::new(Code::TooLong, message));
     }
-    parts.demand.everything();
+    model.requests.everything();
     let mut sampled = Sampled::default();
     let mut ids = start.ids;
     for _ in 0..options.count {
         let sequence = Sequence { ids: ids.clone(), ..Sequence::default() };
-        let logits = next_logits(parts, sequence, breath).await;
+        let logits = next_logits(model, sequence, control).await;
         // What a helper died of says more than what failed for it.
-        let logits = logits.map_err(|error| parts.team.failure().unwrap_or(error))?;
+        let logits = logits.map_err(|error| model.pool.failure().unwrap_or(error))?;
         let id = processor.sample(&weigh(&logits, options)?)?;
         sampled.probs.push(probability(&logits, id)?);
         sampled.tokens.push(token_text(tokenizer, id));

@@ -6,18 +6,18 @@ use std::rc::Rc;
 
 use candle_core::Tensor;
 
-use super::breath::Breath;
 use super::closer::{Resolved, explain, find_leads, means_of, see_patterns};
-use super::parts::Parts;
 use super::pass::Pass;
 use super::predict::{compare, predict};
-use super::recall::Start;
+use super::prefix_cache::Start;
+use super::run_control::RunControl;
+use super::streaming_model::StreamingModel;
 use super::token_text::token_text;
 use super::work;
 use crate::model::gpt2::check_ids;
 use crate::model::{ModelError, Tokenizer};
+use crate::run::hooks::{HookSpec, replacements};
 use crate::run::lens::is_prediction;
-use crate::run::watch::{Watched, replacements};
 use crate::{Code, Error, Result};
 pub use protocol::RunOptions;
 use trace::Sequence;
@@ -47,48 +47,48 @@ pub fn from_ids(tokenizer: Option<&Tokenizer>, ids: Vec<u32>) -> Sequence {
 /// `EmptyInput`, `TooLong`, `TokenOutOfRange`, `BadArgument` before anything is computed; whatever ended the loading;
 /// `Aborted`; `NoUnembedding` for what needs one, of a model that has none; `EngineCrashed` or `OutOfMemory` where a helper is gone.
 pub async fn run(
-    parts: &Parts,
+    model: &StreamingModel,
     tokenizer: Option<&Tokenizer>,
     sequences: Vec<Sequence>,
     options: &RunOptions,
-    breath: &impl Breath,
+    control: &impl RunControl,
     on_block: impl Fn(Vec<Sequence>),
 ) -> Result<Vec<Sequence>> {
     if sequences.is_empty() {
         return Err(ModelError::EmptyInput.into());
     }
-    check_texts(parts, &sequences)?;
+    check_texts(model, &sequences)?;
     if options.lens > 0 || options.leads || options.attribution.is_some() {
-        parts.require_unembedding()?;
+        model.require_unembedding()?;
     }
     let options = &RunOptions {
         // Asked for where nothing else is said: of a model that makes no predictions, the rest is given.
-        predictions: options.predictions && parts.require_unembedding().is_ok(),
+        predictions: options.predictions && model.require_unembedding().is_ok(),
         // A cell of the lens cannot list more tokens than there are.
-        lens: options.lens.min(parts.config.vocab_size),
+        lens: options.lens.min(model.config.vocab_size),
         ..options.clone()
     };
-    let asked = Resolved::new(parts, tokenizer, &sequences, options)?;
+    let asked = Resolved::new(model, tokenizer, &sequences, options)?;
     if options.unembeds() {
-        parts.demand.everything();
+        model.requests.everything();
     }
-    let request = Request { parts, tokenizer, options, asked };
+    let request = Request { model, tokenizer, options, asked };
     let done = if options.ablate.is_empty() {
-        request.compute(sequences, breath, on_block).await.map(|(done, _)| done)
+        request.compute(sequences, control, on_block).await.map(|(done, _)| done)
     } else {
-        request.compute_ablated(sequences, breath, on_block).await
+        request.compute_ablated(sequences, control, on_block).await
     };
     // What a helper died of says more than what failed for it.
-    done.map_err(|error| parts.team.failure().unwrap_or(error))
+    done.map_err(|error| model.pool.failure().unwrap_or(error))
 }
 
 /// Whether the model can read all of some texts. Of several, the error says which one it cannot.
 ///
 /// # Errors
 /// `EmptyInput`, `TooLong`, `TokenOutOfRange`.
-pub fn check_texts(parts: &Parts, sequences: &[Sequence]) -> Result<()> {
+pub fn check_texts(model: &StreamingModel, sequences: &[Sequence]) -> Result<()> {
     sequences.iter().enumerate().try_for_each(|(number, sequence)| {
-        check_ids(&parts.config, &sequence.ids).map_err(|why| of_text(why.into(), number, sequences.len()))
+        check_ids(&model.config, &sequence.ids).map_err(|why| of_text(why.into(), number, sequences.len()))
     })
 }
 
@@ -104,15 +104,19 @@ pub fn of_text(error: Error, number: usize, count: usize) -> Error {
 ///
 /// # Errors
 /// `NotFinite` where they say nothing; as [`run`].
-pub(super) async fn next_logits(parts: &Parts, sequence: Sequence, breath: &impl Breath) -> Result<Tensor> {
-    check_ids(&parts.config, &sequence.ids)?;
+pub(super) async fn next_logits(
+    model: &StreamingModel,
+    sequence: Sequence,
+    control: &impl RunControl,
+) -> Result<Tensor> {
+    check_ids(&model.config, &sequence.ids)?;
     let options = &RunOptions::new(false, 0, false);
-    let asked = Resolved::new(parts, None, &[], options)?;
+    let asked = Resolved::new(model, None, &[], options)?;
     let last = sequence.ids.len() - 1;
     let (done, streams) =
-        Request { parts, tokenizer: None, options, asked }.compute(vec![sequence], breath, |_| {}).await?;
+        Request { model, tokenizer: None, options, asked }.compute(vec![sequence], control, |_| {}).await?;
     let stream = streams.first().ok_or(ModelError::EmptyInput)?.narrow(0, last, 1)?;
-    let logits = parts.logits(&stream).await?.get(0)?.copy()?;
+    let logits = model.logits(&stream).await?.get(0)?.copy()?;
     check_logits(&logits, overflow(&done))?;
     Ok(logits)
 }
@@ -134,7 +138,7 @@ pub(super) fn check_logits(logits: &Tensor, before: Option<Overflow>) -> Result<
 
 /// What is wanted of which model.
 struct Request<'a> {
-    parts: &'a Parts,
+    model: &'a StreamingModel,
     tokenizer: Option<&'a Tokenizer>,
     options: &'a RunOptions,
     asked: Resolved,
@@ -145,26 +149,27 @@ impl<'a> Request<'a> {
     async fn compute(
         &self,
         sequences: Vec<Sequence>,
-        breath: &impl Breath,
+        control: &impl RunControl,
         on_block: impl Fn(Vec<Sequence>),
     ) -> Result<(Vec<Sequence>, Vec<Tensor>)> {
-        let watched = Rc::new(self.asked.watched(Vec::new()));
-        let (starts, forgotten) = self.parts.recall.borrow_mut().begin(&self.parts.config, &sequences, self.options);
-        self.parts.team.forget(0..self.parts.config.n_layer, &forgotten);
+        let spec = Rc::new(self.asked.spec(Vec::new()));
+        let (starts, forgotten) =
+            self.model.prefix_cache.borrow_mut().begin(&self.model.config, &sequences, self.options);
+        self.model.pool.forget(0..self.model.config.n_layer, &forgotten);
         let rows = sequences.iter().zip(&starts).map(|(sequence, start)| sequence.ids.len() - start.keep);
-        breath.expect(work::of_run(&self.parts.config, self.options, rows.sum(), 1));
-        let mut pass = self.pass(sequences, (starts, watched), breath, on_block).await?;
+        control.expect_work(work::of_run(&self.model.config, self.options, rows.sum(), 1));
+        let mut pass = self.pass(sequences, (starts, spec), control, on_block).await?;
         let streams = pass.streams()?;
-        let mut done = self.read(&mut pass, &streams, breath).await?;
+        let mut done = self.read(&mut pass, &streams, control).await?;
         let starts = pass.into_starts();
         if self.options.predictions {
             let known: Vec<_> =
                 starts.iter().map(|start| (start.keep, start.known.as_ref().map(|known| &known.sequence))).collect();
-            self.predict(&streams, (&known, &mut done), breath).await?;
+            self.predict(&streams, (&known, &mut done), control).await?;
         }
-        self.parts.all_checked().await?;
+        self.model.all_checked().await?;
         for ((start, sequence), stream) in starts.iter().zip(&done).zip(&streams) {
-            self.parts.recall.borrow_mut().finish(start, sequence, stream);
+            self.model.prefix_cache.borrow_mut().finish(start, sequence, stream);
         }
         Ok((done, streams))
     }
@@ -173,28 +178,28 @@ impl<'a> Request<'a> {
     async fn compute_ablated(
         &self,
         sequences: Vec<Sequence>,
-        breath: &impl Breath,
+        control: &impl RunControl,
         on_block: impl Fn(Vec<Sequence>),
     ) -> Result<Vec<Sequence>> {
-        let apart = || self.parts.recall.borrow_mut().begin_apart(sequences.len());
+        let apart = || self.model.prefix_cache.borrow_mut().begin_apart(sequences.len());
         let rows = sequences.iter().map(|sequence| sequence.ids.len()).sum();
-        breath.expect(work::of_run(&self.parts.config, self.options, rows, 2));
+        control.expect_work(work::of_run(&self.model.config, self.options, rows, 2));
         let sums = Rc::new(self.asked.sums(self.options));
-        let mut clean = self.pass(sequences.clone(), (apart(), sums), breath, on_block).await?;
+        let mut clean = self.pass(sequences.clone(), (apart(), sums), control, on_block).await?;
         let (before, mean) = (clean.streams()?, means_of(&clean));
-        let mut baselines = self.read(&mut clean, &before, breath).await?;
-        let replace = replacements(&self.options.ablate, &mean, self.parts.config.n_embd);
-        let watched = Rc::new(self.asked.watched(replace));
-        let mut pass = self.pass(sequences.clone(), (apart(), watched), breath, |_| {}).await?;
+        let mut baselines = self.read(&mut clean, &before, control).await?;
+        let replace = replacements(&self.options.ablate, &mean, self.model.config.n_embd);
+        let spec = Rc::new(self.asked.spec(replace));
+        let mut pass = self.pass(sequences.clone(), (apart(), spec), control, |_| {}).await?;
         let after = pass.streams()?;
-        let mut done = self.read(&mut pass, &after, breath).await?;
+        let mut done = self.read(&mut pass, &after, control).await?;
         if self.options.predictions {
             let known = vec![(0, None); done.len()];
-            self.predict(&before, (&known, &mut baselines), breath).await?;
-            self.predict(&after, (&known, &mut done), breath).await?;
-            compare(self.parts, (&before, &after), &mut done, breath).await?;
+            self.predict(&before, (&known, &mut baselines), control).await?;
+            self.predict(&after, (&known, &mut done), control).await?;
+            compare(self.model, (&before, &after), &mut done, control).await?;
         }
-        self.parts.all_checked().await?;
+        self.model.all_checked().await?;
         for (sequence, baseline) in done.iter_mut().zip(baselines) {
             sequence.baseline = Some(Box::new(baseline));
         }
@@ -205,21 +210,21 @@ impl<'a> Request<'a> {
     async fn pass(
         &self,
         sequences: Vec<Sequence>,
-        (starts, watched): (Vec<Start>, Rc<Watched>),
-        breath: &impl Breath,
+        (starts, spec): (Vec<Start>, Rc<HookSpec>),
+        control: &impl RunControl,
         on_block: impl Fn(Vec<Sequence>),
     ) -> Result<Pass<'a>> {
-        let (parts, layers) = (self.parts, self.parts.config.n_layer);
-        let mark = parts.demand.begin();
-        let mut pass = Pass::begin(parts, sequences, starts, (self.options, watched), breath).await?;
+        let (model, layers) = (self.model, self.model.config.n_layer);
+        let mark = model.requests.begin();
+        let mut pass = Pass::begin(model, sequences, starts, (self.options, spec), control).await?;
         let mut done = 0;
         while done < layers {
-            let arriving = parts.blocks_ready() < layers || (self.options.unembeds() && !parts.has_unembedding());
-            let mut blocks = parts.blocks(done).await?;
+            let arriving = model.blocks_ready() < layers || (self.options.unembeds() && !model.has_unembedding());
+            let mut blocks = model.blocks(done).await?;
             if arriving {
                 blocks.truncate(1); // each is shown
             }
-            pass.go_through(&blocks, breath).await?;
+            pass.go_through(&blocks, control).await?;
             done += blocks.len();
             if arriving {
                 on_block(pass.recorded(done));
@@ -230,18 +235,18 @@ impl<'a> Request<'a> {
     }
 
     /// What a pass that is through recorded: with the logit lens, patterns and attribution, if they were asked for.
-    async fn read(&self, pass: &mut Pass<'_>, streams: &[Tensor], breath: &impl Breath) -> Result<Vec<Sequence>> {
+    async fn read(&self, pass: &mut Pass<'_>, streams: &[Tensor], control: &impl RunControl) -> Result<Vec<Sequence>> {
         if self.options.lens > 0 {
-            pass.add_lens(self.options.lens, breath).await?;
+            pass.add_lens(self.options.lens, control).await?;
         }
-        let mut done = pass.recorded(self.parts.config.n_layer);
+        let mut done = pass.recorded(self.model.config.n_layer);
         for lens in done.iter_mut().filter_map(|sequence| sequence.lens.as_mut()) {
             lens.name_tokens(|id| token_text(self.tokenizer, id));
         }
         let text = |id| token_text(self.tokenizer, id);
-        see_patterns(self.parts, (pass, streams), self.options, &mut done, text, breath).await?;
-        find_leads(self.parts, pass, &self.asked, &mut done, text, breath).await?;
-        explain(self.parts, (pass, streams), &self.asked, &mut done, text, breath).await?;
+        see_patterns(self.model, (pass, streams), self.options, &mut done, text, control).await?;
+        find_leads(self.model, pass, &self.asked, &mut done, text, control).await?;
+        explain(self.model, (pass, streams), &self.asked, &mut done, text, control).await?;
         Ok(done)
     }
 
@@ -249,8 +254,8 @@ impl<'a> Request<'a> {
         &self,
         streams: &[Tensor],
         (known, sequences): (&[(usize, Option<&Sequence>)], &mut [Sequence]),
-        breath: &impl Breath,
+        control: &impl RunControl,
     ) -> Result<()> {
-        predict(self.parts, streams, (known, sequences), (self.options.next, self.tokenizer), breath).await
+        predict(self.model, streams, (known, sequences), (self.options.next, self.tokenizer), control).await
     }
 }

@@ -9,22 +9,22 @@ use std::cell::RefCell;
 use candle_core::Result;
 use tokio::sync::watch;
 
-use super::breath::Breath;
-use super::parts::Parts;
+use super::run_control::RunControl;
+use super::streaming_model::StreamingModel;
 use super::work;
 use crate::Error;
 use crate::model::attention::Segment;
 use crate::model::buffer_pool::PooledTensor;
 use crate::model::executor::Executor;
-use crate::model::layers::{Attended, SubLayers, Wishes};
+use crate::model::layers::{Attended, CaptureRequest, SubLayers};
 
 /// Whose turn it is, of so many batches.
 pub struct Turns<'a, B> {
-    parts: &'a Parts,
+    model: &'a StreamingModel,
     batches: usize,
     /// Sequences whose keys and values nobody wants after the last batch.
     passing: &'a [u32],
-    breath: &'a B,
+    control: &'a B,
     /// Turns that are over.
     over: watch::Sender<usize>,
     /// Why the breath stopped the run: the model passes on candle's errors only.
@@ -37,10 +37,10 @@ pub struct InTurn<'a, B> {
     batch: usize,
 }
 
-impl<'a, B: Breath> Turns<'a, B> {
+impl<'a, B: RunControl> Turns<'a, B> {
     /// The first batch's turn.
-    pub fn new(parts: &'a Parts, batches: usize, passing: &'a [u32], breath: &'a B) -> Self {
-        Turns { parts, batches, passing, breath, over: watch::Sender::new(0), stopped: RefCell::default() }
+    pub fn new(model: &'a StreamingModel, batches: usize, passing: &'a [u32], control: &'a B) -> Self {
+        Turns { model, batches, passing, control, over: watch::Sender::new(0), stopped: RefCell::default() }
     }
 
     /// The executor of one batch.
@@ -54,7 +54,7 @@ impl<'a, B: Breath> Turns<'a, B> {
     }
 }
 
-impl<B: Breath> InTurn<'_, B> {
+impl<B: RunControl> InTurn<'_, B> {
     /// Waits for this batch's turn.
     pub async fn begin(&self) {
         let is_ours = |over: &usize| over % self.turns.batches == self.batch;
@@ -69,9 +69,9 @@ impl<B: Breath> InTurn<'_, B> {
 
     /// Lets all others have a turn, after half a block of so many rows.
     async fn let_others(&self, rows: usize) -> Result<()> {
-        let breath = self.turns.breath;
-        breath.did(rows as f64 * work::of_block(&self.turns.parts.config) / 2.0);
-        if let Err(error) = breath.breathe().await {
+        let control = self.turns.control;
+        control.work_done(rows as f64 * work::of_block(&self.turns.model.config) / 2.0);
+        if let Err(error) = control.yield_now().await {
             self.turns.stopped.replace(Some(error));
             candle_core::bail!("the run was stopped")
         }
@@ -81,16 +81,16 @@ impl<B: Breath> InTurn<'_, B> {
     }
 }
 
-impl<B: Breath> Executor for InTurn<'_, B> {
+impl<B: RunControl> Executor for InTurn<'_, B> {
     fn attention(
         &self,
         sub_layers: &SubLayers,
         normed: PooledTensor,
         segments: &[Segment],
-        wishes: Wishes,
+        capture: CaptureRequest,
     ) -> Result<impl Future<Output = Result<Attended>>> {
         let rows = normed.dim(0)?;
-        let attended = self.turns.parts.team.attention(sub_layers, normed, segments, wishes)?;
+        let attended = self.turns.model.pool.attention(sub_layers, normed, segments, capture)?;
         Ok(async move {
             self.let_others(rows).await?;
             attended.await
@@ -99,10 +99,10 @@ impl<B: Breath> Executor for InTurn<'_, B> {
 
     fn mlp(&self, sub_layers: &SubLayers, normed: PooledTensor) -> Result<impl Future<Output = Result<PooledTensor>>> {
         let rows = normed.dim(0)?;
-        let team = &self.turns.parts.team;
-        let out = team.mlp(sub_layers, normed)?;
+        let pool = &self.turns.model.pool;
+        let out = pool.mlp(sub_layers, normed)?;
         if self.batch + 1 == self.turns.batches {
-            team.forget(sub_layers.layer()..sub_layers.layer() + 1, self.turns.passing);
+            pool.forget(sub_layers.layer()..sub_layers.layer() + 1, self.turns.passing);
         }
         Ok(async move {
             self.let_others(rows).await?;
@@ -115,17 +115,17 @@ impl<B: Breath> Executor for InTurn<'_, B> {
 mod tests {
     use super::*;
     use crate::model::Config;
-    use crate::pool::Crew;
-    use crate::run::breath::NoBreath;
+    use crate::pool::WorkerPool;
+    use crate::run::run_control::NoControl;
     use futures_util::future::join_all;
 
     #[test]
     fn every_batch_begins_a_step_before_the_first_goes_on() {
         let json = r#"{"model_type":"gpt2","vocab_size":9,"n_positions":8,"n_embd":8,"n_layer":1,"n_head":2}"#;
         let config = Config::from_json(json.as_bytes()).unwrap();
-        let crew = Crew::alone(&config);
-        let parts = Parts::new(config, crew);
-        let turns = Turns::new(&parts, 3, &[], &NoBreath);
+        let pool = WorkerPool::alone(&config);
+        let model = StreamingModel::new(config, pool);
+        let turns = Turns::new(&model, 3, &[], &NoControl);
         let begun = RefCell::new(Vec::new());
         let go = |batch: usize| {
             let (turn, begun) = (turns.of(batch), &begun);

@@ -14,8 +14,8 @@ use web_sys::{
     Response,
 };
 
-use super::files::{Answer, Asked, Body, Files, Stamp, Version};
-use super::retry::{Again, Failure};
+use super::files::{Attempt, Body, FileResponse, Files, Validator, Version};
+use super::retry::{Failure, Retry};
 use super::time::{self, Timer};
 use super::{Location, WeightsError};
 
@@ -62,7 +62,7 @@ impl Remote {
     }
 
     /// Asks the hub for an answer in JSON. The error says that nobody answers.
-    async fn api(&self, url: &str) -> Asked<Account> {
+    async fn api(&self, url: &str) -> Attempt<Account> {
         let exchange = Exchange::begin(url, "GET", None)?;
         let response = exchange.response().await?;
         match response.status() {
@@ -82,7 +82,7 @@ impl Remote {
         Ok(serde_json::from_slice(&bytes).map_or(Account::Refused, Account::Told))
     }
 
-    async fn request(&self, url: &str, bytes: Option<&Range<u64>>) -> Asked<(Exchange, Response)> {
+    async fn request(&self, url: &str, bytes: Option<&Range<u64>>) -> Attempt<(Exchange, Response)> {
         let bytes = bytes.filter(|bytes| !self.whole || bytes.start > 0);
         let range = bytes.map(|bytes| format!("bytes={}-{}", bytes.start, bytes.end.saturating_sub(1)));
         let exchange = Exchange::begin(url, "GET", range.as_deref())?;
@@ -92,7 +92,7 @@ impl Remote {
 
     /// Asks for a part of a file. A server that compresses what it sends gets no answer to that through Chromium: where
     /// no part of the file has ever come, it is asked for all of it.
-    async fn request_part(&self, name: &str, url: &str, bytes: Option<&Range<u64>>) -> Asked<(Exchange, Response)> {
+    async fn request_part(&self, name: &str, url: &str, bytes: Option<&Range<u64>>) -> Attempt<(Exchange, Response)> {
         let asked = self.request(url, bytes).await;
         if bytes.is_none() {
             return asked;
@@ -121,7 +121,7 @@ impl Files for Remote {
         !self.whole
     }
 
-    async fn ask(&self, name: &str, bytes: Option<Range<u64>>) -> Asked<Option<Answer<BrowserBody>>> {
+    async fn ask(&self, name: &str, bytes: Option<Range<u64>>) -> Attempt<Option<FileResponse<BrowserBody>>> {
         let url = self.base.borrow().file(name);
         let direct = self.direct.borrow().get(name).cloned().filter(|_| bytes.is_some());
         let mut answer = None;
@@ -156,9 +156,9 @@ impl Files for Remote {
             (Some(bytes), true, None) => (bytes.start, None),
             _ => (0, length),
         };
-        let stamp = Stamp { etag: etag_of(&headers), size };
+        let validator = Validator { etag: etag_of(&headers), size };
         let body = exchange.body(response)?;
-        Ok(Some(Answer { body, is_whole: bytes.is_some() && !partial, begin, stamp }))
+        Ok(Some(FileResponse { body, is_whole: bytes.is_some() && !partial, begin, validator }))
     }
 
     async fn wait(&self, milliseconds: f64) {
@@ -207,7 +207,7 @@ impl Files for Remote {
         version
     }
 
-    async fn stamp(&self, name: &str) -> Asked<Option<Stamp>> {
+    async fn validator(&self, name: &str) -> Attempt<Option<Validator>> {
         let url = self.base.borrow().file(name);
         let exchange = Exchange::begin(&url, "HEAD", None)?;
         let response = exchange.response().await?;
@@ -218,10 +218,10 @@ impl Files for Remote {
                 refusal(&url, &response, None)?;
             }
             // Some servers know no HEAD. The headers of an answer to any other question do as well.
-            _ => return Ok(self.ask(name, Some(0..1)).await?.map(|answer| answer.stamp)),
+            _ => return Ok(self.ask(name, Some(0..1)).await?.map(|answer| answer.validator)),
         }
         let headers = response.headers();
-        Ok(Some(Stamp { etag: etag_of(&headers), size: length_of(&headers) }))
+        Ok(Some(Validator { etag: etag_of(&headers), size: length_of(&headers) }))
     }
 
     fn place(&self) -> String {
@@ -234,7 +234,7 @@ fn refusal(
     url: &str,
     response: &Response,
     bytes: Option<&Range<u64>>,
-) -> Asked<Option<Asked<Option<Answer<BrowserBody>>>>> {
+) -> Attempt<Option<Attempt<Option<FileResponse<BrowserBody>>>>> {
     let status = response.status();
     let network = |why: String| WeightsError::Network { url: url.into(), why };
     match status {
@@ -261,14 +261,14 @@ fn refusal(
             let seconds = header(&response.headers(), "retry-after").and_then(|text| seconds_of(&text));
             let after = seconds.map(|seconds| format!(" {seconds:.0} seconds")).unwrap_or_default();
             let error = WeightsError::RateLimited { url: url.into(), after };
-            let again = seconds.map_or(Again::Later, |seconds| Again::After(seconds * 1000.0));
-            Err(Failure { error: error.into(), again })
+            let retry = seconds.map_or(Retry::Later, |seconds| Retry::After(seconds * 1000.0));
+            Err(Failure { error: error.into(), retry })
         }
         408 | 425 | 500..=599 => {
             let seconds = header(&response.headers(), "retry-after").and_then(|text| seconds_of(&text));
             let error = network(format!("the server answered with status {status}."));
-            let again = seconds.map_or(Again::Later, |seconds| Again::After(seconds * 1000.0));
-            Err(Failure { error: error.into(), again })
+            let retry = seconds.map_or(Retry::Later, |seconds| Retry::After(seconds * 1000.0));
+            Err(Failure { error: error.into(), retry })
         }
         _ => Err(Failure::lasting(network(format!("the server answered with status {status}.")))),
     }
@@ -311,7 +311,7 @@ struct Exchange {
 }
 
 impl Exchange {
-    fn begin(url: &str, method: &str, range: Option<&str>) -> Asked<Exchange> {
+    fn begin(url: &str, method: &str, range: Option<&str>) -> Attempt<Exchange> {
         let failed = |why: JsValue| Failure::lasting(network(url, &text_of(&why)));
         let abort = AbortController::new().map_err(failed)?;
         let options = RequestInit::new();
@@ -338,7 +338,7 @@ impl Exchange {
         })
     }
 
-    async fn response(&self) -> Asked<Response> {
+    async fn response(&self) -> Attempt<Response> {
         let Some(promise) = self.answer.borrow_mut().take() else {
             return Err(Failure::lasting(network(&self.url, "asked twice")));
         };
@@ -359,7 +359,7 @@ impl Exchange {
         Failure::passing(network(&self.url, &why))
     }
 
-    fn body(self, response: Response) -> Asked<BrowserBody> {
+    fn body(self, response: Response) -> Attempt<BrowserBody> {
         let reader = match response.body() {
             Some(stream) => {
                 let reader = stream.get_reader().dyn_into();
@@ -387,7 +387,7 @@ pub struct BrowserBody {
 }
 
 impl Body for BrowserBody {
-    async fn next(&mut self) -> Asked<Option<Vec<u8>>> {
+    async fn next(&mut self) -> Attempt<Option<Vec<u8>>> {
         let Some(reader) = &self.reader else { return Ok(None) };
         let _timer = self.exchange.watch();
         let broke =

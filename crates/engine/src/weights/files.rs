@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::WeightsError;
-use super::retry::{Failure, Patience};
+use super::retry::{Backoff, Failure};
 use crate::Result;
 
 /// A model's settings: the one small file that every model has.
@@ -35,8 +35,12 @@ pub trait Files {
     type Body: Body;
 
     /// Asks for a file, or for a run of its bytes; `None` where there is no such file. A server may answer with
-    /// more than was asked: see [`Answer::begin`].
-    fn ask(&self, name: &str, bytes: Option<Range<u64>>) -> impl Future<Output = Asked<Option<Answer<Self::Body>>>>;
+    /// more than was asked: see [`FileResponse::begin`].
+    fn ask(
+        &self,
+        name: &str,
+        bytes: Option<Range<u64>>,
+    ) -> impl Future<Output = Attempt<Option<FileResponse<Self::Body>>>>;
 
     /// Waits, between two attempts.
     fn wait(&self, milliseconds: f64) -> impl Future<Output = ()>;
@@ -72,7 +76,7 @@ pub trait Files {
     }
 
     /// What a server says of a file without sending it.
-    fn stamp(&self, _name: &str) -> impl Future<Output = Asked<Option<Stamp>>> {
+    fn validator(&self, _name: &str) -> impl Future<Output = Attempt<Option<Validator>>> {
         async { Ok(None) }
     }
 
@@ -81,7 +85,7 @@ pub trait Files {
 }
 
 /// An answer to [`Files::ask`].
-pub struct Answer<B> {
+pub struct FileResponse<B> {
     /// Its bytes.
     pub body: B,
     /// Whether it is the whole file though a part was asked for: its server knows no ranges.
@@ -89,27 +93,27 @@ pub struct Answer<B> {
     /// The place in the file of the first byte.
     pub begin: u64,
     /// What the server says of the file.
-    pub stamp: Stamp,
+    pub validator: Validator,
 }
 
 /// Marks by which a file can be told from its next version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stamp {
+pub struct Validator {
     /// ETag, or the time of the last change.
     pub etag: Option<String>,
     /// Bytes of the whole file.
     pub size: Option<u64>,
 }
 
-impl Stamp {
+impl Validator {
     /// Whether two stamps speak for the same bytes.
-    pub fn proves(&self, other: &Stamp) -> bool {
+    pub fn proves(&self, other: &Validator) -> bool {
         let both = (self.etag.is_some() && other.etag.is_some()) || (self.size.is_some() && other.size.is_some());
         both && self.agrees_with(other)
     }
 
     /// Whether two stamps may be of the same bytes: where one says nothing, nothing speaks against it.
-    pub fn agrees_with(&self, other: &Stamp) -> bool {
+    pub fn agrees_with(&self, other: &Validator) -> bool {
         let etags = match (&self.etag, &other.etag) {
             (Some(one), Some(other)) => bare(one) == bare(other),
             _ => true,
@@ -159,30 +163,30 @@ impl Version {
 /// Bytes in order, in pieces of the sender's choice.
 pub trait Body {
     /// The next piece; `None` at the end.
-    fn next(&mut self) -> impl Future<Output = Asked<Option<Vec<u8>>>>;
+    fn next(&mut self) -> impl Future<Output = Attempt<Option<Vec<u8>>>>;
 }
 
 /// What asking may end in.
-pub type Asked<T> = std::result::Result<T, Failure>;
+pub type Attempt<T> = std::result::Result<T, Failure>;
 
 /// A whole small file, with as many attempts as it takes; `None` where there is no such file.
 ///
 /// # Errors
 /// What the last attempt ended in; `TooLarge`, `OutOfMemory`.
-pub async fn read_whole<F: Files>(files: &F, name: &str, mut patience: Patience) -> Result<Option<Vec<u8>>> {
+pub async fn read_whole<F: Files>(files: &F, name: &str, mut backoff: Backoff) -> Result<Option<Vec<u8>>> {
     loop {
         match read_once(files, name).await {
             Ok(bytes) => return Ok(bytes),
-            Err(failure) => files.wait(patience.after(failure)?).await,
+            Err(failure) => files.wait(backoff.after(failure)?).await,
         }
     }
 }
 
-async fn read_once<F: Files>(files: &F, name: &str) -> Asked<Option<Vec<u8>>> {
+async fn read_once<F: Files>(files: &F, name: &str) -> Attempt<Option<Vec<u8>>> {
     let Some(mut answer) = files.ask(name, None).await? else { return Ok(None) };
     let limit = most_bytes(name);
     let too_large = |found| WeightsError::TooLarge { file: name.into(), limit, found };
-    if let Some(size) = answer.stamp.size.filter(|size| *size > limit) {
+    if let Some(size) = answer.validator.size.filter(|size| *size > limit) {
         return Err(too_large(format!("{} MB, ", size / 1_000_000)).into());
     }
     let mut bytes = Vec::new();
@@ -214,10 +218,10 @@ mod tests {
 
     #[test]
     fn stamps_of_one_file_agree_whatever_its_encoding() {
-        let stamp = |etag: &str| Stamp { etag: Some(etag.into()), size: None };
+        let validator = |etag: &str| Validator { etag: Some(etag.into()), size: None };
         for other in ["\"a1\"", "W/\"a1\"", "\"a1-gzip\"", "W/\"a1\""] {
-            assert!(stamp("\"a1\"").proves(&stamp(other)), "files.rs: {other} is of the same file");
+            assert!(validator("\"a1\"").proves(&validator(other)), "files.rs: {other} is of the same file");
         }
-        assert!(!stamp("\"a1\"").agrees_with(&stamp("W/\"a2\"")), "files.rs: another ETag is another file");
+        assert!(!validator("\"a1\"").agrees_with(&validator("W/\"a2\"")), "files.rs: another ETag is another file");
     }
 }

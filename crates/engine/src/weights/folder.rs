@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use super::WeightsError;
-use super::files::{Answer, Asked, Body, Files, Stamp};
+use super::files::{Attempt, Body, FileResponse, Files, Validator};
 use super::retry::Failure;
 
 /// Bytes per piece: about what a browser's response stream gives.
@@ -18,7 +18,7 @@ pub struct Folder(pub PathBuf);
 impl Files for Folder {
     type Body = FileBody;
 
-    async fn ask(&self, name: &str, bytes: Option<Range<u64>>) -> Asked<Option<Answer<FileBody>>> {
+    async fn ask(&self, name: &str, bytes: Option<Range<u64>>) -> Attempt<Option<FileResponse<FileBody>>> {
         let broken = |why: std::io::Error| broken(name, &why);
         let mut file = match File::open(self.0.join(name)) {
             Ok(file) => file,
@@ -29,7 +29,12 @@ impl Files for Folder {
         let bytes = bytes.unwrap_or(0..size);
         file.seek(SeekFrom::Start(bytes.start)).map_err(broken)?;
         let body = FileBody { name: name.into(), file, left: bytes.end.saturating_sub(bytes.start) };
-        Ok(Some(Answer { body, is_whole: false, begin: bytes.start, stamp: Stamp { etag: None, size: Some(size) } }))
+        Ok(Some(FileResponse {
+            body,
+            is_whole: false,
+            begin: bytes.start,
+            validator: Validator { etag: None, size: Some(size) },
+        }))
     }
 
     async fn wait(&self, _milliseconds: f64) {}
@@ -51,7 +56,7 @@ pub struct FileBody {
 }
 
 impl Body for FileBody {
-    async fn next(&mut self) -> Asked<Option<Vec<u8>>> {
+    async fn next(&mut self) -> Attempt<Option<Vec<u8>>> {
         let mut piece = vec![0; PIECE.min(usize::try_from(self.left).unwrap_or(PIECE))];
         let count = self.file.read(&mut piece).map_err(|why| broken(&self.name, &why))?;
         piece.truncate(count);

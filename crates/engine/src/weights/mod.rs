@@ -5,23 +5,23 @@
 //! Must never know: the forward pass, traces, charts, the page.
 //!
 //! [`address`] → [`files`] (a server, picked files, a folder) → [`header`] → [`index`] → [`plan`] → bytes →
-//! [`arrivals`] → tensors; [`store`] keeps the bytes, [`visit`] knows whether they may still be believed.
+//! [`assembler`] → tensors; [`store`] keeps the bytes, [`model_cache`] knows whether they may still be believed.
 
 pub mod address;
-pub mod arrivals;
+pub mod assembler;
 pub mod byte_ranges;
 pub mod error;
 pub mod files;
-pub mod fill;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod folder;
 pub mod header;
 pub mod index;
+pub mod model_cache;
 pub mod names;
+pub mod partial_tensor;
 pub mod plan;
 pub mod retry;
 pub mod store;
-pub mod visit;
 
 #[cfg(target_arch = "wasm32")]
 pub mod fetch;

@@ -9,7 +9,7 @@ use web_sys::{Blob, ReadableStreamDefaultReader};
 
 use super::WeightsError;
 use super::fetch::text_of;
-use super::files::{Answer, Asked, Body, Files, Stamp};
+use super::files::{Attempt, Body, FileResponse, Files, Validator};
 use super::retry::Failure;
 use super::time;
 
@@ -19,7 +19,7 @@ pub struct Picked(pub Vec<(String, Blob)>);
 impl Files for Picked {
     type Body = BlobBody;
 
-    async fn ask(&self, name: &str, bytes: Option<Range<u64>>) -> Asked<Option<Answer<BlobBody>>> {
+    async fn ask(&self, name: &str, bytes: Option<Range<u64>>) -> Attempt<Option<FileResponse<BlobBody>>> {
         let Some((_, blob)) = self.0.iter().find(|(known, _)| known == name) else { return Ok(None) };
         let broken = |why: JsValue| unreadable(name, &why);
         let slice = match &bytes {
@@ -27,9 +27,9 @@ impl Files for Picked {
             None => blob.clone(),
         };
         let reader = slice.stream().get_reader().dyn_into().map_err(|_| unreadable(name, &"no stream".into()))?;
-        let stamp = Stamp { etag: None, size: Some(blob.size() as u64) };
+        let validator = Validator { etag: None, size: Some(blob.size() as u64) };
         let body = BlobBody { reader, name: name.to_string() };
-        Ok(Some(Answer { body, is_whole: false, begin: bytes.map_or(0, |bytes| bytes.start), stamp }))
+        Ok(Some(FileResponse { body, is_whole: false, begin: bytes.map_or(0, |bytes| bytes.start), validator }))
     }
 
     async fn wait(&self, milliseconds: f64) {
@@ -65,7 +65,7 @@ pub struct BlobBody {
 }
 
 impl Body for BlobBody {
-    async fn next(&mut self) -> Asked<Option<Vec<u8>>> {
+    async fn next(&mut self) -> Attempt<Option<Vec<u8>>> {
         let broken = |why: JsValue| unreadable(&self.name, &why);
         let answer = JsFuture::from(self.reader.read()).await.map_err(broken)?;
         if Reflect::get(&answer, &"done".into()).is_ok_and(|done| done.is_truthy()) {

@@ -16,12 +16,12 @@ pub struct Failure {
     /// What to say if it is the last.
     pub error: Error,
     /// Whether there is to be another.
-    pub again: Again,
+    pub retry: Retry,
 }
 
 /// When to try again.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Again {
+pub enum Retry {
     /// Never: the answer would be the same.
     Never,
     /// After a while.
@@ -33,12 +33,12 @@ pub enum Again {
 impl Failure {
     /// A failure that a later attempt may mend.
     pub fn passing(error: impl Into<Error>) -> Failure {
-        Failure { error: error.into(), again: Again::Later }
+        Failure { error: error.into(), retry: Retry::Later }
     }
 
     /// A failure for good.
     pub fn lasting(error: impl Into<Error>) -> Failure {
-        Failure { error: error.into(), again: Again::Never }
+        Failure { error: error.into(), retry: Retry::Never }
     }
 }
 
@@ -50,17 +50,17 @@ impl From<WeightsError> for Failure {
 
 /// Counts failures of one transfer.
 #[derive(Clone, Debug, Default)]
-pub struct Patience {
+pub struct Backoff {
     failures: u32,
     waited: f64,
     /// Whether the first failure is the last.
     once: bool,
 }
 
-impl Patience {
+impl Backoff {
     /// No patience: there is something else to use.
-    pub fn once() -> Patience {
-        Patience { once: true, ..Patience::default() }
+    pub fn once() -> Backoff {
+        Backoff { once: true, ..Backoff::default() }
     }
 
     /// Bytes have come: what failed before no longer counts.
@@ -75,10 +75,10 @@ impl Patience {
     pub fn after(&mut self, failure: Failure) -> Result<f64, Error> {
         self.failures += 1;
         let pause = FIRST_PAUSE * f64::from(1u32 << (self.failures - 1).min(16)) * jitter(chance());
-        let pause = match failure.again {
-            Again::Never => return Err(failure.error),
-            Again::Later => pause,
-            Again::After(least) => pause.max(least),
+        let pause = match failure.retry {
+            Retry::Never => return Err(failure.error),
+            Retry::Later => pause,
+            Retry::After(least) => pause.max(least),
         };
         self.waited += pause;
         if self.once || self.failures >= MOST_FAILURES || self.waited > LONGEST_PAUSE {
@@ -110,22 +110,22 @@ mod tests {
     use super::*;
     use crate::Code;
 
-    fn failure(again: Again) -> Failure {
-        Failure { error: Error::new(Code::Network, "no answer"), again }
+    fn failure(retry: Retry) -> Failure {
+        Failure { error: Error::new(Code::Network, "no answer"), retry }
     }
 
     #[test]
     fn pauses_grow_and_end() {
-        let mut patience = Patience::default();
-        let pauses: Vec<f64> = std::iter::from_fn(|| patience.after(failure(Again::Later)).ok()).collect();
+        let mut backoff = Backoff::default();
+        let pauses: Vec<f64> = std::iter::from_fn(|| backoff.after(failure(Retry::Later)).ok()).collect();
         assert_eq!(pauses.len(), MOST_FAILURES as usize - 1, "retry.rs: one pause fewer than attempts");
         for (number, pause) in pauses.iter().enumerate() {
             let middle = FIRST_PAUSE * 2f64.powi(number as i32);
             assert_eq!(*pause, middle, "retry.rs: pause {number}");
         }
-        assert!(patience.after(failure(Again::Later)).is_err());
-        patience.progress();
-        assert!(patience.after(failure(Again::Later)).is_ok(), "retry.rs: bytes came, and old failures still count");
+        assert!(backoff.after(failure(Retry::Later)).is_err());
+        backoff.progress();
+        assert!(backoff.after(failure(Retry::Later)).is_ok(), "retry.rs: bytes came, and old failures still count");
     }
 
     #[test]
@@ -135,10 +135,10 @@ mod tests {
 
     #[test]
     fn a_server_that_says_when_is_heard() {
-        let mut patience = Patience::default();
-        assert!(patience.after(failure(Again::After(7000.0))).unwrap() >= 7000.0);
-        assert!(patience.after(failure(Again::After(3.6e6))).is_err(), "retry.rs: nobody waits an hour for a picture");
-        assert!(Patience::default().after(failure(Again::Never)).is_err());
-        assert!(Patience::once().after(failure(Again::Later)).is_err(), "retry.rs: once is once");
+        let mut backoff = Backoff::default();
+        assert!(backoff.after(failure(Retry::After(7000.0))).unwrap() >= 7000.0);
+        assert!(backoff.after(failure(Retry::After(3.6e6))).is_err(), "retry.rs: nobody waits an hour for a picture");
+        assert!(Backoff::default().after(failure(Retry::Never)).is_err());
+        assert!(Backoff::once().after(failure(Retry::Later)).is_err(), "retry.rs: once is once");
     }
 }

@@ -12,15 +12,15 @@ use web_sys::Blob;
 use super::posting::{get, post};
 use super::{Engine, Session};
 use crate::Result;
-use crate::load::{Loading, News, open};
+use crate::load::{LoadEvent, Loading, open};
 use crate::model::Config;
 use crate::model::checkpoint::parameters;
-use crate::pool::workers;
+use crate::pool::web_workers;
 use crate::weights::fetch::Remote;
+use crate::weights::model_cache::storage_notice;
 use crate::weights::picked::Picked;
-use crate::weights::store::{Keep, opfs::Shelf};
+use crate::weights::store::{CacheStore, opfs::OpfsCache};
 use crate::weights::time::now;
-use crate::weights::visit::storage_notice;
 use crate::weights::{Address, Files, Location};
 use protocol::{FromEngine, Notice, NoticeKind, Opened, Progress};
 use trace::ModelInfo;
@@ -36,7 +36,7 @@ const DEMO: &str = "demo";
 
 /// What to load, and how.
 #[derive(Clone)]
-pub(super) struct Wanted {
+pub(super) struct LoadRequest {
     pub from: From,
     pub source: String,
     pub parallel: usize,
@@ -56,8 +56,8 @@ fn locate(address: &str, hub: Option<&str>) -> Result<Location> {
 }
 
 /// The model's folder in the browser's storage; a notice where there is none.
-async fn shelf(location: &Location, source: &str) -> Option<Shelf> {
-    match Shelf::open(&location.file(""), source).await {
+async fn shelf(location: &Location, source: &str) -> Option<OpfsCache> {
+    match OpfsCache::open(&location.file(""), source).await {
         Ok(shelf) => Some(shelf),
         Err(error) => {
             post(&FromEngine::Notice { notice: storage_notice(&error) }, None);
@@ -67,7 +67,7 @@ async fn shelf(location: &Location, source: &str) -> Option<Shelf> {
 }
 
 impl Engine {
-    pub(super) fn begin_load(self: Rc<Self>, wanted: Wanted) {
+    pub(super) fn begin_load(self: Rc<Self>, wanted: LoadRequest) {
         let engine = self.clone();
         let load = wanted.clone();
         let (task, handle) = abortable(async move { engine.load(load).await });
@@ -93,19 +93,19 @@ impl Engine {
         self.begin_load(wanted);
     }
 
-    async fn load(&self, wanted: Wanted) {
-        let Wanted { from, source, parallel, workers } = wanted;
+    async fn load(&self, wanted: LoadRequest) {
+        let LoadRequest { from, source, parallel, workers } = wanted;
         let numbers = (parallel, workers);
         let loaded = match from {
-            From::Files(files) => self.load_files(Picked(files), None::<Shelf>, source, numbers).await,
+            From::Files(files) => self.load_files(Picked(files), None::<OpfsCache>, source, numbers).await,
             From::Address { address, hub, cache } => match locate(&address, hub.as_deref()) {
                 Ok(location) => {
                     if source == DEMO {
                         // As near as the storage is: the browser's cache and the service worker keep it, in one piece.
-                        self.load_files(Remote::whole(location), None::<Shelf>, source, numbers).await
+                        self.load_files(Remote::whole(location), None::<OpfsCache>, source, numbers).await
                     } else {
-                        let keep = if cache { shelf(&location, &source).await } else { None };
-                        self.load_files(Remote::new(location), keep, source, numbers).await
+                        let store = if cache { shelf(&location, &source).await } else { None };
+                        self.load_files(Remote::new(location), store, source, numbers).await
                     }
                 }
                 Err(error) => Err(error),
@@ -136,20 +136,20 @@ impl Engine {
     async fn load_files(
         &self,
         files: impl Files,
-        keep: Option<impl Keep>,
+        store: Option<impl CacheStore>,
         source: String,
         (parallel, workers): (usize, Option<usize>),
     ) -> Result<()> {
         let (opened, ready) = self.told.get();
         let last = Cell::new((f64::NEG_INFINITY, None));
         let is_demo = source == DEMO;
-        let report = |news: News| {
+        let report = |news: LoadEvent| {
             let progress: Progress = match news {
                 // It was asked for whole.
-                News::Notice(notice) if is_demo && notice.kind == NoticeKind::NoRanges => return,
-                News::Progress(_) if ready => return,
-                News::Progress(progress) => progress,
-                News::Notice(notice) => return post(&FromEngine::Notice { notice }, None),
+                LoadEvent::Notice(notice) if is_demo && notice.kind == NoticeKind::NoRanges => return,
+                LoadEvent::Progress(_) if ready => return,
+                LoadEvent::Progress(progress) => progress,
+                LoadEvent::Notice(notice) => return post(&FromEngine::Notice { notice }, None),
             };
             // A stream gives a piece every few hundred microseconds; the page needs a few reports a second,
             // and every one that says something new.
@@ -160,11 +160,11 @@ impl Engine {
                 post(&FromEngine::Progress(progress), None);
             }
         };
-        let hire = |config: &Config, json: &str| {
-            workers::hire(config, json, workers.unwrap_or_else(|| workers::best_count(config)))
+        let spawn = |config: &Config, json: &str| {
+            web_workers::spawn(config, json, workers.unwrap_or_else(|| web_workers::best_count(config)))
         };
-        let mut loading: Loading<_, _> = open(files, keep, parallel, hire, &report).await?;
-        let config = &loading.parts.config;
+        let mut loading: Loading<_, _> = open(files, store, parallel, spawn, &report).await?;
+        let config = &loading.model.config;
         let info = ModelInfo {
             source,
             n_layer: config.n_layer,
@@ -180,13 +180,13 @@ impl Engine {
             config_json: loading.config_json.clone(),
             parameters,
             has_tokenizer: tokenizer.is_some(),
-            workers: loading.parts.team.size(),
+            workers: loading.model.pool.size(),
             simd: SIMD.into(),
             weights_bytes: loading.weights_bytes as f64,
         };
-        let session = Session { info, tokenizer, parts: loading.parts.clone() };
+        let session = Session { info, tokenizer, model: loading.model.clone() };
         if self.wants_all.get() {
-            loading.parts.demand.everything();
+            loading.model.requests.everything();
         }
         self.session.send_replace(Some(Ok(Rc::new(session))));
         if !opened {

@@ -1,6 +1,6 @@
 //! The worker's message loop: one model per worker, requests in the order they come.
 //!
-//! Computing and listening share one thread, so a run takes a [`Breath`] between blocks; that is when a
+//! Computing and listening share one thread, so a run takes a [`RunControl`] between blocks; that is when a
 //! cancellation is heard. Ending the worker ends everything, and gives its memory back.
 //!
 //! `loading` starts a load, and starts it again when a helper was lost; `posting` is the way to the page.
@@ -19,15 +19,15 @@ use web_sys::MessageEvent;
 mod loading;
 mod posting;
 
-use loading::{From, Wanted, picked};
+use loading::{From, LoadRequest, picked};
 use posting::{get, post, post_crash, scope};
 
-use super::pool::workers;
+use super::pool::web_workers;
 use crate::model::{Tokenizer, stopwatch};
-use crate::run::breath::Breath;
-use crate::run::parts::Parts;
 use crate::run::patch::patch;
+use crate::run::run_control::RunControl;
 use crate::run::sample::sample;
+use crate::run::streaming_model::StreamingModel;
 use crate::run::texts::{check_texts, from_ids, of_text, run, tokenize};
 use crate::weights::time::{next_task, now};
 use crate::{Code, Error, Result};
@@ -47,8 +47,8 @@ pub fn start() {
         let message = format!("the engine stopped because of a fault in this program: {panic}");
         post_crash(Error::new(Code::EngineCrashed, message));
     }));
-    if workers::is_helper() {
-        return workers::serve(post_crash);
+    if web_workers::is_helper() {
+        return web_workers::serve(post_crash);
     }
     let engine = Rc::new(Engine {
         session: watch::Sender::new(None),
@@ -68,7 +68,7 @@ pub fn start() {
 struct Session {
     info: ModelInfo,
     tokenizer: Option<Tokenizer>,
-    parts: Rc<Parts>,
+    model: Rc<StreamingModel>,
 }
 
 type Opening = Option<Result<Rc<Session>>>;
@@ -80,7 +80,7 @@ struct Engine {
     /// Held by the request that is computing.
     turn: Mutex<()>,
     /// What is being loaded, or was, and the way to end that.
-    loading: RefCell<Option<(Wanted, AbortHandle)>>,
+    loading: RefCell<Option<(LoadRequest, AbortHandle)>>,
     /// How often a helper was lost.
     losses: Cell<u32>,
     /// What the page knows: whether the model is open, and whether it is here as a whole.
@@ -105,12 +105,12 @@ impl Engine {
                     Some(address) => From::Address { address, hub, cache },
                     None => From::Files(picked(data)),
                 };
-                self.begin_load(Wanted { from, source, parallel, workers });
+                self.begin_load(LoadRequest { from, source, parallel, workers });
             }
             ToEngine::WantAll => spawn_local(async move {
                 self.wants_all.set(true);
                 if let Ok(session) = self.session().await {
-                    session.parts.demand.everything();
+                    session.model.requests.everything();
                 }
             }),
             ToEngine::Ask { request, texts, ids, task, partial, share } => {
@@ -149,7 +149,7 @@ impl Engine {
     ) -> Result<JsValue> {
         let session = self.session().await?;
         let _turn = self.turn.lock().await;
-        pause.breathe().await?;
+        pause.yield_now().await?;
         let tokenizer = session.tokenizer.as_ref();
         let sequences = match (texts, ids) {
             (Some(texts), _) => {
@@ -160,29 +160,29 @@ impl Engine {
                 for (number, text) in texts.iter().enumerate() {
                     let sequence = tokenize(tokenizer, text).map_err(|why| of_text(why, number, texts.len()))?;
                     sequences.push(sequence);
-                    pause.breathe().await?;
+                    pause.yield_now().await?;
                 }
                 sequences
             }
             (None, ids) => ids.unwrap_or_default().into_iter().map(|ids| from_ids(tokenizer, ids)).collect(),
         };
         let answer = match task {
-            Task::Tokenize => check_texts(&session.parts, &sequences).map(|()| js::tokens_to_js(&sequences)),
+            Task::Tokenize => check_texts(&session.model, &sequences).map(|()| js::tokens_to_js(&sequences)),
             Task::Trace(options) => trace(&session, sequences, &options, pause, on_partial).await,
             Task::Sample(options) => {
                 let [start] = <[Sequence; 1]>::try_from(sequences).map_err(|_| wants("sample", "one text"))?;
-                let sampled = sample(&session.parts, tokenizer, start, &options, pause).await;
+                let sampled = sample(&session.model, tokenizer, start, &options, pause).await;
                 sampled.map(|sampled| js::sampled_to_js(&sampled))
             }
             Task::Patch(options) => {
                 let [clean, corrupted] =
                     <[Sequence; 2]>::try_from(sequences).map_err(|_| wants("patch", "two texts"))?;
                 let on_layer = |found: &_| on_partial(js::patching_to_js(found));
-                let found = patch(&session.parts, tokenizer, (clean, corrupted), &options, pause, on_layer).await;
+                let found = patch(&session.model, tokenizer, (clean, corrupted), &options, pause, on_layer).await;
                 found.map(|found| js::patching_to_js(&found))
             }
         };
-        if session.parts.team.failure().is_some() {
+        if session.model.pool.failure().is_some() {
             self.clone().load_again();
         }
         answer
@@ -212,7 +212,7 @@ async fn trace(
         stopwatch::start(now);
     }
     let partial = |sequences| on_partial(trace(sequences));
-    let ran = run(&session.parts, session.tokenizer.as_ref(), sequences, options, pause, partial).await;
+    let ran = run(&session.model, session.tokenizer.as_ref(), sequences, options, pause, partial).await;
     let spent = stopwatch::stop();
     let trace = trace(ran?);
     if options.profile {
@@ -246,8 +246,8 @@ struct Pause {
     work: Cell<(f64, f64)>,
 }
 
-impl Breath for Pause {
-    async fn breathe(&self) -> Result<()> {
+impl RunControl for Pause {
+    async fn yield_now(&self) -> Result<()> {
         /// Milliseconds of computing between two looks at the inbox.
         const BETWEEN: f64 = 24.0;
         if now() - self.since.get() > BETWEEN {
@@ -264,11 +264,11 @@ impl Breath for Pause {
         Ok(())
     }
 
-    fn expect(&self, work: f64) {
+    fn expect_work(&self, work: f64) {
         self.work.set((0.0, work));
     }
 
-    fn did(&self, work: f64) {
+    fn work_done(&self, work: f64) {
         let (done, all) = self.work.get();
         self.work.set((done + work, all));
     }

@@ -1,9 +1,9 @@
 //! Causal attention: each token attends to itself and to those before it.
 //!
-//! Sequences may come in pieces ([`Segment`]): the keys and values of what came before are kept in [`Contexts`], so
+//! Sequences may come in pieces ([`Segment`]): the keys and values of what came before are kept in [`KvCache`], so
 //! that a text that grows costs only its new tokens.
 
-mod context;
+mod kv_cache;
 mod softmax;
 #[cfg(test)]
 mod tests;
@@ -12,7 +12,7 @@ use std::cell::RefCell;
 
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
 
-pub use context::{Contexts, KeysValues};
+pub use kv_cache::{KeysValues, KvCache};
 use softmax::softmax;
 
 use super::buffer_pool::{Buffer, PooledTensor};
@@ -40,13 +40,13 @@ pub struct Segment {
 /// `patterns` takes, for each segment, the attention weights `[heads, rows, past + rows]`.
 pub fn attend(
     qkv: &Tensor,
-    contexts: &RefCell<Contexts>,
+    kv_cache: &RefCell<KvCache>,
     heads: &Heads,
     segments: &[Segment],
     patterns: Option<&mut Vec<Tensor>>,
 ) -> Result<PooledTensor> {
     let seen = patterns.is_some().then(|| RefCell::new(Vec::new()));
-    let attend = Attend { contexts, heads, segments, patterns: seen.as_ref() };
+    let attend = Attend { kv_cache, heads, segments, patterns: seen.as_ref() };
     let z = stopwatch::on(Work::Attention, || qkv.apply_op1_no_bwd(&attend))?;
     if let (Some(patterns), Some(seen)) = (patterns, seen) {
         for (segment, values) in segments.iter().zip(seen.into_inner()) {
@@ -71,7 +71,7 @@ pub struct Heads {
 }
 
 struct Attend<'a> {
-    contexts: &'a RefCell<Contexts>,
+    kv_cache: &'a RefCell<KvCache>,
     heads: &'a Heads,
     segments: &'a [Segment],
     patterns: Option<&'a RefCell<Vec<Vec<f32>>>>,
@@ -91,10 +91,10 @@ impl CustomOp1 for Attend<'_> {
             candle_core::bail!("attend: {:?} for {count} heads and {:?}", layout.shape(), self.segments)
         }
         let mut z = Buffer::take(rows * count * width);
-        let mut contexts = self.contexts.borrow_mut();
+        let mut kv_cache = self.kv_cache.borrow_mut();
         let mut first = 0;
         for segment in self.segments {
-            let context = contexts.before(layer, segment, (count, width)).map_err(|tokens| {
+            let context = kv_cache.before(layer, segment, (count, width)).map_err(|tokens| {
                 let past = segment.past;
                 candle_core::Error::Msg(format!("attend: {tokens} tokens are remembered of {past}"))
             })?;

@@ -52,16 +52,16 @@ proptest! {
         let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut % t).chain([0, t]).collect();
         cuts.sort_unstable();
         cuts.dedup();
-        let contexts = RefCell::new(Contexts::default());
+        let kv_cache = RefCell::new(KvCache::default());
         // Another sequence, and this one with another end, go before: neither may show.
         let other = [Segment { slot: 1, past: 0, rows: 1 }, Segment { slot: 7, past: 0, rows: t }];
-        attend(&tensor(&numbers((t + 1) * columns, seed ^ 3), columns), &contexts, &heads, &other, None).unwrap();
+        attend(&tensor(&numbers((t + 1) * columns, seed ^ 3), columns), &kv_cache, &heads, &other, None).unwrap();
         let mut patterns = Vec::new();
         let mut z = Vec::new();
         for cut in cuts.windows(2) {
             let segment = Segment { slot: 7, past: cut[0], rows: cut[1] - cut[0] };
             let piece = tensor(&qkv[cut[0] * columns..cut[1] * columns], columns);
-            let out = attend(&piece, &contexts, &heads, &[segment], Some(&mut patterns)).unwrap();
+            let out = attend(&piece, &kv_cache, &heads, &[segment], Some(&mut patterns)).unwrap();
             z.extend(out.flatten_all().unwrap().to_vec1::<f32>().unwrap());
         }
         for (place, (found, expected)) in z.iter().zip(&expected).enumerate() {
@@ -81,11 +81,11 @@ proptest! {
 #[test]
 fn a_piece_without_what_goes_before_it_is_an_error() {
     let heads = Heads { layer: 0, count: 1, width: 2, scale: 1.0 };
-    let contexts = RefCell::new(Contexts::default());
+    let kv_cache = RefCell::new(KvCache::default());
     let qkv = tensor(&[0.5; 6], 6);
     let late = [Segment { slot: 0, past: 3, rows: 1 }];
-    let error = attend(&qkv, &contexts, &heads, &late, None).unwrap_err().to_string();
+    let error = attend(&qkv, &kv_cache, &heads, &late, None).unwrap_err().to_string();
     assert!(error.contains("0 tokens are remembered of 3"), "attention/mod.rs: {error}");
-    assert!(attend(&qkv, &contexts, &heads, &[], None).is_err(), "attention/mod.rs: a row that nobody owns");
-    contexts.borrow_mut().forget(0..1, &[0]);
+    assert!(attend(&qkv, &kv_cache, &heads, &[], None).is_err(), "attention/mod.rs: a row that nobody owns");
+    kv_cache.borrow_mut().forget(0..1, &[0]);
 }

@@ -3,9 +3,9 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// Why something is not kept.
+/// Why something is not cached.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StoreError {
+pub enum CacheError {
     /// The browser's quota is used up.
     #[error("the browser's storage is full")]
     Full,
@@ -23,31 +23,31 @@ pub trait Disk {
     ///
     /// # Errors
     /// `Broken`.
-    fn size(&self) -> Result<u64, StoreError>;
+    fn size(&self) -> Result<u64, CacheError>;
 
     /// Reads from position `at` on; returns how many bytes there were.
     ///
     /// # Errors
     /// `Broken`.
-    fn read(&self, at: u64, into: &mut [u8]) -> Result<usize, StoreError>;
+    fn read(&self, at: u64, into: &mut [u8]) -> Result<usize, CacheError>;
 
     /// Writes all of the bytes at a position, which may lie beyond the end.
     ///
     /// # Errors
     /// `Full`, also where only some of the bytes found room; `Busy` where the file can only be read; `Broken`.
-    fn write(&self, at: u64, bytes: &[u8]) -> Result<(), StoreError>;
+    fn write(&self, at: u64, bytes: &[u8]) -> Result<(), CacheError>;
 
     /// Cuts the file off, or fills it up with zeros.
     ///
     /// # Errors
     /// As [`Disk::write`].
-    fn truncate(&self, size: u64) -> Result<(), StoreError>;
+    fn truncate(&self, size: u64) -> Result<(), CacheError>;
 
     /// Hands what is written to the operating system.
     ///
     /// # Errors
     /// `Broken`.
-    fn flush(&self) -> Result<(), StoreError>;
+    fn flush(&self) -> Result<(), CacheError>;
 }
 
 /// A file in memory, for tests and for places without storage. Clones share it.
@@ -60,11 +60,11 @@ pub struct MemoryDisk {
 }
 
 impl Disk for MemoryDisk {
-    fn size(&self) -> Result<u64, StoreError> {
+    fn size(&self) -> Result<u64, CacheError> {
         Ok(self.bytes.borrow().len() as u64)
     }
 
-    fn read(&self, at: u64, into: &mut [u8]) -> Result<usize, StoreError> {
+    fn read(&self, at: u64, into: &mut [u8]) -> Result<usize, CacheError> {
         let bytes = self.bytes.borrow();
         let from = usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
         let count = into.len().min(bytes.len() - from);
@@ -72,7 +72,7 @@ impl Disk for MemoryDisk {
         Ok(count)
     }
 
-    fn write(&self, at: u64, bytes: &[u8]) -> Result<(), StoreError> {
+    fn write(&self, at: u64, bytes: &[u8]) -> Result<(), CacheError> {
         let mut room = self.room.borrow_mut();
         let fits = room.map_or(bytes.len(), |room| bytes.len().min(room as usize));
         if let Some(room) = room.as_mut() {
@@ -84,15 +84,15 @@ impl Disk for MemoryDisk {
             all.resize(at + fits, 0);
         }
         all[at..at + fits].copy_from_slice(&bytes[..fits]);
-        if fits == bytes.len() { Ok(()) } else { Err(StoreError::Full) }
+        if fits == bytes.len() { Ok(()) } else { Err(CacheError::Full) }
     }
 
-    fn truncate(&self, size: u64) -> Result<(), StoreError> {
+    fn truncate(&self, size: u64) -> Result<(), CacheError> {
         self.bytes.borrow_mut().resize(size as usize, 0);
         Ok(())
     }
 
-    fn flush(&self) -> Result<(), StoreError> {
+    fn flush(&self) -> Result<(), CacheError> {
         Ok(())
     }
 }

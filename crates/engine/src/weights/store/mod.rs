@@ -1,28 +1,28 @@
 //! Pieces of weights files in the browser's storage, so that no byte is fetched twice.
-//! May depend on: `shelf` (what is kept where); on wasm32 `opfs` also on web-sys.
+//! May depend on: `shelf` (what is cached where); on wasm32 `opfs` also on web-sys.
 //! Must never know: servers, tensors, what the bytes mean.
 //!
-//! A [`Keep`] is one model's folder; [`Pieces`] is one weights file in it, on two [`Disk`]s. A piece is written first,
+//! A [`CacheStore`] is one model's folder; [`ChunkLog`] is one weights file in it, on two [`Disk`]s. A chunk is written first,
 //! then its journal record; nothing that is read is believed without its checksum. Keeping never fails a load: what
-//! cannot be kept is not kept.
+//! cannot be cached is not cached.
 
+mod chunk_log;
 mod disk;
-mod pieces;
 #[cfg(test)]
 mod tests;
 
 #[cfg(target_arch = "wasm32")]
 pub mod opfs;
 
-pub use disk::{Disk, MemoryDisk, StoreError};
-pub use pieces::{Extent, Pieces, Writing};
+pub use chunk_log::{ChunkLog, Extent, PendingChunk};
+pub use disk::{CacheError, Disk, MemoryDisk};
 
-pub use protocol::shelf::{About, Identity};
+pub use protocol::shelf::{About as Manifest, Identity};
 
-/// What became of a small file that was kept.
+/// What became of a small file that was cached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kept {
-    /// It was never kept.
+pub enum CachedFile {
+    /// It was never cached.
     Missing,
     /// It is there, and not as it was written.
     Damaged,
@@ -31,33 +31,37 @@ pub enum Kept {
 }
 
 /// One model's folder.
-pub trait Keep {
+pub trait CacheStore {
     /// A file in it.
     type Disk: Disk;
 
-    /// What it says of itself; `None` where nothing usable is kept.
-    fn about(&self) -> impl Future<Output = Option<About>>;
+    /// What it says of itself; `None` where nothing usable is cached.
+    fn manifest(&self) -> impl Future<Output = Option<Manifest>>;
 
     /// Writes that down; fields that only the folder knows (version, key, time) it fills in itself.
     ///
     /// # Errors
     /// `Full`, `Broken`.
-    fn set_about(&self, about: About) -> impl Future<Output = Result<(), StoreError>>;
+    fn write_manifest(&self, manifest: Manifest) -> impl Future<Output = Result<(), CacheError>>;
 
-    /// A small file that was kept.
-    fn small(&self, name: &str) -> impl Future<Output = Kept>;
+    /// A small file that was cached.
+    fn small(&self, name: &str) -> impl Future<Output = CachedFile>;
 
     /// Keeps a small file.
     ///
     /// # Errors
     /// `Full`, `Broken`.
-    fn keep_small(&self, name: &str, bytes: &[u8]) -> impl Future<Output = Result<(), StoreError>>;
+    fn store_small(&self, name: &str, bytes: &[u8]) -> impl Future<Output = Result<(), CacheError>>;
 
-    /// The pieces of a weights file; those of another identity are removed.
+    /// The chunks of a weights file; those of another identity are removed.
     ///
     /// # Errors
     /// `Busy` where another tab has them open, `Full`, `Broken`.
-    fn pieces(&self, name: &str, identity: &Identity) -> impl Future<Output = Result<Pieces<Self::Disk>, StoreError>>;
+    fn chunk_log(
+        &self,
+        name: &str,
+        identity: &Identity,
+    ) -> impl Future<Output = Result<ChunkLog<Self::Disk>, CacheError>>;
 
     /// Removes all of it.
     fn clear(&self) -> impl Future<Output = ()>;
@@ -67,28 +71,28 @@ pub trait Keep {
 }
 
 /// Keeps nothing.
-pub enum Nothing {}
+pub enum NoCache {}
 
-impl Keep for Nothing {
+impl CacheStore for NoCache {
     type Disk = MemoryDisk;
 
-    async fn about(&self) -> Option<About> {
+    async fn manifest(&self) -> Option<Manifest> {
         match *self {}
     }
 
-    async fn set_about(&self, _about: About) -> Result<(), StoreError> {
+    async fn write_manifest(&self, _about: Manifest) -> Result<(), CacheError> {
         match *self {}
     }
 
-    async fn small(&self, _name: &str) -> Kept {
+    async fn small(&self, _name: &str) -> CachedFile {
         match *self {}
     }
 
-    async fn keep_small(&self, _name: &str, _bytes: &[u8]) -> Result<(), StoreError> {
+    async fn store_small(&self, _name: &str, _bytes: &[u8]) -> Result<(), CacheError> {
         match *self {}
     }
 
-    async fn pieces(&self, _name: &str, _identity: &Identity) -> Result<Pieces<MemoryDisk>, StoreError> {
+    async fn chunk_log(&self, _name: &str, _identity: &Identity) -> Result<ChunkLog<MemoryDisk>, CacheError> {
         match *self {}
     }
 

@@ -12,34 +12,34 @@ use web_sys::{
     StorageEstimate,
 };
 
-use super::{About, Disk, Identity, Keep, Kept, Pieces, StoreError};
+use super::{CacheError, CacheStore, CachedFile, ChunkLog, Disk, Identity, Manifest};
 use protocol::shelf::{ABOUT, ROOT, VERSION, folder_name};
 
 /// One model's folder.
-pub struct Shelf {
+pub struct OpfsCache {
     root: FileSystemDirectoryHandle,
     folder: String,
     key: String,
     source: String,
 }
 
-impl Shelf {
+impl OpfsCache {
     /// The folder of this key, made if need be. `source` is what the reader called the model.
     ///
     /// # Errors
     /// `Broken` where there is no such storage: in Firefox' private windows, on `file://`, in sandboxed frames.
-    pub async fn open(key: &str, source: &str) -> Result<Shelf, StoreError> {
+    pub async fn open(key: &str, source: &str) -> Result<OpfsCache, CacheError> {
         let storage = scope().navigator().storage();
         if storage.is_undefined() || !Reflect::has(&storage, &"getDirectory".into()).unwrap_or(false) {
-            return Err(StoreError::Broken("this browser has no file system for pages".into()));
+            return Err(CacheError::Broken("this browser has no file system for pages".into()));
         }
         let top: FileSystemDirectoryHandle = wait(storage.get_directory()).await?;
         let root = directory(&top, ROOT).await?;
-        Ok(Shelf { root, folder: folder_name(key), key: key.into(), source: source.into() })
+        Ok(OpfsCache { root, folder: folder_name(key), key: key.into(), source: source.into() })
     }
 
     /// The folder, which another tab may have deleted meanwhile.
-    async fn folder(&self) -> Result<FileSystemDirectoryHandle, StoreError> {
+    async fn folder(&self) -> Result<FileSystemDirectoryHandle, CacheError> {
         directory(&self.root, &self.folder).await
     }
 
@@ -51,7 +51,7 @@ impl Shelf {
         bytes_of(&self.file(name).await?).await
     }
 
-    async fn write(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    async fn write(&self, name: &str, bytes: &[u8]) -> Result<(), CacheError> {
         let disk = self.disk(name).await?;
         disk.truncate(0)?;
         disk.write(0, bytes)?;
@@ -61,62 +61,62 @@ impl Shelf {
         Ok(())
     }
 
-    async fn disk(&self, name: &str) -> Result<OpfsDisk, StoreError> {
+    async fn disk(&self, name: &str) -> Result<OpfsDisk, CacheError> {
         close_dropped().await;
         let options = FileSystemGetFileOptions::new();
         options.set_create(true);
         let folder = self.folder().await?;
         let file: FileSystemFileHandle = wait(folder.get_file_handle_with_options(name, &options)).await?;
         if !Reflect::has(&file, &"createSyncAccessHandle".into()).unwrap_or(false) {
-            return Err(StoreError::Broken("this browser has no access handles".into()));
+            return Err(CacheError::Broken("this browser has no access handles".into()));
         }
         let access = wait(file.create_sync_access_handle()).await?;
         Ok(OpfsDisk { file, access })
     }
 }
 
-impl Keep for Shelf {
+impl CacheStore for OpfsCache {
     type Disk = OpfsDisk;
 
-    async fn about(&self) -> Option<About> {
-        // What was torn in writing is no JSON, and so nothing is kept.
-        let about: About = serde_json::from_slice(&self.read(ABOUT).await?).ok()?;
-        (about.version == VERSION && about.key == self.key).then_some(about)
+    async fn manifest(&self) -> Option<Manifest> {
+        // What was torn in writing is no JSON, and so nothing is cached.
+        let manifest: Manifest = serde_json::from_slice(&self.read(ABOUT).await?).ok()?;
+        (manifest.version == VERSION && manifest.key == self.key).then_some(manifest)
     }
 
-    async fn set_about(&self, about: About) -> Result<(), StoreError> {
+    async fn write_manifest(&self, manifest: Manifest) -> Result<(), CacheError> {
         let (key, source) = (self.key.clone(), self.source.clone());
-        let about = About { version: VERSION, key, source, used: js_sys::Date::now(), ..about };
-        let json = serde_json::to_vec(&about).map_err(|why| StoreError::Broken(why.to_string()))?;
+        let manifest = Manifest { version: VERSION, key, source, used: js_sys::Date::now(), ..manifest };
+        let json = serde_json::to_vec(&manifest).map_err(|why| CacheError::Broken(why.to_string()))?;
         self.write(ABOUT, &json).await
     }
 
-    async fn small(&self, name: &str) -> Kept {
-        let Some(file) = self.file(name).await else { return Kept::Missing };
+    async fn small(&self, name: &str) -> CachedFile {
+        let Some(file) = self.file(name).await else { return CachedFile::Missing };
         let mut bytes = bytes_of(&file).await.unwrap_or_default();
         // With the checksum of what was written: a file torn in writing must not be believed.
         let sum = bytes.split_off(bytes.len().saturating_sub(8));
         let intact = twox_hash::XxHash64::oneshot(0, &bytes).to_le_bytes() == *sum;
-        if intact { Kept::Intact(bytes) } else { Kept::Damaged }
+        if intact { CachedFile::Intact(bytes) } else { CachedFile::Damaged }
     }
 
-    async fn keep_small(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    async fn store_small(&self, name: &str, bytes: &[u8]) -> Result<(), CacheError> {
         let mut all = bytes.to_vec();
         all.extend(twox_hash::XxHash64::oneshot(0, bytes).to_le_bytes());
         self.write(name, &all).await
     }
 
-    async fn pieces(&self, name: &str, identity: &Identity) -> Result<Pieces<OpfsDisk>, StoreError> {
+    async fn chunk_log(&self, name: &str, identity: &Identity) -> Result<ChunkLog<OpfsDisk>, CacheError> {
         let data = self.disk(&format!("{name}.data")).await?;
         let journal = self.disk(&format!("{name}.journal")).await?;
-        Pieces::open(data, journal, identity)
+        ChunkLog::open(data, journal, identity)
     }
 
     async fn clear(&self) {
         close_dropped().await;
         let options = FileSystemRemoveOptions::new();
         options.set_recursive(true);
-        // Fails where another tab has a file open, whose pieces then lose their identity on the next opening.
+        // Fails where another tab has a file open, whose chunks then lose their identity on the next opening.
         let _: Result<JsValue, _> = wait(self.root.remove_entry_with_options(&self.folder, &options)).await;
     }
 
@@ -134,25 +134,25 @@ pub struct OpfsDisk {
 }
 
 impl Disk for OpfsDisk {
-    fn size(&self) -> Result<u64, StoreError> {
+    fn size(&self) -> Result<u64, CacheError> {
         self.access.get_size().map(|size| size as u64).map_err(|why| error_of(&why))
     }
 
-    fn read(&self, at: u64, into: &mut [u8]) -> Result<usize, StoreError> {
+    fn read(&self, at: u64, into: &mut [u8]) -> Result<usize, CacheError> {
         let read = self.access.read_with_u8_array_and_options(into, &place(at));
         read.map(|count| count as usize).map_err(|why| error_of(&why))
     }
 
-    fn write(&self, at: u64, bytes: &[u8]) -> Result<(), StoreError> {
+    fn write(&self, at: u64, bytes: &[u8]) -> Result<(), CacheError> {
         let written = self.access.write_with_u8_array_and_options(bytes, &place(at)).map_err(|why| error_of(&why))?;
-        if written as usize == bytes.len() { Ok(()) } else { Err(StoreError::Full) }
+        if written as usize == bytes.len() { Ok(()) } else { Err(CacheError::Full) }
     }
 
-    fn truncate(&self, size: u64) -> Result<(), StoreError> {
+    fn truncate(&self, size: u64) -> Result<(), CacheError> {
         self.access.truncate_with_f64(size as f64).map_err(|why| error_of(&why))
     }
 
-    fn flush(&self) -> Result<(), StoreError> {
+    fn flush(&self) -> Result<(), CacheError> {
         self.access.flush().map_err(|why| error_of(&why))
     }
 }
@@ -196,22 +196,22 @@ fn place(at: u64) -> FileSystemReadWriteOptions {
     options
 }
 
-async fn directory(parent: &FileSystemDirectoryHandle, name: &str) -> Result<FileSystemDirectoryHandle, StoreError> {
+async fn directory(parent: &FileSystemDirectoryHandle, name: &str) -> Result<FileSystemDirectoryHandle, CacheError> {
     let options = FileSystemGetDirectoryOptions::new();
     options.set_create(true);
     wait(parent.get_directory_handle_with_options(name, &options)).await
 }
 
-async fn wait<T: JsCast>(promise: Promise) -> Result<T, StoreError> {
+async fn wait<T: JsCast>(promise: Promise) -> Result<T, CacheError> {
     JsFuture::from(promise).await.map(JsCast::unchecked_into).map_err(|why| error_of(&why))
 }
 
-fn error_of(why: &JsValue) -> StoreError {
+fn error_of(why: &JsValue) -> CacheError {
     let text = |name: &str| Reflect::get(why, &name.into()).ok().and_then(|text| text.as_string()).unwrap_or_default();
     match text("name").as_str() {
-        "QuotaExceededError" => StoreError::Full,
-        "NoModificationAllowedError" | "InvalidStateError" => StoreError::Busy,
-        name => StoreError::Broken(format!("{name}: {}", text("message"))),
+        "QuotaExceededError" => CacheError::Full,
+        "NoModificationAllowedError" | "InvalidStateError" => CacheError::Busy,
+        name => CacheError::Broken(format!("{name}: {}", text("message"))),
     }
 }
 

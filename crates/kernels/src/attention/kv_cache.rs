@@ -8,11 +8,11 @@ use crate::linear::panels::{WIDTH, turn};
 
 /// Keys and values of every sequence in every block, for the heads that this worker holds.
 #[derive(Debug, Default)]
-pub struct Contexts {
+pub struct KvCache {
     of: HashMap<(usize, u32), KeysValues>,
 }
 
-impl Contexts {
+impl KvCache {
     /// The context of a segment in a block, cut to what comes before the segment.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use crate::model::linear::panels::{Panels, WIDTH};
 
 /// What one worker holds of every block.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Share {
+pub struct Shard {
     /// Attention heads.
     pub heads: Range<usize>,
     /// Columns of the MLP's hidden layer.
@@ -22,7 +22,7 @@ pub struct Share {
 
 /// Part of a tensor of a linear layer.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Piece {
+pub enum TensorShard {
     /// Of a weight.
     Weight(Panels),
     /// Of a bias.
@@ -30,7 +30,7 @@ pub enum Piece {
 }
 
 /// One share for each of `workers`, as equal as heads and columns allow. Some may be empty where there are few.
-pub fn divide(config: &Config, workers: usize) -> Vec<Share> {
+pub fn shard(config: &Config, workers: usize) -> Vec<Shard> {
     let workers = workers.max(1);
     // As equal as whole parts go, and none for the last where there are too few: the first, which adds up, has some.
     let part = |count: usize, worker: usize| {
@@ -39,16 +39,16 @@ pub fn divide(config: &Config, workers: usize) -> Vec<Share> {
     // Columns and ids go by panels.
     let panels = |count: usize, worker| (part(count.div_ceil(WIDTH), worker) * WIDTH).min(count);
     let (columns, ids) = (|worker| panels(config.n_inner, worker), |worker| panels(config.vocab_size, worker));
-    let share = |worker| Share {
+    let shard = |worker| Shard {
         heads: part(config.n_head, worker)..part(config.n_head, worker + 1),
         columns: columns(worker)..columns(worker + 1),
         ids: ids(worker)..ids(worker + 1),
         is_first: worker == 0,
     };
-    (0..workers).map(share).collect()
+    (0..workers).map(shard).collect()
 }
 
-impl Share {
+impl Shard {
     /// Whether attention is computed here.
     pub fn has_heads(&self) -> bool {
         !self.heads.is_empty()
@@ -118,23 +118,23 @@ mod tests {
     fn every_head_and_column_belongs_to_one_worker() {
         for (heads, inner, workers) in [(12, 3072, 1), (12, 3072, 5), (2, 20, 3), (1, 7, 4), (16, 64, 2), (25, 6400, 8)]
         {
-            let shares = divide(&config(heads, inner), workers);
-            assert_eq!(shares.len(), workers);
-            let all: Vec<usize> = shares.iter().flat_map(|share| share.heads.clone()).collect();
-            assert_eq!(all, (0..heads).collect::<Vec<_>>(), "shares.rs: heads over {workers} workers");
-            let all: Vec<usize> = shares.iter().flat_map(|share| share.columns.clone()).collect();
-            assert_eq!(all, (0..inner).collect::<Vec<_>>(), "shares.rs: columns over {workers} workers");
-            let all: Vec<usize> = shares.iter().flat_map(|share| share.ids.clone()).collect();
-            assert_eq!(all, (0..9).collect::<Vec<_>>(), "shares.rs: token ids over {workers} workers");
-            let first = &shares[0];
+            let shards = shard(&config(heads, inner), workers);
+            assert_eq!(shards.len(), workers);
+            let all: Vec<usize> = shards.iter().flat_map(|shard| shard.heads.clone()).collect();
+            assert_eq!(all, (0..heads).collect::<Vec<_>>(), "shards.rs: heads over {workers} workers");
+            let all: Vec<usize> = shards.iter().flat_map(|shard| shard.columns.clone()).collect();
+            assert_eq!(all, (0..inner).collect::<Vec<_>>(), "shards.rs: columns over {workers} workers");
+            let all: Vec<usize> = shards.iter().flat_map(|shard| shard.ids.clone()).collect();
+            assert_eq!(all, (0..9).collect::<Vec<_>>(), "shards.rs: token ids over {workers} workers");
+            let first = &shards[0];
             assert!(
                 first.has_heads() && first.has_columns() && first.has_ids(),
-                "shares.rs: the first of {workers} workers has nothing"
+                "shards.rs: the first of {workers} workers has nothing"
             );
-            let most = shares.iter().map(|share| share.heads.len()).max().unwrap_or(0);
+            let most = shards.iter().map(|shard| shard.heads.len()).max().unwrap_or(0);
             assert!(
                 most <= heads.div_ceil(workers),
-                "shares.rs: {most} of {heads} heads with one of {workers} workers"
+                "shards.rs: {most} of {heads} heads with one of {workers} workers"
             );
         }
     }

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::sync::watch;
 
-/// Wishes of all runs.
-pub struct Demand {
-    wishes: RefCell<Wishes>,
+/// What all runs want.
+pub struct LoadRequests {
+    requested: RefCell<Requested>,
     /// The layer that each run under way computes next.
     runs: RefCell<BTreeMap<usize, usize>>,
     tick: watch::Sender<usize>,
@@ -16,7 +16,7 @@ pub struct Demand {
 
 /// What is wanted before its turn.
 #[derive(Default)]
-pub struct Wishes {
+pub struct Requested {
     /// Token ids whose rows are wanted and were not asked for yet.
     pub tokens: BTreeSet<u32>,
     /// Positions whose rows are wanted: all below this.
@@ -25,33 +25,33 @@ pub struct Wishes {
     pub everything: bool,
 }
 
-impl Default for Demand {
+impl Default for LoadRequests {
     fn default() -> Self {
-        Demand { wishes: RefCell::default(), runs: RefCell::default(), tick: watch::Sender::new(0) }
+        LoadRequests { requested: RefCell::default(), runs: RefCell::default(), tick: watch::Sender::new(0) }
     }
 }
 
-impl Demand {
+impl LoadRequests {
     /// Asks for the rows of these token ids, and of all positions below `positions`.
     pub fn rows(&self, ids: &[u32], positions: usize) {
-        let mut wishes = self.wishes.borrow_mut();
-        wishes.tokens.extend(ids);
-        wishes.positions = wishes.positions.max(positions as u32);
-        drop(wishes);
+        let mut requested = self.requested.borrow_mut();
+        requested.tokens.extend(ids);
+        requested.positions = requested.positions.max(positions as u32);
+        drop(requested);
         self.changed();
     }
 
     /// Asks for everything.
     pub fn everything(&self) {
-        self.wishes.borrow_mut().everything = true;
+        self.requested.borrow_mut().everything = true;
         self.changed();
     }
 
     /// Hands the wishes over; `everything` stays wished for.
-    pub fn take(&self) -> Wishes {
-        let mut wishes = self.wishes.borrow_mut();
-        let everything = wishes.everything;
-        std::mem::replace(&mut wishes, Wishes { everything, ..Wishes::default() })
+    pub fn take(&self) -> Requested {
+        let mut requested = self.requested.borrow_mut();
+        let everything = requested.everything;
+        std::mem::replace(&mut requested, Requested { everything, ..Requested::default() })
     }
 
     /// A run begins, at layer 0. It is under way until the mark is dropped.
@@ -59,7 +59,7 @@ impl Demand {
         let mut runs = self.runs.borrow_mut();
         let number = runs.last_key_value().map_or(0, |(last, _)| last + 1);
         runs.insert(number, 0);
-        RunMark { demand: self, number }
+        RunMark { requests: self, number }
     }
 
     /// The layer that the run furthest behind computes next; `None` where no run is under way.
@@ -79,21 +79,21 @@ impl Demand {
 
 /// A run under way.
 pub struct RunMark<'a> {
-    demand: &'a Demand,
+    requests: &'a LoadRequests,
     number: usize,
 }
 
 impl RunMark<'_> {
     /// The run has shown what it has up to here, and computes this layer next.
     pub fn reached(&self, layer: usize) {
-        self.demand.runs.borrow_mut().insert(self.number, layer);
-        self.demand.changed();
+        self.requests.runs.borrow_mut().insert(self.number, layer);
+        self.requests.changed();
     }
 }
 
 impl Drop for RunMark<'_> {
     fn drop(&mut self) {
-        self.demand.runs.borrow_mut().remove(&self.number);
-        self.demand.changed();
+        self.requests.runs.borrow_mut().remove(&self.number);
+        self.requests.changed();
     }
 }

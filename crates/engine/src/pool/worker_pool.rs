@@ -7,15 +7,15 @@ use std::ops::Range;
 use candle_core::{Device, Result, Tensor};
 use futures_util::future::LocalBoxFuture;
 
-use super::shares::{Piece, Share, divide};
-use super::wire::Order;
+use super::shards::{Shard, TensorShard, shard};
+use super::wire::Command;
 use crate::Error;
 use crate::model::Config;
-use crate::model::attention::{Contexts, Segment};
+use crate::model::attention::{KvCache, Segment};
 use crate::model::buffer_pool::{Buffer, PooledTensor};
 use crate::model::executor::Executor;
 use crate::model::gpt2::Unembedding;
-use crate::model::layers::{Attended, SubLayers, Wishes};
+use crate::model::layers::{Attended, CaptureRequest, SubLayers};
 use crate::model::linear::packing::Packing;
 use crate::model::linear::panels::Panels;
 use crate::model::stopwatch::{self, Work};
@@ -25,23 +25,23 @@ use crate::model::values::{add_values, put_columns, with_values};
 pub type Answer = LocalBoxFuture<'static, crate::Result<Vec<f32>>>;
 
 /// The way to one helper.
-pub trait Line {
+pub trait WorkerHandle {
     /// Sends a piece of a block's tensor.
-    fn piece(&self, layer: usize, tensor: &str, piece: &Piece);
+    fn send_shard(&self, layer: usize, tensor: &str, shard: &TensorShard);
 
     /// Sends rows of the unembedding.
-    fn rows(&self, values: &[f32]);
+    fn send_rows(&self, values: &[f32]);
 
     /// Sends an order with the normed stream that it needs, at once; what is returned waits for the answer.
-    fn order(&self, order: &Order, normed: &[f32]) -> Answer;
+    fn send(&self, command: &Command, normed: &[f32]) -> Answer;
 }
 
 /// All workers.
-pub struct Crew {
-    contexts: RefCell<Contexts>,
-    shares: Vec<Share>,
+pub struct WorkerPool {
+    kv_cache: RefCell<KvCache>,
+    shards: Vec<Shard>,
     /// To all but the first.
-    lines: Vec<Box<dyn Line>>,
+    handles: Vec<Box<dyn WorkerHandle>>,
     /// Whether the helpers have their rows of the unembedding: sent when first wanted, for who asks for norms alone needs
     /// none.
     has_rows: Cell<bool>,
@@ -50,17 +50,17 @@ pub struct Crew {
     sent: RefCell<Vec<Panels>>,
 }
 
-impl Crew {
+impl WorkerPool {
     /// One worker alone.
-    pub fn alone(config: &Config) -> Crew {
-        Crew::new(config, Vec::new())
+    pub fn alone(config: &Config) -> WorkerPool {
+        WorkerPool::new(config, Vec::new())
     }
 
     /// The first, and those at the end of these lines.
-    pub fn new(config: &Config, lines: Vec<Box<dyn Line>>) -> Crew {
-        let shares = divide(config, lines.len() + 1);
-        let (contexts, failure) = (RefCell::default(), RefCell::new(None));
-        Crew { contexts, shares, lines, has_rows: Cell::new(false), failure, sent: RefCell::default() }
+    pub fn new(config: &Config, handles: Vec<Box<dyn WorkerHandle>>) -> WorkerPool {
+        let shards = shard(config, handles.len() + 1);
+        let (kv_cache, failure) = (RefCell::default(), RefCell::new(None));
+        WorkerPool { kv_cache, shards, handles, has_rows: Cell::new(false), failure, sent: RefCell::default() }
     }
 
     /// How a weight of a block (by its name within it) is packed as it comes: a part for every worker. `None` for other
@@ -69,7 +69,7 @@ impl Crew {
     /// # Errors
     /// Where the allocator has no room for it.
     pub fn packing(&self, config: &Config, tensor: &str) -> std::result::Result<Option<Packing>, TryReserveError> {
-        let cuts: Vec<_> = self.shares.iter().filter_map(|share| share.cut(config, tensor)).collect();
+        let cuts: Vec<_> = self.shards.iter().filter_map(|shard| shard.cut(config, tensor)).collect();
         let Some((stride, _)) = cuts.first() else { return Ok(None) };
         Packing::new(*stride, cuts.iter().map(|(_, cut)| cut.clone()), &mut self.sent.borrow_mut()).map(Some)
     }
@@ -78,10 +78,10 @@ impl Crew {
     pub fn hand_out_weight(&self, (layer, tensor): (usize, &str), packing: Packing) -> Option<Panels> {
         let mut parts = packing.into_panels().into_iter();
         let own = parts.next();
-        for (line, part) in self.lines.iter().zip(parts) {
-            let part = Piece::Weight(part);
-            line.piece(layer, tensor, &part);
-            if let Piece::Weight(panels) = part {
+        for (handle, part) in self.handles.iter().zip(parts) {
+            let part = TensorShard::Weight(part);
+            handle.send_shard(layer, tensor, &part);
+            if let TensorShard::Weight(panels) = part {
                 self.sent.borrow_mut().push(panels);
             }
         }
@@ -90,12 +90,12 @@ impl Crew {
 
     /// Gives every worker its part of the bias of a linear layer; returns the first's own, `None` for other tensors.
     pub fn hand_out_bias(&self, config: &Config, (layer, tensor): (usize, &str), values: &[f32]) -> Option<Vec<f32>> {
-        for (share, line) in self.shares.iter().skip(1).zip(&self.lines) {
-            if let Some(part) = share.bias(config, tensor, values) {
-                line.piece(layer, tensor, &Piece::Bias(part));
+        for (shard, handle) in self.shards.iter().skip(1).zip(&self.handles) {
+            if let Some(part) = shard.bias(config, tensor, values) {
+                handle.send_shard(layer, tensor, &TensorShard::Bias(part));
             }
         }
-        self.shares.first()?.bias(config, tensor, values)
+        self.shards.first()?.bias(config, tensor, values)
     }
 
     /// Why a helper failed, if one did: nothing more can be computed then.
@@ -105,38 +105,38 @@ impl Crew {
 
     /// Whether there is anybody but the first.
     pub fn has_helpers(&self) -> bool {
-        !self.lines.is_empty()
+        !self.handles.is_empty()
     }
 
     /// Sends an order to every helper that has a part in it; the answers come with the helpers' shares.
-    fn order(&self, order: &Order, normed: &Tensor, has_part: fn(&Share) -> bool) -> Result<Vec<(Share, Answer)>> {
+    fn send(&self, command: &Command, normed: &Tensor, has_part: fn(&Shard) -> bool) -> Result<Vec<(Shard, Answer)>> {
         let before = stopwatch::now();
         self.sent.borrow_mut().clear();
-        let helpers = self.shares.iter().skip(1).zip(&self.lines).filter(|(share, _)| has_part(share));
+        let helpers = self.shards.iter().skip(1).zip(&self.handles).filter(|(shard, _)| has_part(shard));
         let answers = with_values(normed, |normed| {
-            Ok(helpers.map(|(share, line)| (share.clone(), line.order(order, normed))).collect())
+            Ok(helpers.map(|(shard, handle)| (shard.clone(), handle.send(command, normed))).collect())
         });
         stopwatch::since(Work::Exchange, before);
         answers
     }
 }
 
-impl Executor for Crew {
+impl Executor for WorkerPool {
     fn attention(
         &self,
         sub_layers: &SubLayers,
         normed: PooledTensor,
         segments: &[Segment],
-        wishes: Wishes,
+        capture: CaptureRequest,
     ) -> Result<impl Future<Output = Result<Attended>>> {
-        let order = Order::Attend { layer: sub_layers.layer(), segments: segments.to_vec(), wishes };
-        let answers = self.order(&order, &normed, Share::has_heads)?;
-        let own = sub_layers.attention(&normed, &self.contexts, segments, wishes)?;
+        let command = Command::Attend { layer: sub_layers.layer(), segments: segments.to_vec(), capture };
+        let answers = self.send(&command, &normed, Shard::has_heads)?;
+        let own = sub_layers.attention(&normed, &self.kv_cache, segments, capture)?;
         Ok(async move {
             let (t, d) = own.out.dims2()?;
             let mut heads: Vec<PooledTensor> = own.by_head.into_iter().collect();
             let mut patterns: Vec<Vec<Tensor>> = own.patterns.into_iter().map(|pattern| vec![pattern]).collect();
-            for (share, answer) in answers {
+            for (shard, answer) in answers {
                 let answer = self.answer(answer).await?;
                 let (sum, mut rest) = answer.split_at_checked(t * d).ok_or_else(short)?;
                 add_values(&own.out, sum)?;
@@ -145,12 +145,12 @@ impl Executor for Crew {
                     rest = left;
                     Tensor::from_slice(values, shape, &Device::Cpu)
                 };
-                if wishes.heads {
-                    heads.push(next((share.heads.len(), t, d))?.into());
+                if capture.heads {
+                    heads.push(next((shard.heads.len(), t, d))?.into());
                 }
-                if wishes.patterns {
+                if capture.patterns {
                     for (patterns, segment) in patterns.iter_mut().zip(segments) {
-                        patterns.push(next((share.heads.len(), segment.rows, segment.past + segment.rows))?);
+                        patterns.push(next((shard.heads.len(), segment.rows, segment.past + segment.rows))?);
                     }
                 }
             }
@@ -164,8 +164,8 @@ impl Executor for Crew {
     }
 
     fn mlp(&self, sub_layers: &SubLayers, normed: PooledTensor) -> Result<impl Future<Output = Result<PooledTensor>>> {
-        let order = Order::Mlp { layer: sub_layers.layer(), rows: normed.dim(0)? };
-        let answers = self.order(&order, &normed, Share::has_columns)?;
+        let command = Command::Mlp { layer: sub_layers.layer(), rows: normed.dim(0)? };
+        let answers = self.send(&command, &normed, Shard::has_columns)?;
         let out = sub_layers.mlp(&normed)?;
         Ok(async move {
             for (_, answer) in answers {
@@ -177,20 +177,20 @@ impl Executor for Crew {
     }
 }
 
-impl Crew {
+impl WorkerPool {
     /// A normed stream `[N, D]` to scores of every token id, `[N, V]`.
     ///
     /// # Errors
     /// candle's, and a helper's.
     pub async fn logits(&self, unembedding: &Unembedding, normed: &Tensor) -> Result<PooledTensor> {
         self.hand_out_rows(unembedding)?;
-        let own = self.shares.first().map_or(0, |share| share.ids.len());
-        let answers = self.order(&Order::Logits { rows: normed.dim(0)? }, normed, Share::has_ids)?;
+        let own = self.shards.first().map_or(0, |shard| shard.ids.len());
+        let answers = self.send(&Command::Logits { rows: normed.dim(0)? }, normed, Shard::has_ids)?;
         let logits = unembedding.first_logits(normed, own)?;
-        for (share, answer) in answers {
+        for (shard, answer) in answers {
             let answer = self.answer(answer).await?;
-            let count = logits.dim(0)? * share.ids.len();
-            put_columns(&logits, share.ids, answer.get(..count).ok_or_else(short)?)?;
+            let count = logits.dim(0)? * shard.ids.len();
+            put_columns(&logits, shard.ids, answer.get(..count).ok_or_else(short)?)?;
         }
         Ok(logits)
     }
@@ -200,26 +200,26 @@ impl Crew {
         if slots.is_empty() {
             return;
         }
-        self.contexts.borrow_mut().forget(layers.clone(), slots);
-        let order = Order::Forget { layers, slots: slots.to_vec() };
-        for line in &self.lines {
-            drop(line.order(&order, &[]));
+        self.kv_cache.borrow_mut().forget(layers.clone(), slots);
+        let command = Command::Forget { layers, slots: slots.to_vec() };
+        for handle in &self.handles {
+            drop(handle.send(&command, &[]));
         }
     }
 
     /// W: how many compute.
     pub fn size(&self) -> usize {
-        self.shares.len()
+        self.shards.len()
     }
 
     fn hand_out_rows(&self, unembedding: &Unembedding) -> Result<()> {
-        if self.has_rows.replace(true) || self.lines.is_empty() {
+        if self.has_rows.replace(true) || self.handles.is_empty() {
             return Ok(());
         }
         let width = unembedding.rows().dim(1)?;
         with_values(unembedding.rows(), |rows| {
-            for (share, line) in self.shares.iter().skip(1).zip(&self.lines).filter(|(share, _)| share.has_ids()) {
-                line.rows(&rows[share.ids.start * width..share.ids.end * width]);
+            for (shard, handle) in self.shards.iter().skip(1).zip(&self.handles).filter(|(shard, _)| shard.has_ids()) {
+                handle.send_rows(&rows[shard.ids.start * width..shard.ids.end * width]);
             }
             Ok(())
         })

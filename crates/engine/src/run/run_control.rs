@@ -3,26 +3,26 @@
 use crate::Result;
 
 /// Called between steps of a few milliseconds: gives other tasks their turn, and says when to stop.
-pub trait Breath {
+pub trait RunControl {
     /// Goes on after others had their turn.
     ///
     /// # Errors
     /// `Aborted` where the run is no longer wanted.
-    fn breathe(&self) -> impl Future<Output = Result<()>>;
+    fn yield_now(&self) -> impl Future<Output = Result<()>>;
 
     /// A run begins that takes so much work, in multiplications. Whoever tells a reader how far it is listens; others
     /// need not.
-    fn expect(&self, _work: f64) {}
+    fn expect_work(&self, _work: f64) {}
 
     /// So much of it is done.
-    fn did(&self, _work: f64) {}
+    fn work_done(&self, _work: f64) {}
 }
 
 /// Never pauses, never stops.
-pub struct NoBreath;
+pub struct NoControl;
 
-impl Breath for NoBreath {
-    async fn breathe(&self) -> Result<()> {
+impl RunControl for NoControl {
+    async fn yield_now(&self) -> Result<()> {
         Ok(())
     }
 }

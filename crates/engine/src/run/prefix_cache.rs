@@ -42,7 +42,7 @@ pub struct Start {
 
 /// The sequences that are remembered.
 #[derive(Debug, Default)]
-pub struct Recall {
+pub struct PrefixCache {
     /// By when they were used, the last used last.
     known: BTreeMap<u64, Known>,
     /// The same in the order of their ids, in which texts that begin alike stand together.
@@ -83,7 +83,7 @@ fn bytes_of(config: &Config, (t, goes_on): (usize, bool), options: &RunOptions) 
     ENTRY.0 + ENTRY.1 * layers + 4 * (room * 2 * layers * width + numbers)
 }
 
-impl Recall {
+impl PrefixCache {
     /// Starts a run over these sequences; those that none of them goes on from are forgotten as room is needed.
     /// Returns how each starts, and the slots that are forgotten.
     pub fn begin(&mut self, config: &Config, sequences: &[Sequence], options: &RunOptions) -> (Vec<Start>, Vec<u32>) {
@@ -156,7 +156,7 @@ impl Recall {
 
     /// Forgets everything, as when the workers that had the keys and values are gone.
     pub fn clear(&mut self) {
-        *self = Recall::default();
+        *self = PrefixCache::default();
     }
 
     /// Bytes that everything remembered takes.
@@ -249,48 +249,64 @@ mod tests {
     }
 
     /// A run that comes to its end: where each text starts.
-    fn run(recall: &mut Recall, texts: &[Sequence], options: &RunOptions) -> Vec<usize> {
-        let (starts, forgotten) = recall.begin(&config(), texts, options);
+    fn run(prefix_cache: &mut PrefixCache, texts: &[Sequence], options: &RunOptions) -> Vec<usize> {
+        let (starts, forgotten) = prefix_cache.begin(&config(), texts, options);
         let mut slots: Vec<u32> = starts.iter().map(|start| start.slot).collect();
-        slots.extend(recall.known.values().map(|known| known.slot));
+        slots.extend(prefix_cache.known.values().map(|known| known.slot));
         let count = slots.len();
         slots.sort_unstable();
         slots.dedup();
-        assert_eq!(slots.len(), count, "recall.rs: two texts have one slot");
+        assert_eq!(slots.len(), count, "prefix_cache.rs: two texts have one slot");
         let kept = starts.iter().filter(|start| start.known.is_some()).find(|start| forgotten.contains(&start.slot));
-        assert!(kept.is_none(), "recall.rs: {kept:?} is forgotten and gone on from");
+        assert!(kept.is_none(), "prefix_cache.rs: {kept:?} is forgotten and gone on from");
         for (start, sequence) in starts.iter().zip(texts) {
-            recall.finish(start, sequence, &Tensor::zeros((0, 1), DType::F32, &Device::Cpu).unwrap());
+            prefix_cache.finish(start, sequence, &Tensor::zeros((0, 1), DType::F32, &Device::Cpu).unwrap());
         }
-        assert_eq!(recall.known.len(), recall.by_ids.len(), "recall.rs: the two orders hold other texts");
+        assert_eq!(
+            prefix_cache.known.len(),
+            prefix_cache.by_ids.len(),
+            "prefix_cache.rs: the two orders hold other texts"
+        );
         starts.iter().map(|start| start.keep).collect()
     }
 
     #[test]
     fn a_text_that_is_computed_anew_is_remembered_once() {
-        let mut recall = Recall::default();
+        let mut prefix_cache = PrefixCache::default();
         let patterns = vec![Head { layer: 0, head: 0 }];
         let options = RunOptions { patterns, ..RunOptions::new(false, 0, false) };
         for _ in 0..100 {
-            assert_eq!(run(&mut recall, &[text(&[1, 2, 3]), text(&[4])], &options), [0, 0]);
+            assert_eq!(run(&mut prefix_cache, &[text(&[1, 2, 3]), text(&[4])], &options), [0, 0]);
         }
-        assert_eq!(recall.known.len(), 2, "recall.rs: {} texts for two", recall.known.len());
-        assert!(recall.slots.next <= 4, "recall.rs: {} slots for two texts", recall.slots.next);
+        assert_eq!(prefix_cache.known.len(), 2, "prefix_cache.rs: {} texts for two", prefix_cache.known.len());
+        assert!(prefix_cache.slots.next <= 4, "prefix_cache.rs: {} slots for two texts", prefix_cache.slots.next);
     }
 
     #[test]
     fn what_is_remembered_keeps_to_its_budget_and_the_last_used_stay() {
-        let mut recall = Recall::default();
+        let mut prefix_cache = PrefixCache::default();
         let options = RunOptions::new(false, 0, false);
         // Some 4 MB each.
         for first in 0..60 {
             let ids: Vec<u32> = (0..1000).map(|place| if place == 0 { first } else { 7 }).collect();
-            run(&mut recall, &[text(&ids)], &options);
-            assert!(recall.bytes() <= MOST_BYTES, "recall.rs: {} bytes", recall.bytes());
+            run(&mut prefix_cache, &[text(&ids)], &options);
+            assert!(prefix_cache.bytes() <= MOST_BYTES, "prefix_cache.rs: {} bytes", prefix_cache.bytes());
         }
-        assert!(recall.bytes() > MOST_BYTES / 2, "recall.rs: the budget is not used: {}", recall.bytes());
-        assert_eq!(run(&mut recall, &[text(&[59, 7, 7])], &options), [3], "recall.rs: the last text is known");
-        assert_eq!(run(&mut recall, &[text(&[0, 7, 7])], &options), [0], "recall.rs: the first has made room");
+        assert!(
+            prefix_cache.bytes() > MOST_BYTES / 2,
+            "prefix_cache.rs: the budget is not used: {}",
+            prefix_cache.bytes()
+        );
+        assert_eq!(
+            run(&mut prefix_cache, &[text(&[59, 7, 7])], &options),
+            [3],
+            "prefix_cache.rs: the last text is known"
+        );
+        assert_eq!(
+            run(&mut prefix_cache, &[text(&[0, 7, 7])], &options),
+            [0],
+            "prefix_cache.rs: the first has made room"
+        );
     }
 
     proptest! {
@@ -299,13 +315,13 @@ mod tests {
             texts in proptest::collection::vec(proptest::collection::vec(0u32..3, 1..6), 1..12),
             next in proptest::collection::vec(0u32..3, 1..6),
         ) {
-            let mut recall = Recall::default();
+            let mut prefix_cache = PrefixCache::default();
             let options = RunOptions::new(false, 0, false);
             let known: Vec<Sequence> = texts.iter().map(|ids| text(ids)).collect();
-            run(&mut recall, &known, &options);
+            run(&mut prefix_cache, &known, &options);
             let common = |ids: &Vec<u32>| ids.iter().zip(&next).take_while(|(a, b)| a == b).count();
             let longest = texts.iter().map(common).max().unwrap_or_default();
-            prop_assert_eq!(run(&mut recall, &[text(&next)], &options), vec![longest], "recall.rs: {:?}", texts);
+            prop_assert_eq!(run(&mut prefix_cache, &[text(&next)], &options), vec![longest], "prefix_cache.rs: {:?}", texts);
         }
     }
 }

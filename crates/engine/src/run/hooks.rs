@@ -11,11 +11,11 @@ use crate::model::{Point, Probe};
 use trace::{Ablation, AblationMode, Component, Head};
 
 /// A contribution that can be switched off: where it is seen, and which head's it is.
-pub type Place = (Point, Option<usize>);
+pub type Site = (Point, Option<usize>);
 
 /// What is to be watched over a whole run.
 #[derive(Clone, Debug, Default)]
-pub struct Watched {
+pub struct HookSpec {
     /// Heads whose attention weights and outputs are kept.
     pub heads: Vec<Head>,
     /// Whether contributions of some rows are kept, by head too.
@@ -23,15 +23,15 @@ pub struct Watched {
     /// Whether the stream of every text's last token is kept.
     pub last_streams: bool,
     /// Contributions of which the sum over all rows is wanted.
-    pub sums: Vec<Place>,
+    pub sums: Vec<Site>,
     /// Rows that are put in the place of contributions, `[D]` each.
-    pub replace: Vec<(Place, Vec<f32>)>,
+    pub replace: Vec<(Site, Vec<f32>)>,
 }
 
 /// Watches rows that go through the blocks together.
 #[derive(Debug, Default)]
-pub struct Watch {
-    watched: Rc<Watched>,
+pub struct Hooks {
+    spec: Rc<HookSpec>,
     /// Rows of the batch whose contributions are kept.
     rows: Vec<u32>,
     /// Rows of the batch that are a text's last.
@@ -45,11 +45,11 @@ pub struct Watch {
     /// What each watched head adds, `[T, D]`.
     pub head_out: HashMap<Head, Tensor>,
     /// Sums over rows, `[D]`.
-    pub sums: HashMap<Place, Vec<f64>>,
+    pub sums: HashMap<Site, Vec<f64>>,
 }
 
 /// Where what is switched off is seen.
-pub fn place_of(ablated: &Ablation) -> Place {
+pub fn site_of(ablated: &Ablation) -> Site {
     match ablated.part {
         Component::Attn => (Point::AttnOut(ablated.layer), None),
         Component::Mlp => (Point::MlpOut(ablated.layer), None),
@@ -58,25 +58,25 @@ pub fn place_of(ablated: &Ablation) -> Place {
 }
 
 /// What is put in the place of contributions, given their means: `[D]` for each place.
-pub fn replacements(ablate: &[Ablation], means: &HashMap<Place, Vec<f32>>, width: usize) -> Vec<(Place, Vec<f32>)> {
+pub fn replacements(ablate: &[Ablation], means: &HashMap<Site, Vec<f32>>, width: usize) -> Vec<(Site, Vec<f32>)> {
     let replacement = |ablated: &Ablation| {
-        let place = place_of(ablated);
+        let place = site_of(ablated);
         let mean = means.get(&place).filter(|_| ablated.how == AblationMode::Mean);
         (place, mean.cloned().unwrap_or_else(|| vec![0.0; width]))
     };
     ablate.iter().map(replacement).collect()
 }
 
-impl Watch {
+impl Hooks {
     /// For a batch in which these rows are to be explained, and these are the last of their texts.
-    pub fn new(watched: Rc<Watched>, rows: Vec<u32>, last: Vec<u32>) -> Watch {
-        let rows = if watched.contributions { rows } else { Vec::new() };
-        let last = if watched.last_streams { last } else { Vec::new() };
-        Watch { watched, rows, last, ..Watch::default() }
+    pub fn new(spec: Rc<HookSpec>, rows: Vec<u32>, last: Vec<u32>) -> Hooks {
+        let rows = if spec.contributions { rows } else { Vec::new() };
+        let last = if spec.last_streams { last } else { Vec::new() };
+        Hooks { spec, rows, last, ..Hooks::default() }
     }
 
     fn sum(&mut self, point: Point, value: &Tensor) -> Result<()> {
-        for &place in self.watched.sums.iter().filter(|(at, _)| *at == point) {
+        for &place in self.spec.sums.iter().filter(|(at, _)| *at == point) {
             let value = match place.1 {
                 Some(head) => value.get(head)?,
                 None => value.clone(),
@@ -95,17 +95,17 @@ impl Watch {
     }
 }
 
-impl Probe for Watch {
+impl Probe for Hooks {
     fn wants(&self, point: Point) -> bool {
-        let in_layer = |layer: usize| self.watched.heads.iter().any(|head| head.layer == layer);
-        let of_heads = |(place, _): &Place| *place == point;
+        let in_layer = |layer: usize| self.spec.heads.iter().any(|head| head.layer == layer);
+        let of_heads = |(place, _): &Site| *place == point;
         match point {
             Point::Pattern(layer) => in_layer(layer),
             Point::HeadOut(layer) => {
                 in_layer(layer)
                     || !self.rows.is_empty()
-                    || self.watched.sums.iter().any(of_heads)
-                    || self.watched.replace.iter().any(|(place, _)| of_heads(place))
+                    || self.spec.sums.iter().any(of_heads)
+                    || self.spec.replace.iter().any(|(place, _)| of_heads(place))
             }
             _ => false,
         }
@@ -113,7 +113,7 @@ impl Probe for Watch {
 
     fn edit(&mut self, point: Point, value: &Tensor) -> Result<bool> {
         let mut edited = false;
-        for ((_, head), row) in self.watched.replace.iter().filter(|((at, _), _)| *at == point) {
+        for ((_, head), row) in self.spec.replace.iter().filter(|((at, _), _)| *at == point) {
             let rows = value.dim(candle_core::D::Minus2)?;
             let first = head.map_or(0, |head| head * rows);
             fill_rows(value, first..first + rows, row)?;
@@ -124,7 +124,7 @@ impl Probe for Watch {
 
     fn see(&mut self, point: Point, value: &Tensor) -> Result<()> {
         self.sum(point, value)?;
-        let heads = |layer: usize| self.watched.heads.iter().filter(move |head| head.layer == layer);
+        let heads = |layer: usize| self.spec.heads.iter().filter(move |head| head.layer == layer);
         match point {
             Point::Pattern(layer) => {
                 for head in heads(layer) {

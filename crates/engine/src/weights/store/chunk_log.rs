@@ -1,4 +1,4 @@
-//! The pieces of one weights file: a data file to which they are appended as they come, and a journal that says
+//! The chunks of one weights file: a data file to which they are appended as they come, and a journal that says
 //! which bytes of the weights file each of them is.
 //!
 //! Journal: 24 bytes of head (magic, version, hash of the identity), then records of 40 bytes (begin, length, place
@@ -9,7 +9,7 @@ use std::hash::Hasher;
 
 use twox_hash::XxHash64;
 
-use super::{Disk, Identity, StoreError};
+use super::{CacheError, Disk, Identity};
 
 const MAGIC: &[u8; 8] = b"rs-piece";
 const VERSION: u64 = 1;
@@ -18,7 +18,7 @@ const RECORD: usize = 40;
 /// A record whose length is this takes the extent at its begin back.
 const FORGOTTEN: u64 = u64::MAX;
 
-/// Bytes of the weights file that are kept as one.
+/// Bytes of the weights file that are cached as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Extent {
     /// The first.
@@ -27,8 +27,8 @@ pub struct Extent {
     pub end: u64,
 }
 
-/// A piece that is being written.
-pub struct Writing {
+/// A chunk that is being written.
+pub struct PendingChunk {
     begin: u64,
     length: u64,
     place: u64,
@@ -44,24 +44,24 @@ struct Record {
     hash: u64,
 }
 
-/// The pieces of one weights file.
-pub struct Pieces<D: Disk> {
+/// The chunks of one weights file.
+pub struct ChunkLog<D: Disk> {
     data: D,
     journal: D,
     /// By first byte.
     records: BTreeMap<u64, Record>,
     journal_end: u64,
-    /// Where the next piece goes.
+    /// Where the next chunk goes.
     data_end: u64,
     stale: bool,
 }
 
-impl<D: Disk> Pieces<D> {
+impl<D: Disk> ChunkLog<D> {
     /// Opens the two files. Pieces of another identity, and whatever else cannot be believed, are removed.
     ///
     /// # Errors
     /// Those of the disks; never because of what is in them.
-    pub fn open(data: D, journal: D, identity: &Identity) -> Result<Pieces<D>, StoreError> {
+    pub fn open(data: D, journal: D, identity: &Identity) -> Result<ChunkLog<D>, CacheError> {
         let head = head(identity);
         let size = journal.size()?;
         let mut bytes = vec![0; usize::try_from(size.min(64 << 20)).unwrap_or(0)];
@@ -79,28 +79,28 @@ impl<D: Disk> Pieces<D> {
             (BTreeMap::new(), HEAD, stale)
         };
         let data_end = data.size()?;
-        Ok(Pieces { data, journal, records, journal_end, data_end, stale })
+        Ok(ChunkLog { data, journal, records, journal_end, data_end, stale })
     }
 
-    /// Whether pieces of another identity were found, and removed.
+    /// Whether chunks of another identity were found, and removed.
     pub fn was_stale(&self) -> bool {
         self.stale
     }
 
-    /// What is kept, lowest first, without overlaps.
+    /// What is cached, lowest first, without overlaps.
     pub fn extents(&self) -> Vec<Extent> {
         self.records.values().map(|record| Extent { begin: record.begin, end: record.begin + record.length }).collect()
     }
 
-    /// What is kept, in the order in which it came.
+    /// What is cached, in the order in which it came.
     pub fn extents_by_age(&self) -> Vec<Extent> {
         let mut records: Vec<&Record> = self.records.values().collect();
         records.sort_by_key(|record| record.place);
         records.into_iter().map(|record| Extent { begin: record.begin, end: record.begin + record.length }).collect()
     }
 
-    /// Bytes that are kept.
-    pub fn bytes_kept(&self) -> u64 {
+    /// Bytes that are cached.
+    pub fn bytes_cached(&self) -> u64 {
         self.records.values().map(|record| record.length).sum()
     }
 
@@ -108,7 +108,7 @@ impl<D: Disk> Pieces<D> {
     ///
     /// # Errors
     /// Those of the disk.
-    pub fn read(&mut self, extent: Extent, into: &mut Vec<u8>) -> Result<bool, StoreError> {
+    pub fn read(&mut self, extent: Extent, into: &mut Vec<u8>) -> Result<bool, CacheError> {
         let Some(&record) = self.records.get(&extent.begin).filter(|r| r.begin + r.length == extent.end) else {
             return Ok(false);
         };
@@ -122,21 +122,21 @@ impl<D: Disk> Pieces<D> {
         Ok(false)
     }
 
-    /// Begins a piece of this length.
+    /// Begins a chunk of this length.
     ///
     /// # Errors
-    /// None so far; the disk's own in [`Pieces::write`].
-    pub fn begin(&mut self, begin: u64, length: u64) -> Result<Writing, StoreError> {
+    /// None so far; the disk's own in [`ChunkLog::write`].
+    pub fn begin(&mut self, begin: u64, length: u64) -> Result<PendingChunk, CacheError> {
         let place = self.data_end;
         self.data_end += length;
-        Ok(Writing { begin, length, place, written: 0, hash: XxHash64::with_seed(0) })
+        Ok(PendingChunk { begin, length, place, written: 0, hash: XxHash64::with_seed(0) })
     }
 
-    /// Writes the next bytes of a piece; those beyond its length are left out.
+    /// Writes the next bytes of a chunk; those beyond its length are left out.
     ///
     /// # Errors
-    /// Those of the disk. The piece is lost then.
-    pub fn write(&mut self, writing: &mut Writing, bytes: &[u8]) -> Result<(), StoreError> {
+    /// Those of the disk. The chunk is lost then.
+    pub fn write(&mut self, writing: &mut PendingChunk, bytes: &[u8]) -> Result<(), CacheError> {
         let room = usize::try_from(writing.length - writing.written).unwrap_or(usize::MAX);
         let bytes = &bytes[..bytes.len().min(room)];
         self.data.write(writing.place + writing.written, bytes)?;
@@ -145,11 +145,11 @@ impl<D: Disk> Pieces<D> {
         Ok(())
     }
 
-    /// Records a piece, or as much of it as was written. One that overlaps with what is kept is left out.
+    /// Records a chunk, or as much of it as was written. One that overlaps with what is cached is left out.
     ///
     /// # Errors
     /// Those of the disk.
-    pub fn finish(&mut self, writing: Writing) -> Result<(), StoreError> {
+    pub fn finish(&mut self, writing: PendingChunk) -> Result<(), CacheError> {
         let (begin, length) = (writing.begin, writing.written);
         if length == 0 || overlaps(&self.records, begin, length) {
             return Ok(());
@@ -164,7 +164,7 @@ impl<D: Disk> Pieces<D> {
     ///
     /// # Errors
     /// Those of the disk.
-    pub fn forget(&mut self, run: Extent) -> Result<(), StoreError> {
+    pub fn forget(&mut self, run: Extent) -> Result<(), CacheError> {
         let touched: Vec<Record> =
             self.records.values().filter(|r| r.begin < run.end && run.begin < r.begin + r.length).copied().collect();
         for record in touched {
@@ -178,12 +178,12 @@ impl<D: Disk> Pieces<D> {
     ///
     /// # Errors
     /// Those of the disk.
-    pub fn flush(&mut self) -> Result<(), StoreError> {
+    pub fn flush(&mut self) -> Result<(), CacheError> {
         self.data.flush()?;
         self.journal.flush()
     }
 
-    fn append(&mut self, record: &Record) -> Result<(), StoreError> {
+    fn append(&mut self, record: &Record) -> Result<(), CacheError> {
         self.journal.write(self.journal_end, &encode(record))?;
         self.journal_end += RECORD as u64;
         Ok(())
@@ -240,7 +240,7 @@ fn replay(journal: &[u8], data_size: u64) -> (BTreeMap<u64, Record>, u64) {
         let within = record.place.checked_add(record.length).is_some_and(|end| end <= data_size);
         let sane = record.length > 0 && record.begin.checked_add(record.length).is_some();
         if within && sane {
-            // The later record is right: pieces are never kept twice, unless the earlier one's bytes were lost.
+            // The later record is right: chunks are never cached twice, unless the earlier one's bytes were lost.
             let end = record.begin + record.length;
             records.retain(|_, earlier: &mut Record| {
                 earlier.begin >= end || earlier.begin + earlier.length <= record.begin

@@ -7,9 +7,9 @@ use std::rc::Rc;
 use candle_core::{Device, Tensor};
 use tokio::sync::watch;
 
-use super::demand::Demand;
-use super::recall::Recall;
-use crate::pool::Crew;
+use super::load_requests::LoadRequests;
+use super::prefix_cache::PrefixCache;
+use crate::pool::WorkerPool;
 
 use crate::model::buffer_pool::PooledTensor;
 use crate::model::checkpoint::{Part, Tensors, wanted, within_block};
@@ -22,22 +22,22 @@ use crate::weights::plan::Table;
 use crate::{Error, Result};
 
 /// The parts that have arrived, and a way to wait for the others.
-pub struct Parts {
+pub struct StreamingModel {
     /// The model's settings.
     pub config: Config,
     /// What runs want next, for the loader.
-    pub demand: Demand,
+    pub requests: LoadRequests,
     /// Who computes.
-    pub team: Rc<Crew>,
+    pub pool: Rc<WorkerPool>,
     /// The texts that were traced last.
-    pub recall: RefCell<Recall>,
-    arrived: RefCell<Arrived>,
+    pub prefix_cache: RefCell<PrefixCache>,
+    received: RefCell<Received>,
     /// Ticks at every part that arrives, and at failure.
     tick: watch::Sender<usize>,
 }
 
-struct Arrived {
-    waiting: Waiting,
+struct Received {
+    loose: LooseTensors,
     part_of: HashMap<String, Part>,
     missing: HashMap<Part, usize>,
     /// Rows of the two tables that came before the tables: by first row, several rows to each entry.
@@ -65,13 +65,13 @@ impl Tensors for HashMap<String, Tensor> {
 
 /// Tensors of parts that are not complete.
 #[derive(Default)]
-struct Waiting {
+struct LooseTensors {
     tensors: HashMap<String, Tensor>,
     /// Weights of linear layers, packed if this build packs.
     weights: HashMap<String, Weight>,
 }
 
-impl Tensors for Waiting {
+impl Tensors for LooseTensors {
     fn take(&mut self, name: &str) -> Result<Tensor, ModelError> {
         self.tensors.take(name)
     }
@@ -84,17 +84,17 @@ impl Tensors for Waiting {
     }
 }
 
-impl Parts {
+impl StreamingModel {
     /// Of a model of which nothing has arrived yet, and which this crew will run.
-    pub fn new(config: Config, crew: Crew) -> Parts {
+    pub fn new(config: Config, pool: WorkerPool) -> StreamingModel {
         let mut part_of = HashMap::new();
         let mut missing = HashMap::new();
         for want in wanted(&config) {
             *missing.entry(want.part).or_default() += 1;
             part_of.insert(want.name, want.part);
         }
-        let arrived = Arrived {
-            waiting: Waiting::default(),
+        let received = Received {
+            loose: LooseTensors::default(),
             part_of,
             missing,
             rows: HashMap::new(),
@@ -106,12 +106,12 @@ impl Parts {
             unchecked: 0,
             failure: None,
         };
-        Parts {
+        StreamingModel {
             config,
-            demand: Demand::default(),
-            team: Rc::new(crew),
-            recall: RefCell::default(),
-            arrived: RefCell::new(arrived),
+            requests: LoadRequests::default(),
+            pool: Rc::new(pool),
+            prefix_cache: RefCell::default(),
+            received: RefCell::new(received),
             tick: watch::Sender::new(0),
         }
     }
@@ -119,7 +119,7 @@ impl Parts {
     /// Layer and name of a tensor of a block, where blocks are packed, or divided among workers.
     fn handed_out<'a>(&self, name: &'a str, part: Part) -> Option<(usize, &'a str)> {
         match part {
-            Part::Block(layer) if PACKS || self.team.has_helpers() => Some((layer, within_block(name)?)),
+            Part::Block(layer) if PACKS || self.pool.has_helpers() => Some((layer, within_block(name)?)),
             _ => None,
         }
     }
@@ -129,19 +129,19 @@ impl Parts {
     /// # Errors
     /// Where the allocator has no room for it.
     pub fn packing(&self, name: &str, part: Part) -> Result<Option<Packing>, TryReserveError> {
-        self.handed_out(name, part).map_or(Ok(None), |(_, tensor)| self.team.packing(&self.config, tensor))
+        self.handed_out(name, part).map_or(Ok(None), |(_, tensor)| self.pool.packing(&self.config, tensor))
     }
 
-    /// Takes a weight that was packed as [`Parts::packing`] says; the other workers get theirs.
+    /// Takes a weight that was packed as [`StreamingModel::packing`] says; the other workers get theirs.
     ///
     /// # Errors
-    /// As [`Parts::offer`].
+    /// As [`StreamingModel::offer`].
     pub fn offer_packed(&self, name: String, packing: Packing) -> Result<()> {
-        self.take(name, |arrived, name, part| {
+        self.take(name, |received, name, part| {
             if let Some(place) = self.handed_out(&name, part)
-                && let Some(panels) = self.team.hand_out_weight(place, packing)
+                && let Some(panels) = self.pool.hand_out_weight(place, packing)
             {
-                arrived.waiting.weights.insert(name, Weight::Packed(panels));
+                received.loose.weights.insert(name, Weight::Packed(panels));
             }
             Ok(())
         })
@@ -153,39 +153,39 @@ impl Parts {
     /// # Errors
     /// `MissingTensor` if a part's list and its builder disagree, which a test rules out.
     pub fn offer(&self, name: String, mut tensor: Tensor) -> Result<()> {
-        self.take(name, |arrived, name, part| {
+        self.take(name, |received, name, part| {
             if let Some(table) = Table::of(&name) {
-                arrived.rows.remove(&table);
-                arrived.tables.insert(table, tensor.clone());
+                received.rows.remove(&table);
+                received.tables.insert(table, tensor.clone());
             }
             if let Some(place) = self.handed_out(&name, part) {
-                let bias = with_values(&tensor, |values| Ok(self.team.hand_out_bias(&self.config, place, values)))?;
+                let bias = with_values(&tensor, |values| Ok(self.pool.hand_out_bias(&self.config, place, values)))?;
                 if let Some(bias) = bias {
                     let count = bias.len();
                     tensor = Tensor::from_vec(bias, count, &Device::Cpu)?;
                 }
             }
-            arrived.waiting.tensors.insert(name, tensor);
+            received.loose.tensors.insert(name, tensor);
             Ok(())
         })
     }
 
     /// Has a tensor of this name taken, unless it has arrived before; builds the part that it completes.
-    fn take(&self, name: String, take: impl FnOnce(&mut Arrived, String, Part) -> Result<()>) -> Result<()> {
-        let mut guard = self.arrived.borrow_mut();
-        let arrived = &mut *guard;
-        let Some(part) = arrived.part_of.remove(&name) else { return Ok(()) };
-        take(arrived, name, part)?;
-        if let Some(count) = arrived.missing.get_mut(&part) {
+    fn take(&self, name: String, take: impl FnOnce(&mut Received, String, Part) -> Result<()>) -> Result<()> {
+        let mut guard = self.received.borrow_mut();
+        let received = &mut *guard;
+        let Some(part) = received.part_of.remove(&name) else { return Ok(()) };
+        take(received, name, part)?;
+        if let Some(count) = received.missing.get_mut(&part) {
             *count -= 1;
         }
-        let complete = |part| arrived.missing.get(&part) == Some(&0);
+        let complete = |part| received.missing.get(&part) == Some(&0);
         if complete(part) {
             match part {
-                Part::Embedding => arrived.embedding = Some(Rc::new(Embedding::load(&mut arrived.waiting)?)),
+                Part::Embedding => received.embedding = Some(Rc::new(Embedding::load(&mut received.loose)?)),
                 Part::Block(l) => {
-                    let block = Block::load(&mut arrived.waiting, &self.config, l)?;
-                    if let Some(slot) = arrived.blocks.get_mut(l) {
+                    let block = Block::load(&mut received.loose, &self.config, l)?;
+                    if let Some(slot) = received.blocks.get_mut(l) {
                         *slot = Some(Rc::new(block));
                     }
                 }
@@ -194,11 +194,11 @@ impl Parts {
             // The unembedding may be the embedding's own table, and so waits for both.
             if self.config.head != Head::Absent
                 && let (None, Some(embedding), Some(0)) =
-                    (&arrived.unembedding, &arrived.embedding, arrived.missing.get(&Part::Unembedding))
+                    (&received.unembedding, &received.embedding, received.missing.get(&Part::Unembedding))
             {
-                let unembedding = Unembedding::load(&mut arrived.waiting, &self.config, embedding)?;
-                arrived.untied = self.config.tie_word_embeddings && !unembedding.is_tied_to(embedding);
-                arrived.unembedding = Some(Rc::new(unembedding));
+                let unembedding = Unembedding::load(&mut received.loose, &self.config, embedding)?;
+                received.untied = self.config.tie_word_embeddings && !unembedding.is_tied_to(embedding);
+                received.unembedding = Some(Rc::new(unembedding));
             }
         }
         drop(guard);
@@ -208,25 +208,25 @@ impl Parts {
 
     /// Takes rows of a table, from row `first` on.
     pub fn offer_rows(&self, table: Table, first: u32, values: Rc<Vec<f32>>) {
-        let mut arrived = self.arrived.borrow_mut();
-        if !arrived.tables.contains_key(&table) {
-            arrived.rows.entry(table).or_default().insert(first, values);
+        let mut received = self.received.borrow_mut();
+        if !received.tables.contains_key(&table) {
+            received.rows.entry(table).or_default().insert(first, values);
         }
-        drop(arrived);
+        drop(received);
         self.tick.send_modify(|count| *count += 1);
     }
 
-    /// A file's bytes are being compared with what its hub says of them: until [`Parts::checked`] nothing that was
+    /// A file's bytes are being compared with what its hub says of them: until [`StreamingModel::checked`] nothing that was
     /// computed with them is final.
     pub fn checking(&self) {
-        self.arrived.borrow_mut().unchecked += 1;
+        self.received.borrow_mut().unchecked += 1;
     }
 
     /// A file's bytes are what its hub says.
     pub fn checked(&self) {
-        let mut arrived = self.arrived.borrow_mut();
-        arrived.unchecked = arrived.unchecked.saturating_sub(1);
-        drop(arrived);
+        let mut received = self.received.borrow_mut();
+        received.unchecked = received.unchecked.saturating_sub(1);
+        drop(received);
         self.tick.send_modify(|count| *count += 1);
     }
 
@@ -235,40 +235,40 @@ impl Parts {
     /// # Errors
     /// `CorruptDownload`, and whatever else ended the loading.
     pub async fn all_checked(&self) -> Result<()> {
-        self.wait(|arrived| (arrived.unchecked == 0).then_some(())).await
+        self.wait(|received| (received.unchecked == 0).then_some(())).await
     }
 
     /// Tells everyone who waits that no more will come.
     pub fn fail(&self, error: Error) {
-        self.arrived.borrow_mut().failure = Some(error);
+        self.received.borrow_mut().failure = Some(error);
         self.tick.send_modify(|count| *count += 1);
     }
 
     /// Blocks that have arrived.
     pub fn blocks_ready(&self) -> usize {
-        self.arrived.borrow().blocks.iter().flatten().count()
+        self.received.borrow().blocks.iter().flatten().count()
     }
 
     /// Whether the unembedding has arrived.
     pub fn has_unembedding(&self) -> bool {
-        self.arrived.borrow().unembedding.is_some()
+        self.received.borrow().unembedding.is_some()
     }
 
     /// A tensor that has not arrived, the first by name; `None` once all have.
     pub fn first_missing(&self) -> Option<String> {
-        self.arrived.borrow().part_of.keys().min().cloned()
+        self.received.borrow().part_of.keys().min().cloned()
     }
 
     /// Waits for the rows that these ids, the first of them at position `first`, need: of the token table and of the
-    /// position table, `[T, D]` each. They must have been checked, and asked for ([`Demand::rows`]).
+    /// position table, `[T, D]` each. They must have been checked, and asked for ([`LoadRequests::rows`]).
     ///
     /// # Errors
     /// Whatever ended the loading.
     pub async fn rows(&self, ids: &[u32], first: usize) -> Result<(Tensor, Tensor)> {
         let positions: Vec<u32> = (first as u32..(first + ids.len()) as u32).collect();
         let width = self.config.n_embd;
-        let tokens = self.wait(|arrived| arrived.select(Table::Tokens, ids, width)).await??;
-        let positions = self.wait(|arrived| arrived.select(Table::Positions, &positions, width)).await??;
+        let tokens = self.wait(|received| received.select(Table::Tokens, ids, width)).await??;
+        let positions = self.wait(|received| received.select(Table::Positions, &positions, width)).await??;
         Ok((tokens, positions))
     }
 
@@ -277,7 +277,7 @@ impl Parts {
     /// # Errors
     /// Whatever ended the loading.
     pub async fn block(&self, layer: usize) -> Result<Rc<Block>> {
-        self.wait(|arrived| arrived.blocks.get(layer).cloned().flatten()).await
+        self.wait(|received| received.blocks.get(layer).cloned().flatten()).await
     }
 
     /// The blocks from one on, as many as are here; waits for the first.
@@ -285,8 +285,8 @@ impl Parts {
     /// # Errors
     /// Whatever ended the loading.
     pub async fn blocks(&self, first: usize) -> Result<Vec<Rc<Block>>> {
-        self.wait(|arrived| {
-            let here: Vec<_> = arrived.blocks.iter().skip(first).map_while(Clone::clone).collect();
+        self.wait(|received| {
+            let here: Vec<_> = received.blocks.iter().skip(first).map_while(Clone::clone).collect();
             (!here.is_empty()).then_some(here)
         })
         .await
@@ -302,7 +302,7 @@ impl Parts {
 
     /// Whether an unembedding has come that the settings tie to the embedding, and that differs; said once.
     pub fn found_untied(&self) -> bool {
-        std::mem::take(&mut self.arrived.borrow_mut().untied)
+        std::mem::take(&mut self.received.borrow_mut().untied)
     }
 
     /// Waits for the unembedding.
@@ -311,7 +311,7 @@ impl Parts {
     /// Whatever ended the loading; `NoUnembedding`.
     pub async fn unembedding(&self) -> Result<Rc<Unembedding>> {
         self.require_unembedding()?;
-        self.wait(|arrived| arrived.unembedding.clone()).await
+        self.wait(|received| received.unembedding.clone()).await
     }
 
     /// Scores of every token id by rows of a stream, `[N, D]` to `[N, V]`: the final layer norm and the unembedding, by all
@@ -330,16 +330,16 @@ impl Parts {
     /// # Errors
     /// candle's, and a helper's.
     pub async fn normed_logits(&self, unembedding: &Unembedding, normed: &Tensor) -> Result<PooledTensor> {
-        Ok(self.team.logits(unembedding, normed).await?)
+        Ok(self.pool.logits(unembedding, normed).await?)
     }
 
-    async fn wait<T>(&self, get: impl Fn(&Arrived) -> Option<T>) -> Result<T> {
+    async fn wait<T>(&self, get: impl Fn(&Received) -> Option<T>) -> Result<T> {
         let mut ticks = self.tick.subscribe();
         loop {
-            if let Some(part) = get(&self.arrived.borrow()) {
+            if let Some(part) = get(&self.received.borrow()) {
                 return Ok(part);
             }
-            if let Some(failure) = self.arrived.borrow().failure.clone() {
+            if let Some(failure) = self.received.borrow().failure.clone() {
                 return Err(failure);
             }
             // The sender lives as long as self, so this ends with a tick.
@@ -348,7 +348,7 @@ impl Parts {
     }
 }
 
-impl Arrived {
+impl Received {
     /// Rows of a table, `[N, width]`, if all of them are here.
     fn select(&self, table: Table, ids: &[u32], width: usize) -> Option<Result<Tensor>> {
         if let Some(tensor) = self.tables.get(&table) {

@@ -9,14 +9,14 @@ use std::rc::Rc;
 use candle_core::{Device, Tensor};
 
 use super::WeightsError;
-use super::fill::{Elements, Fill, no_room};
 use super::index::{Index, Located, Span};
+use super::partial_tensor::{Elements, PartialTensor, no_room};
 use super::plan::Table;
 use crate::Result;
 use crate::model::linear::packing::Packing;
 
 /// What has become whole.
-pub enum Arrived {
+pub enum Assembled {
     /// A tensor, by its plain name.
     Tensor(String, Tensor),
     /// A weight, by its plain name, packed as it came.
@@ -35,7 +35,7 @@ pub enum Arrived {
 }
 
 /// Rows of a table that were asked for before the table.
-struct Rows {
+struct PartialRows {
     table: Table,
     first: u32,
     span: Span,
@@ -43,7 +43,7 @@ struct Rows {
 }
 
 enum RowState {
-    Filling(Fill),
+    Filling(PartialTensor),
     Whole(Rc<Vec<f32>>),
 }
 
@@ -54,13 +54,13 @@ enum RowState {
 pub type HowPacked = dyn Fn(&Located) -> std::result::Result<Option<Packing>, TryReserveError>;
 
 /// The tensors that are filling up.
-pub struct Arrivals {
+pub struct TensorAssembler {
     index: Rc<Index>,
     packing: Box<HowPacked>,
-    fills: HashMap<(usize, usize), Fill>,
+    partial: HashMap<(usize, usize), PartialTensor>,
     done: HashSet<(usize, usize)>,
     /// By file and first byte.
-    rows: BTreeMap<(usize, u64), Rows>,
+    rows: BTreeMap<(usize, u64), PartialRows>,
     /// Tables that are taken in as a whole.
     whole: HashSet<Table>,
     /// Rows that are waited for, also of those.
@@ -68,13 +68,13 @@ pub struct Arrivals {
     received: u64,
 }
 
-impl Arrivals {
+impl TensorAssembler {
     /// For a model of which nothing is here.
-    pub fn new(index: Rc<Index>, packing: Box<HowPacked>) -> Arrivals {
-        Arrivals {
+    pub fn new(index: Rc<Index>, packing: Box<HowPacked>) -> TensorAssembler {
+        TensorAssembler {
             index,
             packing,
-            fills: HashMap::new(),
+            partial: HashMap::new(),
             done: HashSet::new(),
             rows: BTreeMap::new(),
             whole: HashSet::new(),
@@ -99,8 +99,8 @@ impl Arrivals {
         }
         let count = (span.bytes.end - span.bytes.start) as usize / dtype.size();
         let first = ((span.bytes.start - located.info.begin) / located.grain()) as u32;
-        let fill = Fill::new(&located.info.name, dtype, count)?;
-        let rows = Rows { table, first, span: span.clone(), state: RowState::Filling(fill) };
+        let tensor = PartialTensor::new(&located.info.name, dtype, count)?;
+        let rows = PartialRows { table, first, span: span.clone(), state: RowState::Filling(tensor) };
         self.rows.insert((span.file, span.bytes.start), rows);
         Ok(())
     }
@@ -109,20 +109,20 @@ impl Arrivals {
     ///
     /// # Errors
     /// `OutOfMemory`.
-    pub fn expect_table(&mut self, table: Table) -> Result<Vec<Arrived>> {
+    pub fn expect_table(&mut self, table: Table) -> Result<Vec<Assembled>> {
         let index = self.index.clone();
         let Some((file, located)) = index.find(table.tensor()) else { return Ok(Vec::new()) };
         if !self.whole.insert(table) {
             return Ok(Vec::new());
         }
         let number = index.files[file].position(located.info.begin);
-        let mut fill = new_fill(located, &*self.packing)?;
+        let mut tensor = new_partial(located, &*self.packing)?;
         for rows in self.rows.values().filter(|rows| rows.table == table) {
             if let RowState::Whole(values) = &rows.state {
-                fill.copy_from(rows.span.bytes.start - located.info.begin, values);
+                tensor.copy_from(rows.span.bytes.start - located.info.begin, values);
             }
         }
-        self.fills.insert((file, number), fill);
+        self.partial.insert((file, number), tensor);
         let mut arrived = self.awaited_here(table, 0..u64::MAX);
         arrived.extend(self.completed(file, number)?);
         Ok(arrived)
@@ -130,17 +130,17 @@ impl Arrivals {
 
     /// Says that a text waits for rows of a table, also of one that is taken in as a whole: those that are here
     /// come at once, the others as they arrive.
-    pub fn await_rows(&mut self, table: Table, rows: impl IntoIterator<Item = u32>) -> Vec<Arrived> {
+    pub fn await_rows(&mut self, table: Table, rows: impl IntoIterator<Item = u32>) -> Vec<Assembled> {
         self.awaited.extend(rows.into_iter().map(|row| (table, row)));
         self.awaited_here(table, 0..u64::MAX)
     }
 
     /// The awaited rows of a table that are whole and touch these bytes of it.
-    fn awaited_here(&mut self, table: Table, bytes: Range<u64>) -> Vec<Arrived> {
+    fn awaited_here(&mut self, table: Table, bytes: Range<u64>) -> Vec<Assembled> {
         let index = self.index.clone();
         let Some((file, located)) = index.find(table.tensor()) else { return Vec::new() };
         let number = index.files[file].position(located.info.begin);
-        let Some(fill) = self.fills.get(&(file, number)) else { return Vec::new() };
+        let Some(tensor) = self.partial.get(&(file, number)) else { return Vec::new() };
         let grain = located.grain();
         let mut arrived = Vec::new();
         self.awaited.retain(|&(of, row)| {
@@ -149,9 +149,9 @@ impl Arrivals {
                 return true;
             }
             // What is damaged is found when the table is whole, and comes again.
-            match fill.read(place).filter(|values| values.iter().all(|value| value.is_finite())) {
+            match tensor.read(place).filter(|values| values.iter().all(|value| value.is_finite())) {
                 Some(values) => {
-                    arrived.push(Arrived::Rows(table, row, Rc::new(values.to_vec())));
+                    arrived.push(Assembled::Rows(table, row, Rc::new(values.to_vec())));
                     false
                 }
                 None => true,
@@ -165,7 +165,7 @@ impl Arrivals {
     ///
     /// # Errors
     /// `OutOfMemory`.
-    pub fn write(&mut self, file: usize, at: u64, bytes: &[u8]) -> Result<(usize, Vec<Arrived>)> {
+    pub fn write(&mut self, file: usize, at: u64, bytes: &[u8]) -> Result<(usize, Vec<Assembled>)> {
         let index = self.index.clone();
         let Some(indexed) = index.files.get(file) else { return Ok((bytes.len(), Vec::new())) };
         let mut arrived = Vec::new();
@@ -197,7 +197,7 @@ impl Arrivals {
         located: &Located,
         here: u64,
         bytes: &[u8],
-        arrived: &mut Vec<Arrived>,
+        arrived: &mut Vec<Assembled>,
     ) -> Result<usize> {
         let left = usize::try_from(located.info.end - here).unwrap_or(usize::MAX).min(bytes.len());
         if self.done.contains(&key) {
@@ -206,11 +206,11 @@ impl Arrivals {
         if let Some(table) = Table::of(&located.name) {
             let rows = self.rows.range_mut(..=(key.0, here)).next_back().map(|(_, rows)| rows);
             if let Some(rows) = rows.filter(|rows| rows.span.file == key.0 && here < rows.span.bytes.end) {
-                if let RowState::Filling(fill) = &mut rows.state {
+                if let RowState::Filling(tensor) = &mut rows.state {
                     let within = usize::try_from(rows.span.bytes.end - here).unwrap_or(usize::MAX).min(left);
-                    let (taken, new) = fill.write(here - rows.span.bytes.start, &bytes[..within]);
+                    let (taken, new) = tensor.write(here - rows.span.bytes.start, &bytes[..within]);
                     self.received += new;
-                    if fill.is_full() {
+                    if tensor.is_full() {
                         arrived.extend(self.rows_completed((key.0, here), located)?);
                         arrived.extend(self.completed(key.0, key.1)?);
                     }
@@ -225,13 +225,13 @@ impl Arrivals {
                 return Ok(left);
             }
         }
-        let fill = match self.fills.entry(key) {
-            Entry::Occupied(fill) => fill.into_mut(),
-            Entry::Vacant(room) => room.insert(new_fill(located, &*self.packing)?),
+        let tensor = match self.partial.entry(key) {
+            Entry::Occupied(tensor) => tensor.into_mut(),
+            Entry::Vacant(room) => room.insert(new_partial(located, &*self.packing)?),
         };
-        let (taken, new) = fill.write(here - located.info.begin, &bytes[..left]);
+        let (taken, new) = tensor.write(here - located.info.begin, &bytes[..left]);
         self.received += new;
-        let whole = here + taken as u64 >= located.info.end || fill.is_full();
+        let whole = here + taken as u64 >= located.info.end || tensor.is_full();
         if let Some(table) = Table::of(&located.name).filter(|_| !self.awaited.is_empty()) {
             let at = here - located.info.begin;
             arrived.extend(self.awaited_here(table, at..at + taken as u64));
@@ -242,55 +242,55 @@ impl Arrivals {
         Ok(taken)
     }
 
-    fn rows_completed(&mut self, at: (usize, u64), located: &Located) -> Result<Option<Arrived>> {
+    fn rows_completed(&mut self, at: (usize, u64), located: &Located) -> Result<Option<Assembled>> {
         let Some((_, rows)) = self.rows.range_mut(..=at).next_back() else { return Ok(None) };
-        let RowState::Filling(fill) = &mut rows.state else { return Ok(None) };
-        if let Some(bad) = fill.first_not_finite() {
+        let RowState::Filling(tensor) = &mut rows.state else { return Ok(None) };
+        if let Some(bad) = tensor.first_not_finite() {
             let (span, begin) = (rows.span.clone(), rows.span.bytes.start);
-            fill.forget();
+            tensor.forget();
             self.received -= span.bytes.end - begin;
-            return Ok(Some(Arrived::Damaged { span, tensor: located.info.name.clone(), at: begin + bad }));
+            return Ok(Some(Assembled::Damaged { span, tensor: located.info.name.clone(), at: begin + bad }));
         }
         let empty = RowState::Whole(Rc::default());
-        let RowState::Filling(fill) = std::mem::replace(&mut rows.state, empty) else { return Ok(None) };
-        let Elements::Plain(values) = fill.into_elements() else { return Ok(None) };
+        let RowState::Filling(tensor) = std::mem::replace(&mut rows.state, empty) else { return Ok(None) };
+        let Elements::Plain(values) = tensor.into_elements() else { return Ok(None) };
         let values = Rc::new(values);
         rows.state = RowState::Whole(values.clone());
         let (table, first, place) = (rows.table, rows.first, rows.span.bytes.start - located.info.begin);
         let beyond = first + ((rows.span.bytes.end - rows.span.bytes.start) / located.grain()) as u32;
         self.awaited.retain(|&(of, row)| of != table || row < first || row >= beyond);
         let key = (at.0, self.index.files[at.0].position(located.info.begin));
-        if let Some(whole) = self.fills.get_mut(&key) {
+        if let Some(whole) = self.partial.get_mut(&key) {
             whole.copy_from(place, &values);
         }
-        Ok(Some(Arrived::Rows(table, first, values)))
+        Ok(Some(Assembled::Rows(table, first, values)))
     }
 
     /// The tensor, if its last byte is here.
-    fn completed(&mut self, file: usize, number: usize) -> Result<Option<Arrived>> {
+    fn completed(&mut self, file: usize, number: usize) -> Result<Option<Assembled>> {
         let key = (file, number);
-        if !self.fills.get(&key).is_some_and(Fill::is_full) {
+        if !self.partial.get(&key).is_some_and(PartialTensor::is_full) {
             return Ok(None);
         }
-        let Some(mut fill) = self.fills.remove(&key) else { return Ok(None) };
+        let Some(mut tensor) = self.partial.remove(&key) else { return Ok(None) };
         let located = &self.index.files[file].wanted[number];
         let (begin, end) = (located.info.begin, located.info.end);
-        if let Some(bad) = fill.first_not_finite() {
-            fill.forget();
+        if let Some(bad) = tensor.first_not_finite() {
+            tensor.forget();
             self.received -= end - begin;
-            self.fills.insert(key, fill);
+            self.partial.insert(key, tensor);
             let span = Span { file, bytes: begin..end };
-            return Ok(Some(Arrived::Damaged { span, tensor: located.info.name.clone(), at: begin + bad }));
+            return Ok(Some(Assembled::Damaged { span, tensor: located.info.name.clone(), at: begin + bad }));
         }
         self.done.insert(key);
         if let Some(table) = Table::of(&located.name) {
             self.rows.retain(|_, rows| rows.table != table);
         }
         let name = located.name.clone();
-        Ok(Some(match fill.into_elements() {
-            Elements::Packed(packing) => Arrived::Packed(name, packing),
+        Ok(Some(match tensor.into_elements() {
+            Elements::Packed(packing) => Assembled::Packed(name, packing),
             Elements::Plain(values) => {
-                Arrived::Tensor(name, Tensor::from_vec(values, located.info.shape.clone(), &Device::Cpu)?)
+                Assembled::Tensor(name, Tensor::from_vec(values, located.info.shape.clone(), &Device::Cpu)?)
             }
         }))
     }
@@ -308,8 +308,8 @@ impl Arrivals {
             let size = located.info.end - located.info.begin;
             if self.done.remove(&key) {
                 self.received -= size;
-            } else if let Some(fill) = self.fills.remove(&key) {
-                self.received -= fill.received();
+            } else if let Some(tensor) = self.partial.remove(&key) {
+                self.received -= tensor.received();
             }
             if let Some(table) = Table::of(&located.name) {
                 self.whole.remove(&table);
@@ -331,7 +331,7 @@ impl Arrivals {
     }
 }
 
-fn new_fill(located: &Located, packing: &HowPacked) -> Result<Fill> {
+fn new_partial(located: &Located, packing: &HowPacked) -> Result<PartialTensor> {
     let info = &located.info;
     let dtype = info.dtype().ok_or_else(|| WeightsError::UnsupportedDtype {
         file: String::new(),
@@ -340,7 +340,7 @@ fn new_fill(located: &Located, packing: &HowPacked) -> Result<Fill> {
     })?;
     let count = info.shape.iter().product();
     match packing(located).map_err(|_| no_room(&info.name, count))? {
-        Some(packing) => Ok(Fill::packed(packing, dtype, count)),
-        None => Ok(Fill::new(&info.name, dtype, count)?),
+        Some(packing) => Ok(PartialTensor::packed(packing, dtype, count)),
+        None => Ok(PartialTensor::new(&info.name, dtype, count)?),
     }
 }

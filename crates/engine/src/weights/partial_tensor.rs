@@ -9,7 +9,7 @@ use crate::model::linear::packing::Packing;
 use crate::model::widen::{self, Format};
 
 /// Elements that are filling up.
-pub struct Fill {
+pub struct PartialTensor {
     dtype: Dtype,
     /// How many they are when all are there.
     count: usize,
@@ -27,24 +27,24 @@ pub enum Elements {
     Packed(Packing),
 }
 
-impl Fill {
+impl PartialTensor {
     /// Room for `count` elements of this type; `what` names the tensor where there is no such room.
     ///
     /// # Errors
     /// `OutOfMemory` where the allocator has no such room; nothing is aborted.
-    pub fn new(what: &str, dtype: Dtype, count: usize) -> Result<Fill, WeightsError> {
+    pub fn new(what: &str, dtype: Dtype, count: usize) -> Result<PartialTensor, WeightsError> {
         let mut values = Vec::new();
         values.try_reserve_exact(count).map_err(|_| no_room(what, count))?;
-        Ok(Fill::of(Elements::Plain(values), dtype, count))
+        Ok(PartialTensor::of(Elements::Plain(values), dtype, count))
     }
 
     /// `count` elements to be packed.
-    pub fn packed(packing: Packing, dtype: Dtype, count: usize) -> Fill {
-        Fill::of(Elements::Packed(packing), dtype, count)
+    pub fn packed(packing: Packing, dtype: Dtype, count: usize) -> PartialTensor {
+        PartialTensor::of(Elements::Packed(packing), dtype, count)
     }
 
-    fn of(elements: Elements, dtype: Dtype, count: usize) -> Fill {
-        Fill { dtype, count, elements, have: ByteRanges::default(), not_finite: None }
+    fn of(elements: Elements, dtype: Dtype, count: usize) -> PartialTensor {
+        PartialTensor { dtype, count, elements, have: ByteRanges::default(), not_finite: None }
     }
 
     /// Bytes that all elements have in the file.
@@ -161,22 +161,22 @@ mod tests {
     use crate::model::linear::packing::Cut;
     use proptest::prelude::*;
 
-    fn plain(fill: Fill) -> Vec<f32> {
-        let Elements::Plain(values) = fill.into_elements() else { panic!("fill.rs: packed") };
+    fn plain(tensor: PartialTensor) -> Vec<f32> {
+        let Elements::Plain(values) = tensor.into_elements() else { panic!("partial_tensor.rs: packed") };
         values
     }
 
     #[test]
     fn halves_widen_exactly() {
-        let mut fill = Fill::new("t", Dtype::F16, 5).unwrap();
+        let mut tensor = PartialTensor::new("t", Dtype::F16, 5).unwrap();
         // 1, -2, the smallest subnormal, the largest finite, infinity (IEEE 754 binary16 encodings).
         let bytes: Vec<u8> = [0x3c00u16, 0xc000, 0x0001, 0x7bff, 0x7c00].iter().flat_map(|v| v.to_le_bytes()).collect();
-        assert_eq!(fill.write(0, &bytes), (10, 10));
-        assert_eq!(fill.first_not_finite(), Some(8), "fill.rs: infinity is the fifth element");
-        assert_eq!(plain(fill), [1.0, -2.0, 2f32.powi(-24), 65504.0, f32::INFINITY]);
-        let mut fill = Fill::new("t", Dtype::BF16, 1).unwrap();
-        fill.write(0, &0x4049u16.to_le_bytes());
-        assert_eq!(plain(fill), [3.140_625]);
+        assert_eq!(tensor.write(0, &bytes), (10, 10));
+        assert_eq!(tensor.first_not_finite(), Some(8), "partial_tensor.rs: infinity is the fifth element");
+        assert_eq!(plain(tensor), [1.0, -2.0, 2f32.powi(-24), 65504.0, f32::INFINITY]);
+        let mut tensor = PartialTensor::new("t", Dtype::BF16, 1).unwrap();
+        tensor.write(0, &0x4049u16.to_le_bytes());
+        assert_eq!(plain(tensor), [3.140_625]);
     }
 
     proptest! {
@@ -193,15 +193,15 @@ mod tests {
             let mut pieces: Vec<_> = cuts.windows(2).map(|pair| (pair[0], pair[1])).collect();
             let turn = order.index(pieces.len());
             pieces.rotate_left(turn);
-            let mut fill = Fill::new("t", Dtype::F32, values.len()).unwrap();
+            let mut tensor = PartialTensor::new("t", Dtype::F32, values.len()).unwrap();
             for (begin, end) in pieces {
                 let tail = if end == values.len() { bytes.len() } else { 4 * end };
                 let count = 4 * (end - begin);
-                prop_assert_eq!(fill.write(4 * begin as u64, &bytes[4 * begin..tail]), (count, count as u64));
+                prop_assert_eq!(tensor.write(4 * begin as u64, &bytes[4 * begin..tail]), (count, count as u64));
             }
-            prop_assert!(fill.is_full(), "fill.rs lost count of its bytes");
-            prop_assert_eq!(fill.first_not_finite(), None);
-            prop_assert_eq!(plain(fill), values);
+            prop_assert!(tensor.is_full(), "partial_tensor.rs lost count of its bytes");
+            prop_assert_eq!(tensor.first_not_finite(), None);
+            prop_assert_eq!(plain(tensor), values);
         }
     }
 
@@ -213,29 +213,33 @@ mod tests {
             let bytes = |value: &f32| value.to_le_bytes()[4 - size..].to_vec();
             for bad in [None, Some(0), Some(203), Some(479)] {
                 let cut = Cut { rows: 0..rows, columns: vec![0..columns] };
-                let mut fill =
-                    Fill::packed(Packing::new(columns, [cut], &mut Vec::new()).unwrap(), dtype, values.len());
+                let mut tensor =
+                    PartialTensor::packed(Packing::new(columns, [cut], &mut Vec::new()).unwrap(), dtype, values.len());
                 let mut all: Vec<u8> = values.iter().flat_map(bytes).collect();
                 if let Some(bad) = bad {
                     all[size * bad..size * (bad + 1)].copy_from_slice(&bytes(&f32::NAN));
                 }
                 for (at, piece) in (0..).step_by(52 * size).zip(all.chunks(52 * size)) {
-                    assert_eq!(fill.write(at, piece).0, piece.len(), "fill.rs: at {at}");
+                    assert_eq!(tensor.write(at, piece).0, piece.len(), "partial_tensor.rs: at {at}");
                 }
-                assert_eq!(fill.first_not_finite(), bad.map(|bad| (size * bad) as u64), "fill.rs: {dtype:?}");
-                fill.forget();
-                assert!(!fill.is_full() && fill.first_not_finite().is_none(), "fill.rs: forget");
-                let Elements::Packed(packing) = fill.into_elements() else { panic!("fill.rs: not packed") };
+                assert_eq!(
+                    tensor.first_not_finite(),
+                    bad.map(|bad| (size * bad) as u64),
+                    "partial_tensor.rs: {dtype:?}"
+                );
+                tensor.forget();
+                assert!(!tensor.is_full() && tensor.first_not_finite().is_none(), "partial_tensor.rs: forget");
+                let Elements::Packed(packing) = tensor.into_elements() else { panic!("partial_tensor.rs: not packed") };
                 let panels = packing.into_panels().remove(0);
                 let found = panels.iter().next().unwrap()[17][3];
                 let expected = f32::from_bits(values[17 * columns + 3].to_bits() >> (32 - 8 * size) << (32 - 8 * size));
-                assert_eq!(found, expected, "fill.rs: row 17, column 3");
+                assert_eq!(found, expected, "partial_tensor.rs: row 17, column 3");
             }
         }
     }
 
     #[test]
     fn a_tensor_beyond_memory_is_an_error_and_not_an_abort() {
-        assert!(matches!(Fill::new("t", Dtype::F32, usize::MAX / 8), Err(WeightsError::OutOfMemory { .. })));
+        assert!(matches!(PartialTensor::new("t", Dtype::F32, usize::MAX / 8), Err(WeightsError::OutOfMemory { .. })));
     }
 }

@@ -14,10 +14,10 @@ use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{Blob, DedicatedWorkerGlobalScope, ErrorEvent, MessageEvent, Url, Worker, WorkerOptions};
 
-use super::crew::{Answer, Crew, Line};
 use super::helper::Helper;
-use super::shares::Piece;
-use super::wire::Order;
+use super::shards::TensorShard;
+use super::wire::Command;
+use super::worker_pool::{Answer, WorkerHandle, WorkerPool};
 use crate::model::Config;
 use crate::model::buffer_pool::Buffer;
 use crate::model::linear::panels::Panels;
@@ -51,21 +51,21 @@ pub fn best_count(config: &Config) -> usize {
 }
 
 /// Starts helpers, as many as this makes workers. Where the browser has no nested workers, there are none.
-pub fn hire(config: &Config, config_json: &str, workers: usize) -> Crew {
-    let mut lines: Vec<Box<dyn Line>> = Vec::new();
+pub fn spawn(config: &Config, config_json: &str, workers: usize) -> WorkerPool {
+    let mut handles: Vec<Box<dyn WorkerHandle>> = Vec::new();
     for _ in 1..workers.min(config.n_head.max(config.n_inner / 8)) {
-        match Link::start(config_json) {
-            Ok(link) => lines.push(Box::new(link)),
-            Err(_) => return Crew::alone(config),
+        match WebWorker::start(config_json) {
+            Ok(worker) => handles.push(Box::new(worker)),
+            Err(_) => return WorkerPool::alone(config),
         }
     }
-    Crew::new(config, lines)
+    WorkerPool::new(config, handles)
 }
 
 /// The way to a helper in a worker of its own. Dropping it ends the worker.
-struct Link {
+struct WebWorker {
     worker: Worker,
-    waiting: Rc<Waiting>,
+    inbox: Rc<Inbox>,
     _listeners: Listeners,
     looks: Option<i32>,
 }
@@ -74,7 +74,7 @@ struct Link {
 type Listeners = (Closure<dyn Fn(MessageEvent)>, Closure<dyn Fn(ErrorEvent)>, Closure<dyn Fn()>);
 
 #[derive(Default)]
-struct Waiting {
+struct Inbox {
     answers: RefCell<BTreeMap<u32, oneshot::Sender<Result<ArrayBuffer>>>>,
     last: Cell<u32>,
     /// Buffers that came back, for the next orders.
@@ -98,7 +98,7 @@ fn again(options: &WorkerOptions) -> Result<Worker, JsValue> {
     })
 }
 
-impl Waiting {
+impl Inbox {
     /// The helper is gone: nobody waits for it any more.
     fn end(&self, error: Error) {
         self.dead.borrow_mut().get_or_insert_with(|| error.clone());
@@ -182,20 +182,20 @@ fn heard(data: &JsValue) -> Error {
     serde_wasm_bindgen::from_value(error).unwrap_or_else(|_| gone("it speaks another language"))
 }
 
-impl Link {
-    fn start(config_json: &str) -> Result<Link, JsValue> {
+impl WebWorker {
+    fn start(config_json: &str) -> Result<WebWorker, JsValue> {
         let options = WorkerOptions::new();
         options.set_name(NAME);
         let worker = again(&options)?;
-        let waiting = Rc::new(Waiting::default());
-        let told = waiting.clone();
+        let inbox = Rc::new(Inbox::default());
+        let told = inbox.clone();
         let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| told.hear(&event.data()));
-        let told = waiting.clone();
+        let told = inbox.clone();
         let on_error = Closure::<dyn Fn(ErrorEvent)>::new(move |event: ErrorEvent| {
             event.prevent_default();
             told.end(gone(&event.message()));
         });
-        let told = waiting.clone();
+        let told = inbox.clone();
         let on_look = Closure::<dyn Fn()>::new(move || told.look());
         worker.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
         worker.set_onerror(Some(on_error.as_ref().unchecked_ref()));
@@ -206,11 +206,11 @@ impl Link {
         Reflect::set(&begin, &"module".into(), &wasm_bindgen::module())?;
         worker.post_message(&begin)?;
         worker.post_message(&JsValue::from_str(config_json))?;
-        Ok(Link { worker, waiting, _listeners: (on_message, on_error, on_look), looks })
+        Ok(WebWorker { worker, inbox, _listeners: (on_message, on_error, on_look), looks })
     }
 }
 
-impl Drop for Link {
+impl Drop for WebWorker {
     fn drop(&mut self) {
         if let Some(looks) = self.looks {
             scope().clear_interval_with_handle(looks);
@@ -219,47 +219,47 @@ impl Drop for Link {
     }
 }
 
-impl Line for Link {
-    fn piece(&self, layer: usize, tensor: &str, piece: &Piece) {
-        let (values, shape) = match piece {
-            Piece::Weight(panels) => (panels.values(), [panels.inputs(), panels.outputs()]),
-            Piece::Bias(values) => (values.as_slice(), [0, values.len()]),
+impl WorkerHandle for WebWorker {
+    fn send_shard(&self, layer: usize, tensor: &str, shard: &TensorShard) {
+        let (values, shape) = match shard {
+            TensorShard::Weight(panels) => (panels.values(), [panels.inputs(), panels.outputs()]),
+            TensorShard::Bias(values) => (values.as_slice(), [0, values.len()]),
         };
-        let values = self.waiting.values(values);
+        let values = self.inbox.values(values);
         let [inputs, outputs] = shape.map(|size| JsValue::from_f64(size as f64));
         let message = Array::of5(&JsValue::from_f64(layer as f64), &tensor.into(), &inputs, &outputs, &values);
         if self.worker.post_message_with_transfer(&message, &Array::of1(&values.buffer())).is_err() {
-            self.waiting.end(gone("it takes no weights"));
+            self.inbox.end(gone("it takes no weights"));
         }
     }
 
-    fn rows(&self, values: &[f32]) {
+    fn send_rows(&self, values: &[f32]) {
         let values = Float32Array::from(values);
         if self.worker.post_message_with_transfer(&values, &Array::of1(&values.buffer())).is_err() {
-            self.waiting.end(gone("it takes no rows of the unembedding"));
+            self.inbox.end(gone("it takes no rows of the unembedding"));
         }
     }
 
-    fn order(&self, order: &Order, normed: &[f32]) -> Answer {
-        if let Some(error) = self.waiting.dead.borrow().clone() {
+    fn send(&self, command: &Command, normed: &[f32]) -> Answer {
+        if let Some(error) = self.inbox.dead.borrow().clone() {
             return std::future::ready(Err(error)).boxed_local();
         }
-        self.waiting.of_pieces.borrow_mut().clear();
-        let number = self.waiting.last.get().wrapping_add(1);
-        self.waiting.last.set(number);
-        let words = order.to_words(number);
-        let buffer = self.waiting.buffer(4 * (words.len() + normed.len()) as u32);
+        self.inbox.of_pieces.borrow_mut().clear();
+        let number = self.inbox.last.get().wrapping_add(1);
+        self.inbox.last.set(number);
+        let words = command.to_words(number);
+        let buffer = self.inbox.buffer(4 * (words.len() + normed.len()) as u32);
         Uint32Array::new_with_byte_offset_and_length(&buffer, 0, words.len() as u32).copy_from(&words);
         Float32Array::new_with_byte_offset(&buffer, 4 * words.len() as u32).copy_from(normed);
-        let answer = (!matches!(order, Order::Forget { .. })).then(|| {
+        let answer = (!matches!(command, Command::Forget { .. })).then(|| {
             let (sender, answer) = oneshot::channel();
-            self.waiting.answers.borrow_mut().insert(number, sender);
+            self.inbox.answers.borrow_mut().insert(number, sender);
             answer
         });
         if self.worker.post_message_with_transfer(&buffer, &Array::of1(&buffer)).is_err() {
-            self.waiting.end(gone("it takes no orders"));
+            self.inbox.end(gone("it takes no orders"));
         }
-        let waiting = self.waiting.clone();
+        let inbox = self.inbox.clone();
         async move {
             let Some(mut answer) = answer else { return Ok(Vec::new()) };
             let until = now() + STAY_AWAKE;
@@ -273,7 +273,7 @@ impl Line for Link {
             let values = Float32Array::new_with_byte_offset(&buffer, 4);
             let mut answer = Buffer::take(values.length() as usize);
             values.copy_to(&mut answer);
-            waiting.give_back(buffer);
+            inbox.give_back(buffer);
             Ok(answer.into_vec())
         }
         .boxed_local()
@@ -290,7 +290,7 @@ pub fn serve(last_words: fn(Error)) {
     let helper: RefCell<Option<Helper>> = RefCell::new(None);
     let awake = Rc::new(Cell::new(0.0));
     let listen = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
-        if let Err(why) = obey(&mut helper.borrow_mut(), &event.data()) {
+        if let Err(why) = execute(&mut helper.borrow_mut(), &event.data()) {
             last_words(Error::new(Code::EngineCrashed, format!("a helper of the engine failed: {why}")));
         }
         if event.data().is_instance_of::<ArrayBuffer>() {
@@ -317,7 +317,7 @@ fn stay_awake(until: &Rc<Cell<f64>>) {
 }
 
 /// The settings come first, as text; then pieces of weights; then orders, each in a buffer that goes back.
-fn obey(helper: &mut Option<Helper>, data: &JsValue) -> std::result::Result<(), String> {
+fn execute(helper: &mut Option<Helper>, data: &JsValue) -> std::result::Result<(), String> {
     if let Some(config_json) = data.as_string() {
         let config = Config::from_json(config_json.as_bytes()).map_err(|why| why.to_string())?;
         *helper = Some(Helper::new(config));
@@ -348,9 +348,9 @@ fn take(helper: &mut Helper, message: &Array) -> std::result::Result<(), String>
     let values = message.get(4);
     let numbers = copied(values.unchecked_ref(), &tensor)?;
     let piece = if tensor.ends_with(".bias") {
-        Piece::Bias(numbers)
+        TensorShard::Bias(numbers)
     } else {
-        Piece::Weight(
+        TensorShard::Weight(
             Panels::from_values(inputs, outputs, numbers).ok_or_else(|| format!("{tensor} has another size"))?,
         )
     };
@@ -364,25 +364,25 @@ fn take(helper: &mut Helper, message: &Array) -> std::result::Result<(), String>
 fn answer(helper: &Helper, buffer: &ArrayBuffer) -> std::result::Result<(), String> {
     let count = Uint32Array::new_with_byte_offset_and_length(buffer, 0, 1).get_index(0);
     let words = Uint32Array::new_with_byte_offset_and_length(buffer, 0, count).to_vec();
-    let (number, order) = Order::from_words(&words).ok_or("an order means nothing")?;
+    let (number, command) = Command::from_words(&words).ok_or("an order means nothing")?;
     let normed = Float32Array::new_with_byte_offset(buffer, 4 * count);
     let mut values = Buffer::take(normed.length() as usize);
     normed.copy_to(&mut values);
-    let answer = Buffer::from(helper.obey(&order, values.into_vec()).map_err(|why| why.to_string())?);
-    if matches!(order, Order::Forget { .. }) {
+    let answer = Buffer::from(helper.execute(&command, values.into_vec()).map_err(|why| why.to_string())?);
+    if matches!(command, Command::Forget { .. }) {
         return Ok(());
     }
     // The order's own buffer has room for the sum; with what was wished for besides, a new one is taken.
     let bytes = 4 * (1 + answer.len()) as u32;
     let reply =
-        if wants_more(&order) || buffer.byte_length() < bytes { ArrayBuffer::new(bytes) } else { buffer.clone() };
+        if wants_more(&command) || buffer.byte_length() < bytes { ArrayBuffer::new(bytes) } else { buffer.clone() };
     Uint32Array::new_with_byte_offset_and_length(&reply, 0, 1).set_index(0, number);
     Float32Array::new_with_byte_offset_and_length(&reply, 4, answer.len() as u32).copy_from(&answer);
     scope().post_message_with_transfer(&reply, &Array::of1(&reply)).map_err(|_| "its answer cannot be sent".to_string())
 }
 
-fn wants_more(order: &Order) -> bool {
-    matches!(order, Order::Attend { wishes, .. } if wishes.patterns || wishes.heads)
+fn wants_more(command: &Command) -> bool {
+    matches!(command, Command::Attend { capture, .. } if capture.patterns || capture.heads)
 }
 
 fn scope() -> DedicatedWorkerGlobalScope {

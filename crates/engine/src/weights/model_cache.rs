@@ -1,42 +1,42 @@
-//! One visit to a model: its files where they are, and what earlier visits kept of them.
+//! One visit to a model: its files where they are, and what earlier visits cached of them.
 //!
-//! What is kept is believed only for the version that it was kept of: the same commit and the same SHA-256 where
+//! What is cached is believed only for the version that it was cached of: the same commit and the same SHA-256 where
 //! a hub tells them, else the same ETag and size. Where no server can be reached it is all there is; of a commit of which
-//! everything is kept, no file is asked for. It is removed only on proof that the model has changed: a server that
+//! everything is cached, no file is asked for. It is removed only on proof that the model has changed: a server that
 //! refuses, limits or fails proves nothing.
 //!
-//! Small files are kept once all of them were read and fit together ([`Visit::keep_small`]); where what was kept does
-//! not, it is asked for again ([`Visit::may_mend`]).
+//! Small files are cached once all of them were read and fit together ([`ModelCache::store_small`]); where what was cached does
+//! not, it is asked for again ([`ModelCache::may_mend`]).
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::WeightsError;
-use super::files::{Answer, Body, CONFIG, Files, Stamp, Version, is_page, read_whole};
-use super::retry::{Failure, Patience};
-use super::store::{About, Identity, Keep, Kept, Pieces, StoreError};
+use super::files::{Body, CONFIG, FileResponse, Files, Validator, Version, is_page, read_whole};
+use super::retry::{Backoff, Failure};
+use super::store::{CacheError, CacheStore, CachedFile, ChunkLog, Identity, Manifest};
 use crate::{Code, Error, Result};
 use protocol::{Notice, NoticeKind};
 
-/// A model's files and its shelf.
-pub struct Visit<F: Files, K: Keep> {
+/// A model's files and its cache.
+pub struct ModelCache<F: Files, K: CacheStore> {
     /// Where they are.
     pub files: F,
-    keep: Option<K>,
+    store: Option<K>,
     version: Version,
-    /// Whether everything of this commit was kept once.
+    /// Whether everything of this commit was cached once.
     unchanged: bool,
-    /// What the shelf says of itself, once it is known to be of this version.
-    about: RefCell<About>,
+    /// What the cache says of itself, once it is known to be of this version.
+    manifest: RefCell<Manifest>,
     notices: RefCell<Vec<Notice>>,
-    /// Whether this visit has pieces open. If not, another tab's may have, and the shelf is its to describe.
-    keeping: Cell<bool>,
-    /// Whether everything is taken from the shelf since its server fails, refuses or limits.
+    /// Whether this visit has chunks open. If not, another tab's may have, and the cache is its to describe.
+    writing: Cell<bool>,
+    /// Whether everything is taken from the cache since its server fails, refuses or limits.
     settled: Cell<bool>,
-    /// Whether small files on the shelf are not believed any more; and whether one was used, or found damaged.
+    /// Whether small files in the cache are not believed any more; and whether one was used, or found damaged.
     distrusted: Cell<bool>,
-    used_kept: Cell<bool>,
-    /// Small files that came from the server in this visit, and are not kept yet.
+    used_cached: Cell<bool>,
+    /// Small files that came from the server in this visit, and are not cached yet.
     fresh: RefCell<BTreeMap<String, Vec<u8>>>,
     /// Whether the server has sent a small file.
     answered: Cell<bool>,
@@ -44,49 +44,49 @@ pub struct Visit<F: Files, K: Keep> {
     pages: RefCell<BTreeSet<String>>,
 }
 
-impl<F: Files, K: Keep> Visit<F, K> {
-    /// Asks for the version and looks at the shelf.
-    pub async fn begin(files: F, keep: Option<K>) -> Visit<F, K> {
+impl<F: Files, K: CacheStore> ModelCache<F, K> {
+    /// Asks for the version and looks at the cache.
+    pub async fn begin(files: F, store: Option<K>) -> ModelCache<F, K> {
         let version = files.version().await;
-        let mut about = About::default();
+        let mut manifest = Manifest::default();
         let mut notices = Vec::new();
         let mut unchanged = false;
-        if let Some(keep) = &keep {
-            let kept = keep.about().await;
-            let other = |kept: &About| {
-                let commits = version.commit.is_some() && kept.commit.is_some() && version.commit != kept.commit;
-                commits || kept.files.iter().any(|(name, identity)| differs(&version, name, identity))
+        if let Some(store) = &store {
+            let cached = store.manifest().await;
+            let other = |cached: &Manifest| {
+                let commits = version.commit.is_some() && cached.commit.is_some() && version.commit != cached.commit;
+                commits || cached.files.iter().any(|(name, identity)| differs(&version, name, identity))
             };
-            match kept {
-                Some(kept) if other(&kept) => {
-                    keep.clear().await;
+            match cached {
+                Some(cached) if other(&cached) => {
+                    store.clear().await;
                     notices.push(changed(&files.place()));
                 }
-                Some(kept) => {
-                    unchanged = kept.complete && kept.commit.is_some() && kept.commit == version.commit;
-                    about = kept;
+                Some(cached) => {
+                    unchanged = cached.complete && cached.commit.is_some() && cached.commit == version.commit;
+                    manifest = cached;
                 }
                 None => {}
             }
         }
         if version.commit.is_some() {
-            about.commit.clone_from(&version.commit);
+            manifest.commit.clone_from(&version.commit);
         }
-        let settled = version.refused && about.complete && about.commit.is_some();
-        let (about, notices) = (RefCell::new(about), RefCell::new(notices));
-        let (keeping, fresh, pages) = (Cell::new(false), RefCell::default(), RefCell::default());
-        let (distrusted, used_kept, answered) = (Cell::default(), Cell::default(), Cell::default());
-        let visit = Visit {
+        let settled = version.refused && manifest.complete && manifest.commit.is_some();
+        let (manifest, notices) = (RefCell::new(manifest), RefCell::new(notices));
+        let (writing, fresh, pages) = (Cell::new(false), RefCell::default(), RefCell::default());
+        let (distrusted, used_cached, answered) = (Cell::default(), Cell::default(), Cell::default());
+        let visit = ModelCache {
             files,
-            keep,
+            store,
             version,
             unchanged,
-            about,
+            manifest,
             notices,
-            keeping,
+            writing,
             settled: Cell::new(false),
             distrusted,
-            used_kept,
+            used_cached,
             fresh,
             answered,
             pages,
@@ -97,14 +97,14 @@ impl<F: Files, K: Keep> Visit<F, K> {
         visit
     }
 
-    /// Takes everything from the shelf.
+    /// Takes everything from the cache.
     fn settle(&self) {
         self.settled.set(true);
         self.fresh.take();
         self.remark_unchecked("its server fails, or refuses or limits requests");
     }
 
-    /// Says, once, that nothing proves what is kept to be what the server has.
+    /// Says, once, that nothing proves what is cached to be what the server has.
     pub fn remark_unchecked(&self, why: &str) {
         let place = self.files.place();
         let message = format!("{place}: nothing tells whether the model has changed ({why}). What is kept is used.");
@@ -119,19 +119,19 @@ impl<F: Files, K: Keep> Visit<F, K> {
         self.notices.take()
     }
 
-    /// A small file, whole: from the shelf where nobody answers, or where everything of this commit was kept; else its
+    /// A small file, whole: from the cache where nobody answers, or where everything of this commit was cached; else its
     /// server is asked (the browser's own cache makes that cheap). `None` where there is none: the server says so, sends
     /// a web page instead, or says "forbidden" of this file alone, as storage that lists nothing does.
     ///
     /// # Errors
     /// What the last attempt to read it ended in; `CorruptDownload` where all there is is a damaged copy.
     pub async fn small(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        if let Some(kept) = self.kept_small(name).await? {
-            return Ok(kept);
+        if let Some(cached) = self.cached_small(name).await? {
+            return Ok(cached);
         }
-        // Where everything is kept there is no point in patience.
-        let patience = if self.about.borrow().complete { Patience::once() } else { Patience::default() };
-        let bytes = match read_whole(&self.files, name, patience).await {
+        // Where everything is cached there is no point in patience.
+        let backoff = if self.manifest.borrow().complete { Backoff::once() } else { Backoff::default() };
+        let bytes = match read_whole(&self.files, name, backoff).await {
             Err(error) if error.code == Code::NotFound && self.answered.get() && !self.is_of_a_hub() => None,
             read => read?,
         };
@@ -141,33 +141,33 @@ impl<F: Files, K: Keep> Visit<F, K> {
             return Ok(None);
         }
         self.answered.set(true);
-        if self.keep.is_some() {
+        if self.store.is_some() {
             self.fresh.borrow_mut().insert(name.to_string(), bytes.clone());
         }
         Ok(Some(bytes))
     }
 
-    /// What the shelf has to say of a small file, if it is to be believed; `Some(None)`: there is none.
-    async fn kept_small(&self, name: &str) -> Result<Option<Option<Vec<u8>>>> {
+    /// What the cache has to say of a small file, if it is to be believed; `Some(None)`: there is none.
+    async fn cached_small(&self, name: &str) -> Result<Option<Option<Vec<u8>>>> {
         let alone = self.version.offline || self.settled.get();
         let believed = (alone || self.unchanged) && !self.distrusted.get();
-        let Some(keep) = self.keep.as_ref().filter(|_| believed) else { return Ok(None) };
-        let complete = self.about.borrow().complete;
-        match keep.small(name).await {
-            Kept::Intact(bytes) if self.is_listed_as(name, &bytes) => {
-                self.used_kept.set(true);
+        let Some(store) = self.store.as_ref().filter(|_| believed) else { return Ok(None) };
+        let complete = self.manifest.borrow().complete;
+        match store.small(name).await {
+            CachedFile::Intact(bytes) if self.is_listed_as(name, &bytes) => {
+                self.used_cached.set(true);
                 Ok(Some(Some(bytes)))
             }
-            Kept::Damaged if alone => {
-                self.used_kept.set(true);
+            CachedFile::Damaged if alone => {
+                self.used_cached.set(true);
                 let place = self.files.place();
                 let message = format!(
                     "{name}: the copy that this browser keeps is damaged, and {place} cannot be asked for another. Load the model again when its server can be reached, or delete it from what is kept."
                 );
                 Err(Error::new(Code::CorruptDownload, message))
             }
-            // A model that was whole once has no more files than those that are kept.
-            Kept::Missing if complete && (alone || self.version.lacks(name)) => Ok(Some(None)),
+            // A model that was whole once has no more files than those that are cached.
+            CachedFile::Missing if complete && (alone || self.version.lacks(name)) => Ok(Some(None)),
             _ => Ok(None),
         }
     }
@@ -178,32 +178,32 @@ impl<F: Files, K: Keep> Visit<F, K> {
     }
 
     /// Keeps the small files that came from the server: to be called once all were read and fit together. With no
-    /// commit known, a hub's files may be of any, and are not put beside those that are kept.
-    pub async fn keep_small(&self) {
+    /// commit known, a hub's files may be of any, and are not put beside those that are cached.
+    pub async fn store_small(&self) {
         let fresh = self.fresh.take();
         let of_any_commit = {
-            let about = self.about.borrow();
-            self.version.refused && (about.complete || about.commit.is_some())
+            let manifest = self.manifest.borrow();
+            self.version.refused && (manifest.complete || manifest.commit.is_some())
         };
-        let Some(keep) = self.keep.as_ref().filter(|_| !of_any_commit) else { return };
+        let Some(store) = self.store.as_ref().filter(|_| !of_any_commit) else { return };
         for (name, bytes) in fresh {
             if self.is_listed_as(&name, &bytes) {
                 // Not keeping it costs a request on the next visit, nothing more.
-                let _ = keep.keep_small(&name, &bytes).await;
+                let _ = store.store_small(&name, &bytes).await;
             }
         }
     }
 
-    /// Whether reading the model's small files and headers again may end otherwise: from the shelf alone, if the server
-    /// failed and everything is kept; or from the server alone, if what was kept did not fit. Each once.
+    /// Whether reading the model's small files and headers again may end otherwise: from the cache alone, if the server
+    /// failed and everything is cached; or from the server alone, if what was cached did not fit. Each once.
     pub fn may_mend(&self, error: &Error) -> bool {
         let of_server = matches!(error.code, Code::Network | Code::RateLimited | Code::NotFound);
         let failed = matches!(error.code, Code::Network | Code::RateLimited);
-        if failed && self.about.borrow().complete && !self.settled.get() && !self.distrusted.get() {
+        if failed && self.manifest.borrow().complete && !self.settled.get() && !self.distrusted.get() {
             self.settle();
             return true;
         }
-        if !of_server && self.used_kept.get() && !self.version.offline && !self.distrusted.replace(true) {
+        if !of_server && self.used_cached.get() && !self.version.offline && !self.distrusted.replace(true) {
             self.settled.set(false);
             return true;
         }
@@ -230,7 +230,7 @@ impl<F: Files, K: Keep> Visit<F, K> {
             return Error::new(code, message);
         }
         let of_files = matches!(error.code, Code::BadConfig | Code::BadTokenizer | Code::NotGpt2);
-        if of_files && self.version.offline && self.used_kept.get() {
+        if of_files && self.version.offline && self.used_cached.get() {
             let message = format!(
                 "{} This is the copy that the browser keeps, and it is damaged: load the model again when its server can be reached, or delete it from what is kept.",
                 error.message
@@ -246,21 +246,21 @@ impl<F: Files, K: Keep> Visit<F, K> {
     }
 
     /// Names of the weights files that earlier visits read.
-    pub fn kept_files(&self) -> Vec<String> {
-        self.about.borrow().files.keys().cloned().collect()
+    pub fn cached_files(&self) -> Vec<String> {
+        self.manifest.borrow().files.keys().cloned().collect()
     }
 
-    /// The marks under which a weights file was kept, unless the server proves that it has another now.
-    pub async fn still_kept(&self, name: &str) -> Option<Identity> {
-        let identity = self.about.borrow().files.get(name).cloned()?;
+    /// The marks under which a weights file was cached, unless the server proves that it has another now.
+    pub async fn still_cached(&self, name: &str) -> Option<Identity> {
+        let identity = self.manifest.borrow().files.get(name).cloned()?;
         // `begin` has compared what the hub tells.
         if self.version.file(name).is_some() || self.unchanged || !self.can_be_asked() {
             return Some(identity);
         }
-        let kept = Stamp { etag: identity.etag.clone(), size: identity.size };
-        match self.files.stamp(name).await {
-            Ok(Some(stamp)) if stamp.proves(&kept) => Some(identity),
-            Ok(Some(stamp)) if stamp.agrees_with(&kept) => {
+        let cached = Validator { etag: identity.etag.clone(), size: identity.size };
+        match self.files.validator(name).await {
+            Ok(Some(validator)) if validator.proves(&cached) => Some(identity),
+            Ok(Some(validator)) if validator.agrees_with(&cached) => {
                 self.remark_unchecked("its server gives no mark by which a file could be told from another");
                 Some(identity)
             }
@@ -268,7 +268,7 @@ impl<F: Files, K: Keep> Visit<F, K> {
                 self.forget(name).await;
                 None
             }
-            // It may be elsewhere now; what was kept is not in the way.
+            // It may be elsewhere now; what was cached is not in the way.
             Ok(None) => None,
             Err(_) => {
                 self.remark_unchecked("its server refuses or limits the question");
@@ -277,18 +277,18 @@ impl<F: Files, K: Keep> Visit<F, K> {
         }
     }
 
-    /// Whether the server may be asked: it could be reached, and the shelf alone does not do.
+    /// Whether the server may be asked: it could be reached, and the cache alone does not do.
     pub fn can_be_asked(&self) -> bool {
         !self.version.offline && !self.settled.get() && !self.files.is_local()
     }
 
-    /// What is kept of a file proved to be another's.
+    /// What is cached of a file proved to be another's.
     pub async fn forget(&self, name: &str) {
-        self.about.borrow_mut().files.remove(name);
-        self.about.borrow_mut().complete = false;
+        self.manifest.borrow_mut().files.remove(name);
+        self.manifest.borrow_mut().complete = false;
         self.notices.borrow_mut().push(changed(&self.files.place()));
-        if let Some(keep) = &self.keep {
-            keep.clear().await;
+        if let Some(store) = &self.store {
+            store.clear().await;
         }
     }
 
@@ -298,28 +298,28 @@ impl<F: Files, K: Keep> Visit<F, K> {
     }
 
     /// The marks of a file that has just been asked for.
-    pub fn identity(&self, name: &str, stamp: &Stamp) -> Identity {
+    pub fn identity(&self, name: &str, validator: &Validator) -> Identity {
         let known = self.version.file(name);
         Identity {
             address: self.files.place(),
             commit: self.version.commit.clone(),
-            etag: stamp.etag.clone(),
+            etag: validator.etag.clone(),
             sha256: self.sha256(name),
-            size: stamp.size.or(known.map(|(_, size)| size)),
+            size: validator.size.or(known.map(|(_, size)| size)),
         }
     }
 
-    /// Where the pieces of a weights file are kept; `None` where they are not.
-    pub async fn pieces(&self, name: &str, identity: &Identity) -> Option<Pieces<K::Disk>> {
-        let keep = self.keep.as_ref()?;
-        match keep.pieces(name, identity).await {
-            Ok(pieces) => {
-                if pieces.was_stale() {
+    /// Where the chunks of a weights file are cached; `None` where they are not.
+    pub async fn chunk_log(&self, name: &str, identity: &Identity) -> Option<ChunkLog<K::Disk>> {
+        let store = self.store.as_ref()?;
+        match store.chunk_log(name, identity).await {
+            Ok(log) => {
+                if log.was_stale() {
                     self.notices.borrow_mut().push(changed(&self.files.place()));
                 }
-                self.keeping.set(true);
-                self.about.borrow_mut().files.insert(name.to_string(), identity.clone());
-                Some(pieces)
+                self.writing.set(true);
+                self.manifest.borrow_mut().files.insert(name.to_string(), identity.clone());
+                Some(log)
             }
             Err(error) => {
                 self.notices.borrow_mut().push(storage_notice(&error));
@@ -328,25 +328,25 @@ impl<F: Files, K: Keep> Visit<F, K> {
         }
     }
 
-    /// Writes down how far the shelf has come. Where everything was kept, and this fails, nothing is of use to later visits:
+    /// Writes down how far the cache has come. Where everything was cached, and this fails, nothing is of use to later visits:
     /// a notice says so.
-    pub async fn write_about(&self, weights_bytes: u64, complete: bool) {
-        let Some(keep) = self.keep.as_ref().filter(|_| self.keeping.get()) else { return };
-        let about = {
-            let mut about = self.about.borrow_mut();
-            about.weights_bytes = weights_bytes;
-            about.complete |= complete;
-            about.clone()
+    pub async fn update_manifest(&self, weights_bytes: u64, complete: bool) {
+        let Some(store) = self.store.as_ref().filter(|_| self.writing.get()) else { return };
+        let manifest = {
+            let mut manifest = self.manifest.borrow_mut();
+            manifest.weights_bytes = weights_bytes;
+            manifest.complete |= complete;
+            manifest.clone()
         };
-        if let (Err(error), true) = (keep.set_about(about).await, complete) {
+        if let (Err(error), true) = (store.write_manifest(manifest).await, complete) {
             self.notices.borrow_mut().push(storage_notice(&error));
         }
     }
 
     /// Whether there is room for so many more bytes; a notice where there is not.
     pub async fn has_room(&self, bytes: u64) -> bool {
-        let Some(keep) = &self.keep else { return false };
-        match keep.room().await {
+        let Some(store) = &self.store else { return false };
+        match store.room().await {
             Some((usage, quota)) if quota - usage < bytes as f64 => {
                 let (needed, left) = (bytes as f64 / 1e6, (quota - usage).max(0.0) / 1e6);
                 let message = format!(
@@ -359,18 +359,18 @@ impl<F: Files, K: Keep> Visit<F, K> {
         }
     }
 
-    /// Empties the shelf: what is on it proved damaged.
+    /// Empties the cache: what is on it proved damaged.
     pub async fn clear(&self) {
-        if let Some(keep) = &self.keep {
-            keep.clear().await;
+        if let Some(store) = &self.store {
+            store.clear().await;
         }
     }
 }
 
-/// Whether the hub tells another SHA-256 or size than the one under which a file was kept.
+/// Whether the hub tells another SHA-256 or size than the one under which a file was cached.
 fn differs(version: &Version, name: &str, identity: &Identity) -> bool {
     version.file(name).is_some_and(|(sha256, size)| {
-        identity.sha256.as_deref() != Some(sha256) || identity.size.is_some_and(|kept| kept != size)
+        identity.sha256.as_deref() != Some(sha256) || identity.size.is_some_and(|cached| cached != size)
     })
 }
 
@@ -379,12 +379,12 @@ fn changed(place: &str) -> Notice {
     Notice { kind: NoticeKind::Changed, message }
 }
 
-/// What a reader is told when pieces cannot be kept.
-pub fn storage_notice(error: &StoreError) -> Notice {
+/// What a reader is told when chunks cannot be cached.
+pub fn storage_notice(error: &CacheError) -> Notice {
     let (kind, message) = match error {
-        StoreError::Full => (NoticeKind::StorageFull, "This browser's storage is full"),
-        StoreError::Busy => (NoticeKind::StorageBusy, "Another tab is loading this model"),
-        StoreError::Broken(_) => (NoticeKind::StorageUnavailable, "This browser does not let this page keep files"),
+        CacheError::Full => (NoticeKind::StorageFull, "This browser's storage is full"),
+        CacheError::Busy => (NoticeKind::StorageBusy, "Another tab is loading this model"),
+        CacheError::Broken(_) => (NoticeKind::StorageUnavailable, "This browser does not let this page keep files"),
     };
     let message = format!("{message}: what arrives now is not kept for the next visit.");
     Notice { kind, message }
@@ -395,7 +395,7 @@ pub fn storage_notice(error: &StoreError) -> Notice {
 /// # Errors
 /// What the body ends in.
 pub async fn read_exactly<B: Body>(
-    answer: &mut Answer<B>,
+    answer: &mut FileResponse<B>,
     rest: &mut Vec<u8>,
     count: usize,
 ) -> std::result::Result<Vec<u8>, Failure> {
