@@ -108,9 +108,9 @@ fn passing_faults_end_in_the_right_trace() {
                 let script = before.clone().chain(std::iter::repeat_n(Fault::Etag("one"), skip)).chain([fault.clone()]);
                 let files = base().failing(script);
                 let found = trace(files).unwrap_or_else(|error| {
-                    panic!("transfer.rs: {fault:?} at answer {skip} of {size} bytes (of {end}): {error}")
+                    panic!("download.rs: {fault:?} at answer {skip} of {size} bytes (of {end}): {error}")
                 });
-                assert_eq!(found, expected, "transfer.rs: another trace after {fault:?} at answer {skip}");
+                assert_eq!(found, expected, "download.rs: another trace after {fault:?} at answer {skip}");
             }
         }
     }
@@ -137,9 +137,9 @@ fn lasting_faults_end_in_the_right_error() {
                 }
                 let files = Memory { always: Some(fault.clone()), ..base() };
                 let files = files.failing(std::iter::repeat_n(Fault::Etag("one"), skip));
-                let Err(error) = trace(files) else { panic!("transfer.rs: {fault:?} for ever, and a trace") };
-                assert_eq!(error.code, code, "transfer.rs: {fault:?} for ever from answer {skip}: {}", error.message);
-                assert!(error.message.contains(word), "transfer.rs: {}", error.message);
+                let Err(error) = trace(files) else { panic!("download.rs: {fault:?} for ever, and a trace") };
+                assert_eq!(error.code, code, "download.rs: {fault:?} for ever from answer {skip}: {}", error.message);
+                assert!(error.message.contains(word), "download.rs: {}", error.message);
             }
         }
     }
@@ -154,7 +154,7 @@ fn a_value_that_is_no_number_is_named_with_its_place() {
     let error = trace_with(files, &shelf, &ALL, &|_| {}).unwrap_err();
     assert_eq!(error.code, Code::CorruptDownload);
     let after = trace_with(large(), &shelf, &ALL, &|_| {}).unwrap();
-    assert_eq!(after, trace(large()).unwrap(), "arrive.rs: damaged bytes were kept for the next visit");
+    assert_eq!(after, trace(large()).unwrap(), "loader.rs: damaged bytes were kept for the next visit");
     for part in ["wte.weight", &at.to_string(), "model.safetensors"] {
         assert!(error.message.contains(part), "error.rs, Damaged: no {part} in {}", error.message);
     }
@@ -169,14 +169,14 @@ fn a_file_that_is_not_what_its_hub_says_is_refused() {
         let files = base();
         let files = Memory { always: Some(Fault::Damage(at, flip(&files, at))), ..files };
         let error = trace(files).unwrap_err();
-        assert_eq!(error.code, Code::CorruptDownload, "transfer.rs: {}", error.message);
+        assert_eq!(error.code, Code::CorruptDownload, "download.rs: {}", error.message);
         assert!(error.message.contains("SHA-256"), "{}", error.message);
     }
     // Once, before anybody waits for it: it is read again.
     let files = vouched(model(SMALL));
     let at = files.files["model.safetensors"].len() - 100;
     let once = [Fault::Etag("one"), Fault::Etag("one"), Fault::Damage(at, flip(&files, at))];
-    files.failing(once).load().expect("transfer.rs: a small file is read again before it is given up");
+    files.failing(once).load().expect("download.rs: a small file is read again before it is given up");
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn a_file_that_changes_while_it_is_read_is_not_mixed() {
         let files = Memory { always: Some(Fault::Etag("two")), ..large() }.failing(script);
         match trace(files) {
             Ok(found) => assert_eq!(found, trace(large()).unwrap()),
-            Err(error) => assert_eq!(error.code, Code::CorruptDownload, "transfer.rs: {}", error.message),
+            Err(error) => assert_eq!(error.code, Code::CorruptDownload, "download.rs: {}", error.message),
         }
     }
 }
@@ -214,7 +214,7 @@ fn without_predictions_the_rest_of_the_table_stays_where_it_is() {
     let ran = pollster::block_on(async {
         match futures_util::future::select(std::pin::pin!(running), std::pin::pin!(loading.serve(&|_| {}))).await {
             futures_util::future::Either::Left((ran, _)) => ran,
-            futures_util::future::Either::Right((served, _)) => panic!("arrive.rs: serving ended: {served:?}"),
+            futures_util::future::Either::Right((served, _)) => panic!("loader.rs: serving ended: {served:?}"),
         }
     });
     let expected = trace_with(large(), &MemoryShelf::default(), &PLAIN, &|_| {}).unwrap();
@@ -223,7 +223,7 @@ fn without_predictions_the_rest_of_the_table_stays_where_it_is() {
     let all = files.files["model.safetensors"].len() as u64;
     assert!(sent(&files) < all - table * 9 / 10, "plan.rs: {} of {all} bytes for a text of five tokens", sent(&files));
     let blocks = files.requests.borrow().iter().filter_map(|(_, range)| range.clone()).collect::<Vec<_>>();
-    assert!(blocks[2].end - blocks[2].start < 20_000, "arrive.rs: the text's rows come first, not {:?}", blocks[2]);
+    assert!(blocks[2].end - blocks[2].start < 20_000, "loader.rs: the text's rows come first, not {:?}", blocks[2]);
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn the_first_point_is_shown_before_the_second_block_is_asked_for() {
         .map(|r| r.end - r.start)
         .sum::<u64>();
     let block = entries(LARGE).iter().filter(|e| e.name.starts_with("h.0.")).map(|e| e.bytes.len() as u64).sum::<u64>();
-    assert!(before_first < block + 200_000, "arrive.rs: {before_first} bytes were asked for before the first point");
+    assert!(before_first < block + 200_000, "loader.rs: {before_first} bytes were asked for before the first point");
 }
 
 #[test]
@@ -274,8 +274,8 @@ fn a_text_that_comes_late_waits_for_its_own_rows_only() {
         };
         let (ran, loaded) = together(late, loading.finish(&|_| {}));
         loaded.unwrap();
-        assert_eq!(ran.unwrap(), expected, "arrive.rs: a text after {turns} turns");
-        assert_eq!(twice(&files), 0, "arrive.rs: rows were fetched twice for a text after {turns} turns");
+        assert_eq!(ran.unwrap(), expected, "loader.rs: a text after {turns} turns");
+        assert_eq!(twice(&files), 0, "loader.rs: rows were fetched twice for a text after {turns} turns");
     }
 }
 
@@ -287,7 +287,7 @@ fn a_second_visit_asks_for_no_weights() {
         let expected = trace_with(base(), &shelf, &ALL, &|_| {}).unwrap();
         assert!(
             shelf.inside().manifest.as_ref().is_some_and(|manifest| manifest.complete),
-            "arrive.rs: it is all there"
+            "loader.rs: it is all there"
         );
         let files = base();
         let cached = RefCell::new(0.0);
@@ -335,7 +335,7 @@ fn an_interrupted_visit_is_taken_up_where_it_stopped() {
         assert_eq!(trace_with(again.clone(), &shelf, &ALL, &|_| {}).unwrap(), expected, "after {polls} turns");
         // What four connections had not finished is lost: two megabytes each, at most.
         let both = first + sent(&again);
-        assert!(both <= wanted + (4 << 21), "transfer.rs: {first} bytes, then {} of {wanted}", sent(&again));
+        assert!(both <= wanted + (4 << 21), "download.rs: {first} bytes, then {} of {wanted}", sent(&again));
     }
 }
 
@@ -388,7 +388,7 @@ fn a_damaged_shelf_costs_its_own_pieces_and_nothing_else() {
     assert!((1..=2_200_000).contains(&fetched), "chunk_log.rs: {fetched} bytes were fetched for one damaged piece");
     let files = large();
     trace_with(files.clone(), &shelf, &ALL, &|_| {}).unwrap();
-    assert_eq!(sent(&files), 0, "transfer.rs: what was fetched again was not kept");
+    assert_eq!(sent(&files), 0, "download.rs: what was fetched again was not kept");
 }
 
 #[test]
@@ -417,7 +417,7 @@ fn a_shelf_that_cannot_be_used_is_said_and_done_without() {
             }
         };
         assert_eq!(trace_with(large(), &shelf, &ALL, &note).unwrap(), expected, "{kind:?}");
-        assert_eq!(notices.into_inner(), [kind], "arrive.rs: what the reader is told, once");
+        assert_eq!(notices.into_inner(), [kind], "loader.rs: what the reader is told, once");
         shelf.inside().busy = false;
         shelf.inside().room = None;
         assert_eq!(trace_with(large(), &shelf, &ALL, &|_| {}).unwrap(), expected, "{kind:?}, and a visit after it");
