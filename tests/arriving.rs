@@ -6,10 +6,10 @@ mod support;
 
 use std::cell::RefCell;
 
-use engine::load::LoadEvent;
+use engine::loading::LoadEvent;
+use engine::loading::source::Version;
 use engine::run::run_control::NoControl;
 use engine::run::texts::{RunOptions, from_ids, run};
-use engine::weights::files::Version;
 use engine::{Code, Error};
 use protocol::NoticeKind;
 use sha2::{Digest, Sha256};
@@ -78,7 +78,7 @@ fn sent(files: &Memory) -> u64 {
 
 /// Bytes of the weights that were sent more than once.
 fn twice(files: &Memory) -> u64 {
-    let mut seen = engine::weights::byte_ranges::ByteRanges::default();
+    let mut seen = engine::loading::plan::byte_ranges::ByteRanges::default();
     files.sent.borrow().iter().map(|(_, range)| range.end - range.start - seen.add(range.clone())).sum()
 }
 
@@ -400,7 +400,7 @@ fn a_shelf_that_cannot_be_used_is_said_and_done_without() {
         (|shelf| shelf.inside().busy = true, NoticeKind::StorageBusy),
         (
             |shelf| {
-                let disk = engine::weights::store::MemoryDisk::default();
+                let disk = engine::loading::cache::MemoryDisk::default();
                 *disk.room.borrow_mut() = Some(3_000_000);
                 shelf.inside().disks.insert("model.safetensors.data".into(), disk);
             },

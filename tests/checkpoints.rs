@@ -6,7 +6,7 @@ mod support;
 
 use std::cell::RefCell;
 
-use engine::load::{LoadEvent, open};
+use engine::loading::{LoadEvent, open};
 use engine::pool::WorkerPool;
 use engine::run::patch::patch;
 use engine::run::run_control::NoControl;

@@ -4,15 +4,15 @@
 
 mod support;
 
-use engine::load::open;
+use engine::loading::cache::NoCache;
+use engine::loading::open;
+use engine::loading::source::folder::Folder;
 use engine::pool::WorkerPool;
 use engine::run::patch::patch;
 use engine::run::run_control::NoControl;
 use engine::run::sample::sample;
 use engine::run::streaming_model::StreamingModel;
 use engine::run::texts::{RunOptions, from_ids, run};
-use engine::weights::folder::Folder;
-use engine::weights::store::NoCache;
 use engine::{Code, Result};
 use protocol::{PatchOptions, SampleOptions};
 use serde::Deserialize;

@@ -4,12 +4,13 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use engine::loading::index::{Header, TensorInfo};
+use engine::loading::index::{Index, Span};
+use engine::loading::plan::byte_ranges::ByteRanges;
+use engine::loading::plan::{PIECE, Planner, REQUEST, RowPlan};
 use engine::model::Config;
+use engine::model::checkpoint::Table;
 use engine::model::checkpoint::{Part, Wanted, wanted};
-use engine::weights::byte_ranges::ByteRanges;
-use engine::weights::index::{Index, Span};
-use engine::weights::plan::{PIECE, Planner, REQUEST, RowPlan, Table};
-use engine::weights::{Header, TensorInfo};
 use proptest::prelude::*;
 
 /// GPT-2 124M, as its `config.json` says.

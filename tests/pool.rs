@@ -7,7 +7,8 @@ mod support;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use engine::load::open;
+use engine::loading::cache::NoCache;
+use engine::loading::open;
 use engine::model::Config;
 use engine::pool::helper::Helper;
 use engine::pool::shards::TensorShard;
@@ -16,7 +17,6 @@ use engine::pool::{WorkerHandle, WorkerPool};
 use engine::run::run_control::NoControl;
 use engine::run::streaming_model::StreamingModel;
 use engine::run::texts::{RunOptions, from_ids, run};
-use engine::weights::store::NoCache;
 use engine::{Code, Error, Result};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;

@@ -5,7 +5,7 @@ mod support;
 
 use std::cell::{Cell, RefCell};
 
-use engine::load::LoadEvent;
+use engine::loading::LoadEvent;
 use engine::run::run_control::{NoControl, RunControl};
 use engine::run::streaming_model::StreamingModel;
 use engine::run::texts::{RunOptions, from_ids, run};

@@ -6,10 +6,10 @@ mod support;
 
 use std::cell::RefCell;
 
-use engine::load::LoadEvent;
+use engine::loading::LoadEvent;
+use engine::loading::source::Version;
 use engine::run::run_control::NoControl;
 use engine::run::texts::{RunOptions, from_ids, run};
-use engine::weights::files::Version;
 use engine::{Code, Error};
 use protocol::NoticeKind;
 use support::memory::{Fault, Memory, MemoryShelf, entries, opened_with, safetensors, together};

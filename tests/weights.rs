@@ -6,10 +6,9 @@ mod support;
 use std::rc::Rc;
 
 use engine::Code;
+use engine::loading::assembler::{Assembled, TensorAssembler};
+use engine::loading::index::{Header, Index};
 use engine::model::checkpoint::{Part, Wanted};
-use engine::weights::Header;
-use engine::weights::assembler::{Assembled, TensorAssembler};
-use engine::weights::index::Index;
 use half::{bf16, f16};
 use proptest::prelude::*;
 use serde_json::json;

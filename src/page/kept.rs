@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn the_engine_keeps_a_model_where_the_page_looks_for_it() {
         for address in ["openai-community/gpt2", "gpt2", "a/b@v1", "a/b@refs/pr/1"] {
-            let location = engine::weights::Address::parse(address).unwrap().locate(None).unwrap();
+            let location = engine::loading::source::Address::parse(address).unwrap().locate(None).unwrap();
             assert_eq!(key_of(address), location.file(""), "kept.rs: {address}");
         }
     }

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use engine::load::{Loading, open};
+use engine::loading::{Loading, open};
 use engine::run::patch::patch;
 use engine::run::run_control::NoControl;
 use engine::run::streaming_model::StreamingModel;
@@ -14,15 +14,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, json};
 use trace::{Ablation, AblationMode, AttributionOptions, Component, Head, ModelInfo, Sequence, TokenRef, Trace};
 
-use super::damage;
 use super::harness::{Input, Outcome, Room};
 use super::models::{config, random_settings, safetensors, shards};
-use super::numbers;
 use super::paper::Settings;
 use super::random::Random;
 use super::strict::{Files, read};
 use super::support::memory::{Memory, MemoryShelf, together};
 use super::workers::worker_pool;
+use super::{damage, numbers};
 
 pub const ROOM: Room = Room { name: "checkpoints", cases: 1500, make, check };
 

@@ -10,17 +10,15 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use candle_core::Tensor;
-use engine::load::{LoadEvent, Loading, open};
-use engine::model::checkpoint::wanted;
+use engine::loading::assembler::{Assembled, TensorAssembler};
+use engine::loading::cache::{CacheError, CacheStore, CachedFile, ChunkLog, Identity, Manifest, MemoryDisk};
+use engine::loading::index::{Header, Index};
+use engine::loading::source::retry::{Failure, Retry};
+use engine::loading::source::{Attempt, Body, FileResponse, Files, Validator, Version};
+use engine::loading::{LoadEvent, Loading, open};
+use engine::model::checkpoint::{Table, wanted};
 use engine::model::{Config, Gpt2};
 use engine::pool::WorkerPool;
-use engine::weights::assembler::{Assembled, TensorAssembler};
-use engine::weights::files::{Attempt, Body, FileResponse, Validator, Version};
-use engine::weights::index::Index;
-use engine::weights::plan::Table;
-use engine::weights::retry::{Failure, Retry};
-use engine::weights::store::{CacheError, CacheStore, CachedFile, ChunkLog, Identity, Manifest, MemoryDisk};
-use engine::weights::{Files, Header};
 use engine::{Code, Error};
 
 /// What goes wrong with one answer.

@@ -8,13 +8,13 @@ pub mod same;
 use std::path::Path;
 
 use engine::Error;
-use engine::load::open;
+use engine::loading::cache::NoCache;
+use engine::loading::open;
+use engine::loading::source::folder::Folder;
 use engine::model::Config;
 use engine::pool::WorkerPool;
 use engine::run::run_control::NoControl;
 use engine::run::texts::{RunOptions, from_ids, run, tokenize};
-use engine::weights::folder::Folder;
-use engine::weights::store::NoCache;
 use serde::Deserialize;
 use trace::{ModelInfo, Sequence, Trace};
 

@@ -32,6 +32,30 @@ pub struct Wanted {
     pub part: Part,
 }
 
+/// The two tables of which single rows are worth asking for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Table {
+    /// `wte`: a row per token id.
+    Tokens,
+    /// `wpe`: a row per position.
+    Positions,
+}
+
+impl Table {
+    /// The tensor's plain name.
+    pub fn tensor(self) -> &'static str {
+        match self {
+            Table::Tokens => "wte.weight",
+            Table::Positions => "wpe.weight",
+        }
+    }
+
+    /// The table of this tensor, if it is one.
+    pub fn of(tensor: &str) -> Option<Table> {
+        [Table::Tokens, Table::Positions].into_iter().find(|table| table.tensor() == tensor)
+    }
+}
+
 /// Every tensor of a model of this configuration, in the order the forward pass needs them.
 pub fn wanted(config: &Config) -> Vec<Wanted> {
     let (d, inner) = (config.n_embd, config.n_inner);

@@ -21,7 +21,7 @@ use super::worker_pool::{Answer, WorkerHandle, WorkerPool};
 use crate::model::Config;
 use crate::model::buffer_pool::Buffer;
 use crate::model::linear::panels::Panels;
-use crate::weights::time::{next_task, now};
+use crate::time::{next_task, now};
 use crate::{Code, Error, Result};
 use protocol::trusted_types;
 

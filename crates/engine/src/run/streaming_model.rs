@@ -12,13 +12,12 @@ use super::prefix_cache::PrefixCache;
 use crate::pool::WorkerPool;
 
 use crate::model::buffer_pool::PooledTensor;
-use crate::model::checkpoint::{Part, Tensors, wanted, within_block};
+use crate::model::checkpoint::{Part, Table, Tensors, wanted, within_block};
 use crate::model::config::Head;
 use crate::model::linear::packing::Packing;
 use crate::model::linear::{Linear, PACKS, Weight};
 use crate::model::values::with_values;
 use crate::model::{Block, Config, Embedding, ModelError, Unembedding};
-use crate::weights::plan::Table;
 use crate::{Error, Result};
 
 /// The parts that have arrived, and a way to wait for the others.

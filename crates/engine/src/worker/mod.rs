@@ -3,7 +3,7 @@
 //! Computing and listening share one thread, so a run takes a [`RunControl`] between blocks; that is when a
 //! cancellation is heard. Ending the worker ends everything, and gives its memory back.
 //!
-//! `loading` starts a load, and starts it again when a helper was lost; `posting` is the way to the page.
+//! `load` starts a load, and starts it again when a helper was lost; `posting` is the way to the page.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -16,10 +16,10 @@ use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::MessageEvent;
 
-mod loading;
+mod load;
 mod posting;
 
-use loading::{From, LoadRequest, picked};
+use load::{From, LoadRequest, picked};
 use posting::{get, post, post_crash, scope};
 
 use super::pool::web_workers;
@@ -29,7 +29,7 @@ use crate::run::run_control::RunControl;
 use crate::run::sample::sample;
 use crate::run::streaming_model::StreamingModel;
 use crate::run::texts::{check_texts, from_ids, of_text, run, tokenize};
-use crate::weights::time::{next_task, now};
+use crate::time::{next_task, now};
 use crate::{Code, Error, Result};
 use protocol::{FromEngine, RunOptions, Task, ToEngine, js};
 use trace::{ModelInfo, Sequence, Trace};

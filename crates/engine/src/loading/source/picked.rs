@@ -7,11 +7,11 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Blob, ReadableStreamDefaultReader};
 
-use super::WeightsError;
-use super::fetch::text_of;
-use super::files::{Attempt, Body, FileResponse, Files, Validator};
+use super::remote::text_of;
 use super::retry::Failure;
-use super::time;
+use super::{Attempt, Body, FileResponse, Files, Validator};
+use crate::loading::WeightsError;
+use crate::time;
 
 /// Files from the reader's disk, by the names that checkpoints give them.
 pub struct Picked(pub Vec<(String, Blob)>);

@@ -1,39 +1,53 @@
-//! Loading: from a model's files to its parts, in two steps. [`open`] reads settings, tokenizer and the
-//! index of tensors, and finds out whether the model can be run at all; [`Loading::serve`] reads what is wanted.
+//! Loading: from an address to the tensors of a model, packed for whoever computes with them.
+//! May depend on: `model` (settings, which tensors are wanted), `run::streaming_model` (where they go), `pool` (how they
+//! are packed), `protocol`; on wasm32 `source` and `cache` also on web-sys.
+//! Must never know: the forward pass, traces, charts, the page.
 //!
-//! `headers` finds the weights files and what is in them; `arrive` is the loop that plans and dispatches, over what
-//! `queue` holds; `samples` looks for changes where a server gives its files no marks; `transfer` is one request with its retries; `check` compares what came with what should have.
+//! A byte passes each room once, from the first to the last:
+//! 1. [`source`]: where the files are, a server, a folder or a reader's disk, and when to ask again;
+//! 2. [`cache`]: what earlier visits left of them in the browser's storage, and whether it may be believed;
+//! 3. [`index`]: their headers, and where in them each tensor is;
+//! 4. [`plan`]: which bytes to ask for, and in which order;
+//! 5. `download`: one request with its retries, and whether what came is what should have come;
+//! 6. [`assembler`]: bytes to tensors, widened and packed as they come.
+//!
+//! [`open`] reads settings, tokenizer and index, and finds out whether the model can be run at all; [`Loading::serve`] is
+//! `loader`'s loop over the rest.
 
 use std::rc::Rc;
 
 use futures_util::future::{join, join3};
 
-mod check;
+pub mod assembler;
+pub mod cache;
 mod download;
-mod headers;
+pub mod error;
+mod file_state;
+pub mod index;
 mod loader;
-mod queue;
-mod remarks;
-mod samples;
+mod notices;
+pub mod plan;
+pub mod source;
+mod state;
 
-use headers::{OpenedFile, WeightFiles, read_headers, within_file};
-use loader::Loader;
-use remarks::remarks;
+pub use error::WeightsError;
 
-use super::pool::WorkerPool;
 use crate::model::checkpoint::wanted;
 use crate::model::config::{Head, plain_json};
 use crate::model::tokenizer::SmallFiles;
 use crate::model::{Config, ModelError, Tokenizer};
+use crate::pool::WorkerPool;
 use crate::run::streaming_model::StreamingModel;
-use crate::weights::Files;
-use crate::weights::files::CONFIG;
-use crate::weights::index::{Index, refuse_too_large};
-use crate::weights::model_cache::ModelCache;
-use crate::weights::names::ONE_FILE;
-use crate::weights::store::CacheStore;
 use crate::{Code, Error, Result};
+use cache::CacheStore;
+use cache::model_cache::ModelCache;
+use index::weight_files::{OpenedFile, WeightFiles, read_headers, within_file};
+use index::{Index, refuse_too_large};
+use loader::Loader;
+use notices::remarks;
 use protocol::{Notice, Phase, Progress};
+use source::names::ONE_FILE;
+use source::{CONFIG, Files};
 
 /// What loading says of itself.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,22 +2,21 @@
 //! out by reading some of it again. A file that was replaced by one of the same size, as any fine-tune of a model is,
 //! has other values nearly everywhere.
 
-use crate::weights::Files;
-use crate::weights::files::Attempt;
-use crate::weights::model_cache::{ModelCache, read_exactly};
-use crate::weights::store::{CacheStore, ChunkLog, Extent, Identity};
+use crate::loading::cache::model_cache::{ModelCache, read_exactly};
+use crate::loading::cache::{CacheStore, ChunkLog, Extent, Identity};
+use crate::loading::source::{Attempt, Files};
 
 /// Bytes that are compared at each place.
 const SAMPLE: u64 = 256;
 
 /// Whether nothing but its size tells this file from another.
-pub(super) fn has_no_marks(identity: &Identity) -> bool {
+pub(crate) fn has_no_marks(identity: &Identity) -> bool {
     identity.etag.is_none() && identity.sha256.is_none() && identity.commit.is_none()
 }
 
 /// Whether the server proves to have another file than that of this header and these chunks. What cannot be read
 /// proves nothing.
-pub(super) async fn differs<F: Files, K: CacheStore>(
+pub(crate) async fn differs<F: Files, K: CacheStore>(
     cache: &ModelCache<F, K>,
     name: &str,
     head: &[u8],

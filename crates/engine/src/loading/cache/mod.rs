@@ -1,13 +1,16 @@
-//! Pieces of weights files in the browser's storage, so that no byte is fetched twice.
-//! May depend on: `shelf` (what is cached where); on wasm32 `opfs` also on web-sys.
-//! Must never know: servers, tensors, what the bytes mean.
+//! What the browser's storage has of a model, so that no byte is fetched twice.
+//! May depend on: `source` (to read through to, and to compare with), `protocol::shelf` (what is cached where); on wasm32
+//! `opfs` also on web-sys.
+//! Must never know: tensors, what the bytes mean.
 //!
+//! [`model_cache::ModelCache`] reads a model's files, and knows how far what is cached of them may be believed.
 //! A [`CacheStore`] is one model's folder; [`ChunkLog`] is one weights file in it, on two [`Disk`]s. A chunk is written first,
 //! then its journal record; nothing that is read is believed without its checksum. Keeping never fails a load: what
 //! cannot be cached is not cached.
 
 mod chunk_log;
 mod disk;
+pub mod model_cache;
 #[cfg(test)]
 mod tests;
 

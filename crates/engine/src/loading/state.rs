@@ -2,18 +2,18 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::weights::Files;
-use crate::weights::assembler::{Assembled, TensorAssembler};
-use crate::weights::files::FileResponse;
-use crate::weights::index::{Index, Located, Span};
-use crate::weights::model_cache::storage_notice;
-use crate::weights::plan::Planner;
-use crate::weights::store::{CacheError, CacheStore, ChunkLog, Extent, Identity};
+use crate::loading::assembler::TensorAssembler;
+use crate::loading::cache::model_cache::storage_notice;
+use crate::loading::cache::{CacheError, CacheStore, Extent};
+use crate::loading::file_state::{FileState, OpenResponse};
+use crate::loading::index::{Index, Located, Span};
+use crate::loading::plan::Planner;
+use crate::loading::source::Files;
 use protocol::{Notice, NoticeKind};
 
 /// What is read first: the least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Priority {
+pub(crate) enum Priority {
     /// What a text needs of the two tables; bytes that proved damaged; small files.
     Rows,
     /// Block l.
@@ -25,7 +25,7 @@ pub(super) enum Priority {
 }
 
 /// One thing to do.
-pub(super) enum Job {
+pub(crate) enum Job {
     /// Ask the server for bytes.
     Fetch(Span),
     /// Take bytes from the cache.
@@ -36,49 +36,8 @@ pub(super) enum Job {
     Release,
 }
 
-/// A weights file while it arrives.
-pub(super) struct FileState<F: Files, K: CacheStore> {
-    pub name: String,
-    pub identity: Identity,
-    /// What the hub says of the whole file.
-    pub sha256: Option<String>,
-    pub log: Option<ChunkLog<K::Disk>>,
-    /// The 8 bytes of length and the header.
-    pub head: Vec<u8>,
-    /// Set for a file that comes only whole; with the answer that has begun.
-    pub whole: Option<Option<OpenResponse<F>>>,
-    /// Extents in the cache that have not been taken yet.
-    pub cached: Vec<Extent>,
-    /// Tensors of a small file that are held back until it proves right, or until a run waits for them.
-    pub held: Option<Vec<Assembled>>,
-    /// Whether any byte came from the network in this visit.
-    pub fetched: bool,
-}
-
-impl<F: Files, K: CacheStore> FileState<F, K> {
-    pub fn new(
-        name: &str,
-        identity: Identity,
-        sha256: Option<String>,
-        log: Option<ChunkLog<K::Disk>>,
-        head: Vec<u8>,
-    ) -> FileState<F, K> {
-        let cached = log.as_ref().map(ChunkLog::extents).unwrap_or_default();
-        let cached = cached.into_iter().filter(|extent| extent.begin >= head.len() as u64).collect();
-        let (name, fetched) = (name.to_string(), false);
-        FileState { name, identity, sha256, log, head, whole: None, cached, held: None, fetched }
-    }
-}
-
-/// An answer that has begun: the bytes that were read of it and not used yet, and the place of the first of them.
-pub(super) struct OpenResponse<F: Files> {
-    pub answer: FileResponse<F::Body>,
-    pub rest: Vec<u8>,
-    pub at: u64,
-}
-
 /// What changes while bytes arrive.
-pub(super) struct LoaderState<F: Files, K: CacheStore> {
+pub(crate) struct LoaderState<F: Files, K: CacheStore> {
     pub planner: Planner,
     pub assembler: TensorAssembler,
     pub queue: BTreeMap<(Priority, usize), Job>,

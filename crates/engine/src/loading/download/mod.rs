@@ -4,19 +4,22 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+pub(crate) mod samples;
+mod verify;
+
 use sha2::{Digest, Sha256};
 
-use super::loader::Loader;
-use super::queue::{Job, LoaderState, OpenResponse};
-use super::{LoadEvent, absent};
 use crate::Result;
-use crate::weights::byte_ranges::ByteRanges;
-use crate::weights::files::{Attempt, Body};
-use crate::weights::index::Span;
-use crate::weights::plan::Table;
-use crate::weights::retry::{Backoff, Failure};
-use crate::weights::store::{CacheError, CacheStore, Extent};
-use crate::weights::{Files, WeightsError};
+use crate::loading::cache::{CacheError, CacheStore, Extent};
+use crate::loading::file_state::OpenResponse;
+use crate::loading::index::Span;
+use crate::loading::loader::Loader;
+use crate::loading::plan::byte_ranges::ByteRanges;
+use crate::loading::source::retry::{Backoff, Failure};
+use crate::loading::source::{Attempt, Body, Files};
+use crate::loading::state::{Job, LoaderState};
+use crate::loading::{LoadEvent, WeightsError, absent};
+use crate::model::checkpoint::Table;
 use protocol::NoticeKind;
 
 /// Bytes that the cache keeps as one, and is written and read at a time: what an interrupted visit may lose per
@@ -28,7 +31,7 @@ const HELD: f64 = 400.0;
 const TOLD_PAUSE: f64 = 1000.0;
 
 /// Bytes under way, and what is done with them besides arriving.
-pub(super) struct Download {
+pub(crate) struct Download {
     pub file: usize,
     /// The next byte.
     at: u64,
@@ -52,7 +55,7 @@ enum Ended<F: Files> {
 
 impl<F: Files, K: CacheStore> Loader<F, K> {
     /// Does one job.
-    pub(super) async fn run_job(&self, job: Job, report: &impl Fn(LoadEvent)) -> Result<()> {
+    pub(crate) async fn run_job(&self, job: Job, report: &impl Fn(LoadEvent)) -> Result<()> {
         match job {
             Job::Release => {
                 // Most small files are whole before this, and can then still be read again.

@@ -7,7 +7,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::WeightsError;
+use crate::loading::WeightsError;
 
 /// The format's own limit on the header.
 pub const LARGEST_HEADER: u64 = 100_000_000;

@@ -8,8 +8,11 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::byte_ranges::ByteRanges;
-use super::index::{Index, Located, Span};
+pub mod byte_ranges;
+
+use crate::loading::index::{Index, Located, Span};
+use crate::model::checkpoint::Table;
+use byte_ranges::ByteRanges;
 
 /// Bytes of one range request, at most: some seconds of a slow connection, so that little is lost with it.
 pub const PIECE: u64 = 10 << 20;
@@ -20,30 +23,6 @@ const SMALL: u64 = 8 << 20;
 pub const REQUEST: u64 = 64 << 10;
 /// Row requests that a load may spend: with the pieces of the rest they stay below 200 for GPT-2 124M.
 const MOST_ROW_REQUESTS: usize = 64;
-
-/// The two tables of which single rows are worth asking for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Table {
-    /// `wte`: a row per token id.
-    Tokens,
-    /// `wpe`: a row per position.
-    Positions,
-}
-
-impl Table {
-    /// The tensor's plain name.
-    pub fn tensor(self) -> &'static str {
-        match self {
-            Table::Tokens => "wte.weight",
-            Table::Positions => "wpe.weight",
-        }
-    }
-
-    /// The table of this tensor, if it is one.
-    pub fn of(tensor: &str) -> Option<Table> {
-        [Table::Tokens, Table::Positions].into_iter().find(|table| table.tensor() == tensor)
-    }
-}
 
 /// How the rows of a prompt are asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,16 +1,16 @@
 //! What a reader is told of a checkpoint that can be run, though not all of it is used, or not all is there.
 
+use crate::loading::index::Index;
 use crate::model::Config;
 use crate::model::checkpoint::HEAD;
 use crate::model::config::Head;
-use crate::weights::index::Index;
 use protocol::{Notice, NoticeKind};
 
 /// Names that are listed of many.
 const LISTED: usize = 4;
 
 /// What is known once the headers are read.
-pub(super) fn remarks(config: &Config, index: &Index, left_out: &[(String, &'static str)]) -> Vec<Notice> {
+pub(crate) fn remarks(config: &Config, index: &Index, left_out: &[(String, &'static str)]) -> Vec<Notice> {
     let mut notices = Vec::new();
     if config.head == Head::Absent {
         let message = format!(
@@ -41,7 +41,7 @@ pub(super) fn remarks(config: &Config, index: &Index, left_out: &[(String, &'sta
 }
 
 /// The unembedding is here, and is not the embedding.
-pub(super) fn untied() -> Notice {
+pub(crate) fn untied() -> Notice {
     let message = format!(
         "The weights have an unembedding of their own, \"{HEAD}\", that differs from the embedding, though config.json ties the two: the file's counts, as in transformers from version 5 on. Set tie_word_embeddings to false in config.json to say so."
     );

@@ -13,22 +13,23 @@ use futures_util::StreamExt;
 use futures_util::future::{Either, select};
 use futures_util::stream::FuturesUnordered;
 
-use super::LoadEvent;
-use super::queue::{FileState, Job, LoaderState, Priority};
-use super::remarks::untied;
 use crate::Result;
-use crate::model::checkpoint::Part;
+use crate::loading::assembler::{Assembled, TensorAssembler};
+use crate::loading::cache::model_cache::ModelCache;
+use crate::loading::cache::{CacheStore, ChunkLog, Extent};
+use crate::loading::file_state::FileState;
+use crate::loading::index::{Index, Located};
+use crate::loading::notices::untied;
+use crate::loading::plan::{Planner, RowPlan};
+use crate::loading::source::Files;
+use crate::loading::state::{Job, LoaderState, Priority};
+use crate::loading::{LoadEvent, WeightsError};
+use crate::model::checkpoint::{Part, Table};
 use crate::run::streaming_model::StreamingModel;
-use crate::weights::assembler::{Assembled, TensorAssembler};
-use crate::weights::index::{Index, Located};
-use crate::weights::model_cache::ModelCache;
-use crate::weights::plan::{Planner, RowPlan, Table};
-use crate::weights::store::{CacheStore, ChunkLog, Extent};
-use crate::weights::{Files, WeightsError};
 use protocol::{NoticeKind, Phase, Progress};
 
 /// The bytes on their way, and where they go.
-pub(super) struct Loader<F: Files, K: CacheStore> {
+pub(crate) struct Loader<F: Files, K: CacheStore> {
     pub cache: ModelCache<F, K>,
     pub index: Rc<Index>,
     pub model: Rc<StreamingModel>,

@@ -5,9 +5,9 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::PathBuf;
 
-use super::WeightsError;
-use super::files::{Attempt, Body, FileResponse, Files, Validator};
 use super::retry::Failure;
+use super::{Attempt, Body, FileResponse, Files, Validator};
+use crate::loading::WeightsError;
 
 /// Bytes per piece: about what a browser's response stream gives.
 const PIECE: usize = 1 << 16;

@@ -1,7 +1,7 @@
 //! Attempts that failed, and how long to go on: exponential back-off with jitter, and an end.
 
-use super::WeightsError;
 use crate::Error;
+use crate::loading::WeightsError;
 
 /// Failures in a row, without a byte between them, after which there is no point in another attempt.
 const MOST_FAILURES: u32 = 5;

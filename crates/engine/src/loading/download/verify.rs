@@ -2,20 +2,20 @@
 
 use sha2::{Digest, Sha256};
 
-use super::download::Download;
-use super::loader::Loader;
+use super::Download;
 use super::samples::{differs, has_no_marks};
-use crate::weights::files::{Attempt, Validator};
-use crate::weights::index::Span;
-use crate::weights::plan::Table;
-use crate::weights::retry::Failure;
-use crate::weights::store::{CacheStore, Extent};
-use crate::weights::{Files, WeightsError};
+use crate::loading::WeightsError;
+use crate::loading::cache::{CacheStore, Extent};
+use crate::loading::index::Span;
+use crate::loading::loader::Loader;
+use crate::loading::source::retry::Failure;
+use crate::loading::source::{Attempt, Files, Validator};
+use crate::model::checkpoint::Table;
 use crate::{Error, Result};
 
 impl<F: Files, K: CacheStore> Loader<F, K> {
     /// Whether the server still speaks of the same file.
-    pub(super) fn check_validator(&self, file: usize, validator: &Validator) -> Attempt<()> {
+    pub(crate) fn check_validator(&self, file: usize, validator: &Validator) -> Attempt<()> {
         let state = self.state.borrow();
         let file_state = &state.files[file];
         let known = Validator { etag: file_state.identity.etag.clone(), size: file_state.identity.size };
@@ -28,7 +28,7 @@ impl<F: Files, K: CacheStore> Loader<F, K> {
     }
 
     /// All bytes of a download are here: they are compared with the hub's hash where they are the whole file.
-    pub(super) fn finish(&self, download: Download) -> Result<()> {
+    pub(crate) fn finish(&self, download: Download) -> Result<()> {
         let Some(hash) = download.hash else { return self.stop_holding(download.file) };
         let mut guard = self.state.borrow_mut();
         let state = &mut *guard;
@@ -75,7 +75,7 @@ impl<F: Files, K: CacheStore> Loader<F, K> {
     }
 
     /// Compares a file that arrived in parts, and is in the cache as a whole, with the hub's hash.
-    pub(super) async fn verify_cached(&self, file: usize) -> Result<()> {
+    pub(crate) async fn verify_cached(&self, file: usize) -> Result<()> {
         let (mut hash, extents, expected) = {
             let state = self.state.borrow();
             let file_state = &state.files[file];
@@ -119,7 +119,7 @@ impl<F: Files, K: CacheStore> Loader<F, K> {
 impl<F: Files, K: CacheStore> Loader<F, K> {
     /// Where a server gives its files no marks, only reading some of it again tells that a file was replaced while it
     /// was read.
-    pub(super) async fn look_for_changes(&self, file: usize) -> Result<()> {
+    pub(crate) async fn look_for_changes(&self, file: usize) -> Result<()> {
         let (name, head, mut log) = {
             let mut state = self.state.borrow_mut();
             let file_state = &mut state.files[file];

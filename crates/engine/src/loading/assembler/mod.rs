@@ -6,14 +6,16 @@ use std::collections::{BTreeMap, HashMap, HashSet, TryReserveError};
 use std::ops::Range;
 use std::rc::Rc;
 
+pub mod partial_tensor;
+
 use candle_core::{Device, Tensor};
 
-use super::WeightsError;
-use super::index::{Index, Located, Span};
-use super::partial_tensor::{Elements, PartialTensor, no_room};
-use super::plan::Table;
 use crate::Result;
+use crate::loading::WeightsError;
+use crate::loading::index::{Index, Located, Span};
+use crate::model::checkpoint::Table;
 use crate::model::linear::packing::Packing;
+use partial_tensor::{Elements, PartialTensor, no_room};
 
 /// What has become whole.
 pub enum Assembled {

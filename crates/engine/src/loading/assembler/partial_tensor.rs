@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
-use super::byte_ranges::ByteRanges;
-use super::{Dtype, WeightsError};
+use crate::loading::WeightsError;
+use crate::loading::index::Dtype;
+use crate::loading::plan::byte_ranges::ByteRanges;
 use crate::model::linear::packing::Packing;
 use crate::model::widen::{self, Format};
 

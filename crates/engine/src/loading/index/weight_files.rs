@@ -2,30 +2,28 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::absent;
-use super::queue::{FileState, OpenResponse};
-use super::samples::{differs, has_no_marks};
+use super::header::Header;
+use crate::loading::cache::model_cache::{ModelCache, no_header, read_exactly};
+use crate::loading::cache::{CacheError, CacheStore, ChunkLog, Disk, Extent, Identity};
+use crate::loading::download::samples::{differs, has_no_marks};
+use crate::loading::file_state::{FileState, OpenResponse};
+use crate::loading::source::Files;
+use crate::loading::source::names::{INDEX, ONE_FILE, sorted_out};
+use crate::loading::source::retry::{Backoff, Failure};
+use crate::loading::{WeightsError, absent};
 use crate::model::ModelError;
-use crate::model::checkpoint::{HEAD, Wanted, tails};
-use crate::weights::WeightsError;
-use crate::weights::files::Files;
-use crate::weights::header::Header;
-use crate::weights::model_cache::{ModelCache, no_header, read_exactly};
-use crate::weights::names::{INDEX, ONE_FILE, sorted_out};
-use crate::weights::plan::Table;
-use crate::weights::retry::{Backoff, Failure};
-use crate::weights::store::{CacheError, CacheStore, ChunkLog, Disk, Extent, Identity};
+use crate::model::checkpoint::{HEAD, Table, Wanted, tails};
 use crate::{Code, Error, Result};
 use serde_json::Value;
 
 /// A weights file whose header is read.
-pub(super) struct OpenedFile<F: Files, K: CacheStore> {
+pub(crate) struct OpenedFile<F: Files, K: CacheStore> {
     pub header: Header,
     pub state: FileState<F, K>,
 }
 
 /// The weights files of a model.
-pub(super) struct WeightFiles<F: Files, K: CacheStore> {
+pub(crate) struct WeightFiles<F: Files, K: CacheStore> {
     pub opened: Vec<OpenedFile<F, K>>,
     /// The file that each tensor is in, by the checkpoint's own index.
     pub placed: HashMap<String, String>,
@@ -34,7 +32,7 @@ pub(super) struct WeightFiles<F: Files, K: CacheStore> {
 }
 
 /// The headers of all weights files. Of a whole file and shards, the whole file is read, as transformers does.
-pub(super) async fn read_headers<F: Files, K: CacheStore>(
+pub(crate) async fn read_headers<F: Files, K: CacheStore>(
     cache: &ModelCache<F, K>,
     wanted: &[Wanted],
 ) -> Result<WeightFiles<F, K>> {
@@ -227,7 +225,7 @@ fn store_header<D: Disk>(log: &mut ChunkLog<D>, bytes: &[u8]) -> std::result::Re
 }
 
 /// Refuses a file whose header speaks of bytes beyond its end, or not of all its bytes.
-pub(super) fn within_file<F: Files, K: CacheStore>(file: &OpenedFile<F, K>) -> Result<()> {
+pub(crate) fn within_file<F: Files, K: CacheStore>(file: &OpenedFile<F, K>) -> Result<()> {
     let (expected, found) = (file.header.file_size, file.state.identity.size.unwrap_or(file.header.file_size));
     // A length that comes with a whole file may be that of another encoding of it.
     if found == expected || file.state.whole.is_some() {

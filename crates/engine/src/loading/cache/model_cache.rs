@@ -11,10 +11,10 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::WeightsError;
-use super::files::{Body, CONFIG, FileResponse, Files, Validator, Version, is_page, read_whole};
-use super::retry::{Backoff, Failure};
-use super::store::{CacheError, CacheStore, CachedFile, ChunkLog, Identity, Manifest};
+use super::{CacheError, CacheStore, CachedFile, ChunkLog, Identity, Manifest};
+use crate::loading::WeightsError;
+use crate::loading::source::retry::{Backoff, Failure};
+use crate::loading::source::{Body, CONFIG, FileResponse, Files, Validator, Version, is_page, read_whole};
 use crate::{Code, Error, Result};
 use protocol::{Notice, NoticeKind};
 

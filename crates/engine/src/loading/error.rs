@@ -1,6 +1,6 @@
 //! What can go wrong between an address and a tensor.
 
-use super::files::CONFIG;
+use crate::loading::source::CONFIG;
 use crate::{Code, Error};
 
 /// Errors of this folder; each names the file or tensor, what was expected and what was found.

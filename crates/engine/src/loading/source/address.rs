@@ -1,6 +1,6 @@
 //! The address of a model: a repo on the Hugging Face hub, or a folder anywhere.
 
-use super::WeightsError;
+use crate::loading::WeightsError;
 use protocol::hub::{HUB, Repo};
 
 /// What a reader names a model by.

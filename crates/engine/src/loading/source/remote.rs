@@ -14,10 +14,10 @@ use web_sys::{
     Response,
 };
 
-use super::files::{Attempt, Body, FileResponse, Files, Validator, Version};
 use super::retry::{Failure, Retry};
-use super::time::{self, Timer};
-use super::{Location, WeightsError};
+use super::{Attempt, Body, FileResponse, Files, Location, Validator, Version};
+use crate::loading::WeightsError;
+use crate::time::{self, Timer};
 
 /// Milliseconds without a byte after which a transfer counts as dead.
 const STALL: f64 = 20_000.0;
@@ -408,6 +408,6 @@ fn network(url: &str, why: &str) -> WeightsError {
 }
 
 /// What a JavaScript exception says of itself.
-pub(super) fn text_of(value: &JsValue) -> String {
+pub(crate) fn text_of(value: &JsValue) -> String {
     js_sys::Object::from(value.clone()).to_string().into()
 }

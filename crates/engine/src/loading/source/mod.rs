@@ -1,10 +1,24 @@
-//! A model's files, wherever they are: on a server, picked from the reader's disk, in a folder.
+//! A model's files, wherever they are: on a server (`remote`), picked from the reader's disk (`picked`), in a [`folder`].
+//! May depend on: `protocol`; on wasm32 also on web-sys.
+//! Must never know: what is in a file, what is cached of it.
 
 use std::ops::Range;
 
-use super::WeightsError;
-use super::retry::{Backoff, Failure};
+pub mod address;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod folder;
+pub mod names;
+#[cfg(target_arch = "wasm32")]
+pub mod picked;
+#[cfg(target_arch = "wasm32")]
+pub mod remote;
+pub mod retry;
+
+pub use address::{Address, Location};
+
 use crate::Result;
+use crate::loading::WeightsError;
+use retry::{Backoff, Failure};
 
 /// A model's settings: the one small file that every model has.
 pub const CONFIG: &str = "config.json";

@@ -3,10 +3,14 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::plan::Table;
-use super::{Header, TensorInfo, WeightsError};
+pub mod header;
+pub(crate) mod weight_files;
+
+pub use header::{Dtype, Header, TensorInfo};
+
 use crate::Error;
-use crate::model::checkpoint::{HEAD, Part, Wanted, is_mask, is_wrapper, refuse_unknown, tails, wanted};
+use crate::loading::WeightsError;
+use crate::model::checkpoint::{HEAD, Part, Table, Wanted, is_mask, is_wrapper, refuse_unknown, tails, wanted};
 use crate::model::config::Head;
 use crate::model::{Config, ModelError};
 
