@@ -32,12 +32,12 @@ impl OneText {
         OneText { sequence, number, of: trace.sequences.len(), pinned, window: options.tokens }
     }
 
-    /// A token's text.
+    /// The text of a token; empty where the trace does not say.
     pub fn token(&self, token: usize) -> &str {
         self.sequence.tokens.get(token).map_or("", String::as_str)
     }
 
-    /// The tokens' texts.
+    /// The text of every token, in order.
     pub fn tokens(&self) -> impl Iterator<Item = String> {
         (0..self.sequence.token_count()).map(|token| self.token(token).to_owned())
     }

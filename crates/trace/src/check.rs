@@ -22,7 +22,7 @@ struct Problem {
 /// How a number must be to another.
 #[derive(Clone, Copy)]
 enum Relation {
-    /// As many values.
+    /// As many values as expected.
     Count,
     /// As many values, or none.
     CountOrNone,

@@ -27,7 +27,7 @@ pub enum Code {
     BadTokenizer,
     /// The model came without tokenizer files, and text was given.
     NoTokenizer,
-    /// Nothing to trace.
+    /// There is no text, or a text without tokens.
     EmptyInput,
     /// More tokens than the model has positions.
     TooLong,
@@ -94,7 +94,7 @@ impl Code {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{message}")]
 pub struct Error {
-    /// The stable name.
+    /// The name that JavaScript sees in `code`; it never changes.
     pub code: Code,
     /// Names the file, tensor or setting, what was expected and found, and what to do.
     pub message: String,

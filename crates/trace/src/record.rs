@@ -48,7 +48,7 @@ fields!(ModelInfo { source: [], n_layer: [], n_head: [], n_embd: [], n_positions
 pub struct Sequence {
     /// The text, when the trace was made from text.
     pub text: Option<String>,
-    /// T token ids.
+    /// T: the ids of its tokens.
     pub ids: Vec<u32>,
     /// T tokens as text. A token that holds a part of a character shows U+FFFD; `spans` has the whole.
     #[serde(default)]
@@ -125,7 +125,7 @@ fields!(Sequence {
 pub struct Lens {
     /// Token ids, most probable first within a cell.
     pub ids: Vec<u32>,
-    /// Their probabilities.
+    /// The probability of each id, in its cell.
     pub probs: Vec<f32>,
     /// (L+1)*T: the rank of the token that does follow, 1 for the most probable; 0 after the last token.
     #[serde(default)]
@@ -149,7 +149,7 @@ fields!(Lens {
 /// Some of a model's tokens.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Vocab {
-    /// Token ids, rising.
+    /// Token ids in rising order, each once.
     pub ids: Vec<u32>,
     /// Their text, `#id` where the model has no tokenizer.
     pub tokens: Vec<String>,
@@ -176,9 +176,9 @@ impl Lens {
 /// Candidates for the next token, most probable first.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Next {
-    /// Token ids.
+    /// The candidates' ids.
     pub ids: Vec<u32>,
-    /// Their probabilities.
+    /// The probability of each candidate.
     pub probs: Vec<f32>,
     /// Their text, where the model has a tokenizer.
     #[serde(default)]

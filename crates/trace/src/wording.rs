@@ -30,7 +30,7 @@ pub fn in_words(why: &str) -> String {
     shortened(why)
 }
 
-/// What is expected.
+/// What serde expects, named as JSON names it.
 fn kind(expected: &str) -> &str {
     match expected {
         "f32" | "f64" => "a number",
@@ -44,7 +44,7 @@ fn kind(expected: &str) -> &str {
     }
 }
 
-/// What was found.
+/// What serde found, named as JSON names it, and shortened.
 fn value(found: &str) -> String {
     let kinds = [
         ("unit value", "null"),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Coverage, Field, attn, layer_values, mlp, resid_post, sequences};
 use crate::record::Run;
 
-/// What to average.
+/// Over which tokens means are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EvolutionOptions {

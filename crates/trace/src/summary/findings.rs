@@ -23,11 +23,11 @@ pub enum Topic {
     StreamGrowth,
     /// Numbers that are not finite.
     Overflow,
-    /// The two histograms.
+    /// How far the histograms of attention and MLP overlap.
     Distribution,
     /// What the model predicts, and since which layer.
     Prediction,
-    /// One attention head.
+    /// What one attention head does in this text.
     Head,
     /// What makes a logit.
     Attribution,
@@ -42,7 +42,7 @@ pub struct Place {
     /// Block, from 0; readers see `layer + 1`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layer: Option<usize>,
-    /// Who wrote.
+    /// Who wrote the update, or whose norm it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<Kind>,
     /// Attention head of that block.
@@ -63,7 +63,7 @@ pub struct Finding {
     pub topic: Topic,
     /// The sentence. Plain text: it may quote a token, so it must never be used as HTML.
     pub text: String,
-    /// Where to look.
+    /// Where a reader sees it: layer, token, head.
     pub place: Place,
 }
 

@@ -33,7 +33,7 @@ pub struct Growth {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rate {
-    /// The factor.
+    /// By how much the norm is multiplied from one layer to the next.
     pub factor: f64,
     /// Ends of its 95 % confidence interval.
     pub interval: (f64, f64),

@@ -26,7 +26,7 @@ pub fn check_bins(bins: Option<usize>) -> Result<()> {
     }
 }
 
-/// How to bin.
+/// How many bins, and over which tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HistogramOptions {
