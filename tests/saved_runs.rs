@@ -125,8 +125,10 @@ fn survives(file: &[u8]) {
         Err(error) => {
             assert!(matches!(error.code, Code::BadArgument | Code::OutOfMemory), "{error}");
             assert!(error.message.len() < 700, "{error}");
+            // A type that a changed byte has put into the file is named as it stands there.
+            let message = error.message.replace("is of type f32", "").replace("is of type u32", "");
             for rust in ["usize", "u32", "f32", "struct ", "invalid type"] {
-                assert!(!error.message.contains(rust), "{error}");
+                assert!(!message.contains(rust), "{error}");
             }
         }
     }

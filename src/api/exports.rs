@@ -7,12 +7,12 @@ use serde::Serialize;
 use wasm_bindgen::prelude::*;
 use web_sys::HtmlCanvasElement;
 
+use super::cache;
 use super::client::{LoadOptions, Model};
 use super::connection::{Input, Told};
 use super::errors::to_js;
 use super::launch::{EngineFiles, Locations, configure};
 use super::options::{bad, callback, describe, optional, read_options, required_text, settings, signal, text, whole};
-use super::shelves;
 use super::source::Source;
 use charts::svg::document;
 use charts::{ChartName, ChartOptions, Figure, Size, Theme, canvas};
@@ -83,8 +83,8 @@ pub async fn load_model(source: JsValue, options: JsValue) -> Result<ModelJs, Js
 /// The models in the browser's storage: a list of `{ key, source, bytes, complete, used }`.
 #[wasm_bindgen(js_name = cachedModels)]
 pub async fn cached_models() -> JsValue {
-    let models = shelves::cached_models().await.unwrap_or_default();
-    plain(&models.iter().map(shelves::CachedModel::to_js).collect::<Vec<_>>())
+    let models = cache::cached_models().await.unwrap_or_default();
+    plain(&models.iter().map(cache::CachedModel::to_js).collect::<Vec<_>>())
 }
 
 /// Removes one of them.
@@ -92,7 +92,7 @@ pub async fn cached_models() -> JsValue {
 pub async fn remove_cached_model(key: JsValue) -> Result<(), JsValue> {
     let remove = async {
         let key = required_text(&key, "removeCachedModel", "a key, as cachedModels lists it")?;
-        shelves::remove_cached_model(&key).await
+        cache::remove_cached_model(&key).await
     };
     remove.await.map_err(|error| to_js(&error))
 }

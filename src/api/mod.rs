@@ -5,19 +5,19 @@
 //! [`exports`] is what JavaScript sees; `page` uses the same functions through [`Model`].
 
 mod abort;
+mod cache;
 mod client;
 mod connection;
 mod deferred;
 pub mod exports;
 mod launch;
 mod options;
-mod shelves;
 mod source;
 
+pub use cache::{CachedModel, ask_to_persist, cached_models, remove_cached_model, remove_folder, storage_room};
 pub use client::{LoadOptions, Model, TraceOptions};
 pub use launch::{EngineFiles, Locations, configure};
 pub use protocol::js_error as errors;
-pub use shelves::{CachedModel, ask_to_persist, cached_models, remove_cached_model, remove_folder, storage_room};
 pub use source::{ModelFiles, Source};
 
 pub use protocol::{Notice, NoticeKind, PatchOptions, Phase, Progress, RunOptions, SampleOptions};

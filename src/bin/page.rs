@@ -2,5 +2,5 @@
 
 fn main() {
     #[cfg(target_arch = "wasm32")]
-    residual_stream::page::start();
+    residual_stream::page::browser::start();
 }

@@ -1,18 +1,9 @@
 //! What the model panel says: from how the models stand to words, without a DOM.
 
-use super::kept::{Kept, KeptModels};
-use super::notices::Notices;
-use view::progress::format_bytes;
+use super::cached::Cached;
+use super::models::{Loading, ModelFacts, Models, Named};
+use view::progress::{format_bytes, format_count};
 use view::repo::{KNOWN_MODELS, parse_repo_id};
-
-/// A model by its row and the name readers see.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Named {
-    /// The radio button's value.
-    pub key: &'static str,
-    /// "GPT-2", a repo id, a file's name.
-    pub title: String,
-}
 
 /// How one model stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,36 +38,6 @@ impl Standing {
             Standing::Failed { .. } => "failed",
         }
     }
-}
-
-/// All the models that are somehow there.
-#[derive(Clone, Debug, Default)]
-pub struct Models {
-    /// In use: name and sizes.
-    pub in_use: Option<(Named, String)>,
-    /// Arriving beside it.
-    pub loading: Option<Loading>,
-    /// The last that failed, and why.
-    pub failed: Option<(Named, String)>,
-    /// Repo id and bytes, once the hub has said; 0 where it did not say.
-    pub asked: Option<(String, u64)>,
-    /// What this browser's storage has.
-    pub kept: KeptModels,
-    /// What the engine remarked on the last load.
-    pub notices: Notices,
-}
-
-/// A model on its way.
-#[derive(Clone, Debug)]
-pub struct Loading {
-    /// Which.
-    pub name: Named,
-    /// 0 to 1, where the total is known.
-    pub share: Option<f64>,
-    /// Bytes, rate, time left.
-    pub detail: String,
-    /// What is done with them.
-    pub stage: String,
 }
 
 /// A state with words beside its dot.
@@ -117,26 +78,26 @@ impl Below {
 impl Models {
     /// How the model of a row stands.
     pub fn standing(&self, key: &str) -> Option<(&Named, Standing)> {
-        if let Some(Loading { name, share, detail, stage }) = self.loading.as_ref().filter(|l| l.name.key == key) {
-            let (share, detail, stage) = (*share, detail.clone(), stage.clone());
-            return Some((name, Standing::Loading { share, detail, stage }));
+        if let Some(loading) = self.loading.as_ref().filter(|loading| loading.choice.name.key == key) {
+            let Loading { share, detail, stage, .. } = loading.clone();
+            return Some((&loading.choice.name, Standing::Loading { share, detail, stage }));
         }
         if let Some((name, message)) = self.failed.as_ref().filter(|(name, _)| name.key == key) {
             return Some((name, Standing::Failed { message: message.clone() }));
         }
-        let (name, detail) = self.in_use.as_ref().filter(|(name, _)| name.key == key)?;
-        Some((name, Standing::Ready { detail: detail.clone() }))
+        let in_use = self.in_use.as_ref().filter(|in_use| in_use.choice.name.key == key)?;
+        Some((&in_use.choice.name, Standing::Ready { detail: describe(&in_use.facts) }))
     }
 
     /// Whether it is known how much a load of this repo would download.
     pub fn knows_bytes(&self, id: &str) -> bool {
-        let kept = self.kept.find(id).is_some_and(|kept| kept.is_complete() || kept.missing() > 0.0);
+        let kept = self.cached.find(id).is_some_and(|kept| kept.is_complete() || kept.missing() > 0.0);
         kept || self.known_bytes(id).is_some()
     }
 
     /// The bytes of a repo's weights, once asked for.
     fn known_bytes(&self, id: &str) -> Option<u64> {
-        self.asked.as_ref().filter(|(asked, _)| asked == id).map(|&(_, bytes)| bytes)
+        self.size.as_ref().filter(|(asked, _)| asked == id).map(|&(_, bytes)| bytes)
     }
 
     /// The right end of a row.
@@ -147,7 +108,7 @@ impl Models {
             Some(Standing::Loading { share: None, .. }) => "arriving".to_owned(),
             Some(Standing::Ready { .. }) => "in use".to_owned(),
             Some(Standing::Failed { .. }) => "failed".to_owned(),
-            None => match self.kept_of(key, None) {
+            None => match self.cached_of(key, None) {
                 Some(kept) if kept.is_complete() => "kept".to_owned(),
                 Some(kept) => format!("{} kept", percent(kept.share().unwrap_or_default())),
                 None => known_size(key).unwrap_or_default(),
@@ -157,35 +118,35 @@ impl Models {
     }
 
     /// What is kept of a row's model, as far as a load can use it; `repo` is the id typed into its row.
-    fn kept_of(&self, key: &str, repo: Option<&str>) -> Option<&Kept> {
+    fn cached_of(&self, key: &str, repo: Option<&str>) -> Option<&Cached> {
         let known = KNOWN_MODELS.iter().find(|model| model.key == key).map(|model| model.address);
-        self.kept.find(known.or(repo)?)
+        self.cached.find(known.or(repo)?)
     }
 
     /// Whether all of a model is kept, so that loading it is no download.
-    pub fn is_kept(&self, address: &str) -> bool {
-        self.kept.find(address).is_some_and(Kept::is_complete)
+    pub fn is_cached(&self, address: &str) -> bool {
+        self.cached.find(address).is_some_and(Cached::is_complete)
     }
 
     /// The sign in the page's head.
     pub fn chip(&self) -> Labelled {
         let (state, text) = match (&self.loading, &self.in_use, &self.failed) {
-            (Some(Loading { name, share: Some(share), .. }), ..) => {
-                ("loading", format!("{}, {}", name.title, percent(*share)))
+            (Some(Loading { choice, share, .. }), ..) => {
+                let share = share.map_or_else(|| "arriving".to_owned(), percent);
+                ("loading", format!("{}, {share}", choice.name.title))
             }
-            (Some(Loading { name, share: None, .. }), ..) => ("loading", format!("{}, arriving", name.title)),
-            (None, Some((name, _)), _) => ("ready", format!("{}, ready", name.title)),
+            (None, Some(in_use), _) => ("ready", format!("{}, ready", in_use.choice.name.title)),
             (None, None, Some((name, _))) => ("failed", format!("{}, failed", name.title)),
             (None, None, None) => ("idle", "no model".to_owned()),
         };
         Labelled { state, text }
     }
 
-    /// The box below the list, for the ticked row and what is typed as a repo id.
-    pub fn below(&self, chosen: &str, typed: &str) -> Below {
+    /// The box below the list.
+    pub fn below(&self) -> Below {
         // A download under way is shown whatever row is ticked: it must be seen to be cancelled.
-        let key = self.loading.as_ref().map_or(chosen, |loading| loading.name.key);
-        let repo = parse_repo_id(typed).ok();
+        let key = self.loading.as_ref().map_or(self.ticked, |loading| loading.choice.name.key);
+        let repo = parse_repo_id(&self.repo).ok();
         let below = match self.standing(key) {
             Some((name, Standing::Loading { share, detail, stage })) => {
                 let line = Labelled { state: "loading", text: format!("{}: arriving", name.title) };
@@ -220,7 +181,7 @@ impl Models {
     }
 
     fn button(&self, key: &str, repo: Option<&str>, verb: &str) -> String {
-        match self.kept_of(key, repo) {
+        match self.cached_of(key, repo) {
             Some(kept) if kept.is_complete() => return "Load from this browser".to_owned(),
             Some(kept) if kept.missing() > 0.0 => {
                 let rest = format_bytes(kept.missing());
@@ -242,13 +203,12 @@ impl Models {
 
     /// What loading means for the reader.
     fn promise(&self, key: &str, repo: Option<&str>) -> String {
-        let until = self
-            .in_use
-            .as_ref()
-            .map_or_else(String::new, |(name, _)| format!(" Until it is here, {} goes on working.", name.title));
-        let kept = self.kept_of(key, repo);
+        let until = self.in_use.as_ref().map_or_else(String::new, |in_use| {
+            format!(" Until it is here, {} goes on working.", in_use.choice.name.title)
+        });
+        let kept = self.cached_of(key, repo);
         match key {
-            _ if kept.is_some_and(Kept::is_complete) => format!("Kept in this browser: no download needed.{until}"),
+            _ if kept.is_some_and(Cached::is_complete) => format!("Kept in this browser: no download needed.{until}"),
             _ if kept.is_some() => {
                 let here = format_bytes(kept.map_or(0.0, |kept| kept.bytes));
                 format!("{here} are kept in this browser; the rest comes from huggingface.co.{until}")
@@ -258,6 +218,20 @@ impl Models {
             _ => format!("Comes from huggingface.co to this browser.{until}"),
         }
     }
+}
+
+/// What a loaded model is: "2.9 M parameters · 12 layers · 4 heads · 128 wide · context 256".
+fn describe(facts: &ModelFacts) -> String {
+    let info = &facts.info;
+    let tokenizer = if facts.has_tokenizer { "" } else { " · no tokenizer" };
+    format!(
+        "{} parameters · {} layers · {} heads · {} wide · context {}{tokenizer}",
+        format_count(facts.parameters as f64),
+        info.n_layer,
+        info.n_head,
+        info.n_embd,
+        info.n_positions
+    )
 }
 
 fn percent(share: f64) -> String {
@@ -271,19 +245,39 @@ fn known_size(key: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::cached::key_of;
+    use super::super::models::{InUse, ModelChoice, Source};
     use super::*;
+    use trace::ModelInfo;
+    use view::progress::RateMeter;
 
-    fn named(key: &'static str, title: &str) -> Named {
-        Named { key, title: title.to_owned() }
+    fn choice(key: &'static str, title: &str) -> ModelChoice {
+        let name = Named { key, title: title.to_owned() };
+        ModelChoice { name, from: Source::Address(title.to_owned()) }
+    }
+
+    fn in_use(key: &'static str, title: &str) -> InUse {
+        let facts = ModelFacts {
+            info: ModelInfo { n_layer: 12, n_head: 4, n_embd: 128, n_positions: 256, ..ModelInfo::default() },
+            parameters: 2_900_000,
+            weights_bytes: 6e6,
+            has_tokenizer: true,
+        };
+        InUse { number: 1, choice: choice(key, title), facts }
     }
 
     fn with_demo() -> Models {
-        Models { in_use: Some((named("demo", "Demo"), "2.9 M parameters".to_owned())), ..Default::default() }
+        Models { in_use: Some(in_use("demo", "Demo")), ..Default::default() }
+    }
+
+    /// The box below the list for this ticked row and repo id.
+    fn below(models: &Models, row: &'static str, repo: &str) -> Below {
+        Models { ticked: row, repo: repo.to_owned(), ..models.clone() }.below()
     }
 
     #[test]
     fn a_large_download_is_offered_by_a_button_that_names_its_size() {
-        let below = with_demo().below("gpt2", "");
+        let below = below(&with_demo(), "gpt2", "");
         assert_eq!(below.load.as_deref(), Some("Download (548 MB)"));
         assert_eq!((below.line.state, below.line.text.as_str()), ("idle", "GPT-2: not loaded"));
         assert!(below.detail.contains("Demo goes on working"), "{}", below.detail);
@@ -292,23 +286,34 @@ mod tests {
     #[test]
     fn a_repo_is_asked_for_its_size_first() {
         let mut models = with_demo();
-        assert_eq!(models.below("repo", "a/b").load.as_deref(), Some("Look up its size"));
-        models.asked = Some(("a/b".to_owned(), 312_000_000));
-        assert_eq!(models.below("repo", "a/b").load.as_deref(), Some("Download (312 MB)"));
-        assert_eq!(models.below("repo", "a/c").load.as_deref(), Some("Look up its size"));
-        models.asked = Some(("a/b".to_owned(), 0));
-        assert_eq!(models.below("repo", "a/b").load.as_deref(), Some("Download (size unknown)"));
-        models.in_use = Some((named("repo", "a/b"), String::new()));
-        assert_eq!(models.below("repo", "a/b").load, None);
-        assert_eq!(models.below("repo", "a/c").load.as_deref(), Some("Look up its size"));
+        assert_eq!(below(&models, "repo", "a/b").load.as_deref(), Some("Look up its size"));
+        models.size = Some(("a/b".to_owned(), 312_000_000));
+        assert_eq!(below(&models, "repo", "a/b").load.as_deref(), Some("Download (312 MB)"));
+        assert_eq!(below(&models, "repo", "a/c").load.as_deref(), Some("Look up its size"));
+        models.size = Some(("a/b".to_owned(), 0));
+        assert_eq!(below(&models, "repo", "a/b").load.as_deref(), Some("Download (size unknown)"));
+        models.in_use = Some(in_use("repo", "a/b"));
+        assert_eq!(below(&models, "repo", "a/b").load, None);
+        assert_eq!(below(&models, "repo", "a/c").load.as_deref(), Some("Look up its size"));
     }
 
     #[test]
     fn a_download_is_shown_whatever_row_is_ticked() {
         let mut models = with_demo();
         let (detail, stage) = ("152 MB of 548 MB".to_owned(), "Block 3 of 12 is computing".to_owned());
-        models.loading = Some(Loading { name: named("gpt2", "GPT-2"), share: Some(0.28), detail, stage });
-        let below = models.below("demo", "");
+        models.loading = Some(Loading {
+            number: 2,
+            choice: choice("gpt2", "GPT-2"),
+            facts: None,
+            runs: true,
+            traced: false,
+            share: Some(0.28),
+            detail,
+            stage,
+            meter: RateMeter::default(),
+            told: 0.0,
+        });
+        let below = below(&models, "demo", "");
         assert_eq!(below.stage, "Block 3 of 12 is computing");
         assert_eq!((below.line.state, below.share, below.load), ("loading", Some(0.28), None));
         assert_eq!(models.row("gpt2").text, "28 %");
@@ -319,8 +324,8 @@ mod tests {
     #[test]
     fn a_failure_says_why_and_offers_another_try() {
         let mut models = with_demo();
-        models.failed = Some((named("gpt2", "GPT-2"), "It could not be reached.".to_owned()));
-        let below = models.below("gpt2", "");
+        models.failed = Some((choice("gpt2", "GPT-2").name, "It could not be reached.".to_owned()));
+        let below = below(&models, "gpt2", "");
         assert_eq!(below.load.as_deref(), Some("Try again (548 MB)"));
         assert_eq!(below.error, "It could not be reached.");
         assert_eq!(models.chip().text, "Demo, ready", "the last good model is still there");
@@ -328,29 +333,29 @@ mod tests {
 
     #[test]
     fn a_kept_model_loads_without_a_question() {
-        let about = |complete| protocol::shelf::About {
-            key: super::super::kept::key_of("openai-community/gpt2"),
+        let manifest = |complete| protocol::cache::Manifest {
+            key: key_of("openai-community/gpt2"),
             weights_bytes: 500_000_000,
             complete,
             ..Default::default()
         };
         let mut models = with_demo();
-        models.kept.models =
-            vec![Kept { folder: "f".to_owned(), bytes: 195e6, about: Some(about(false)), arriving: false }];
+        models.cached.models =
+            vec![Cached { folder: "f".to_owned(), bytes: 195e6, manifest: Some(manifest(false)), arriving: false }];
         assert_eq!(models.row("gpt2").text, "39 % kept");
-        assert_eq!(models.below("gpt2", "").load.as_deref(), Some("Download the rest (305 MB)"));
-        assert!(models.below("gpt2", "").detail.starts_with("195 MB are kept in this browser"));
-        assert!(!models.is_kept("openai-community/gpt2"));
-        models.failed = Some((named("gpt2", "GPT-2"), "The connection broke.".to_owned()));
-        assert_eq!(models.below("gpt2", "").load.as_deref(), Some("Try again (305 MB to go)"));
+        assert_eq!(below(&models, "gpt2", "").load.as_deref(), Some("Download the rest (305 MB)"));
+        assert!(below(&models, "gpt2", "").detail.starts_with("195 MB are kept in this browser"));
+        assert!(!models.is_cached("openai-community/gpt2"));
+        models.failed = Some((choice("gpt2", "GPT-2").name, "The connection broke.".to_owned()));
+        assert_eq!(below(&models, "gpt2", "").load.as_deref(), Some("Try again (305 MB to go)"));
         models.failed = None;
-        models.kept.models =
-            vec![Kept { folder: "f".to_owned(), bytes: 500e6, about: Some(about(true)), arriving: false }];
+        models.cached.models =
+            vec![Cached { folder: "f".to_owned(), bytes: 500e6, manifest: Some(manifest(true)), arriving: false }];
         assert_eq!(models.row("gpt2"), Labelled { state: "idle", text: "kept".to_owned() });
-        assert_eq!(models.below("gpt2", "").load.as_deref(), Some("Load from this browser"));
-        assert_eq!(models.below("repo", "openai-community/gpt2").load.as_deref(), Some("Load from this browser"));
-        assert_eq!(models.below("repo", "openai-community/gpt2@v1").load.as_deref(), Some("Look up its size"));
-        assert!(models.is_kept("openai-community/gpt2") && !models.is_kept("a/b"));
+        assert_eq!(below(&models, "gpt2", "").load.as_deref(), Some("Load from this browser"));
+        assert_eq!(below(&models, "repo", "openai-community/gpt2").load.as_deref(), Some("Load from this browser"));
+        assert_eq!(below(&models, "repo", "openai-community/gpt2@v1").load.as_deref(), Some("Look up its size"));
+        assert!(models.is_cached("openai-community/gpt2") && !models.is_cached("a/b"));
         assert_eq!(models.row("distilgpt2").text, "353 MB");
     }
 
@@ -358,6 +363,6 @@ mod tests {
     fn remarks_stand_below_whatever_is_shown() {
         let mut models = with_demo();
         models.notices.add("This browser's storage is full.", false);
-        assert_eq!(models.below("demo", "").notice, "This browser's storage is full.");
+        assert_eq!(below(&models, "demo", "").notice, "This browser's storage is full.");
     }
 }

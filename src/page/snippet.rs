@@ -1,10 +1,22 @@
 //! The lines of HTML that put a chart on somebody else's page.
 //! Must never know: where they are shown.
 
-use charts::{ChartName, Quantity};
-use trace::{Ablation, Head};
-use view::asked::Asked;
-use view::part_names::write_ablated;
+use std::rc::Rc;
+
+use trace::Trace;
+use view::PICTURE;
+use view::settings::{SETTINGS, ViewSettings};
+
+/// What the dialog about embeds speaks of, from opening to closing.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// The run that is shown.
+    pub trace: Rc<Trace>,
+    /// What is looked at; what is switched off is the trace's own.
+    pub settings: ViewSettings,
+    /// The model that made the run: "demo" or a repo id; none where it came from the reader's own files, or is gone.
+    pub model: Option<String>,
+}
 
 /// Where an embed takes its numbers from.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,20 +39,12 @@ pub struct Snippet<'a> {
     pub script: &'a str,
     /// Where its numbers come from.
     pub numbers: Numbers,
-    /// The chart and its options.
-    pub asked: &'a Asked,
-    /// What is switched off.
-    pub ablate: &'a [Ablation],
-    /// Sequence and position of the pinned token.
-    pub pin: Option<(usize, usize)>,
-    /// Whether position 0 is left out.
-    pub skip_first: bool,
+    /// What is looked at.
+    pub settings: &'a ViewSettings,
     /// The picture's file, and what it shows in words.
     pub picture: (&'a str, &'a str),
 }
 
-/// Size of the picture, in CSS pixels.
-pub const PICTURE: (u32, u32) = (960, 540);
 /// Room that is kept for the chart while the picture stands there, so that what is below does not move: as high as the
 /// picture is at its widest.
 const ROOM: u32 = PICTURE.1;
@@ -82,33 +86,13 @@ impl Snippet<'_> {
                 true
             }
         };
-        let asked = self.asked;
-        add("chart", asked.view.as_str());
-        match asked.view {
-            ChartName::Heatmap if asked.quantity != Quantity::default() => add("show", asked.quantity.as_str()),
-            ChartName::TrueToken if asked.ranks => add("by", "rank"),
-            ChartName::Pattern if asked.head != (Head { layer: 0, head: 0 }) => {
-                add("head", &format!("{}.{}", asked.head.layer, asked.head.head));
+        let chart = self.settings.view;
+        add("chart", chart.as_str());
+        for setting in SETTINGS.iter().filter(|setting| (setting.concerns)(chart) && (is_live || !setting.needs_model))
+        {
+            if let Some(value) = (setting.print)(self.settings) {
+                add(setting.attribute, &value);
             }
-            ChartName::Compare | ChartName::Patching if asked.texts != (0, 1) => {
-                add("texts", &format!("{}.{}", asked.texts.0, asked.texts.1));
-            }
-            _ => {}
-        }
-        let explains = matches!(asked.view, ChartName::Attribution | ChartName::AttributionHeads | ChartName::Patching);
-        for (name, token) in [("token", &asked.target), ("against", &asked.against)] {
-            if is_live && explains && !token.is_empty() {
-                add(name, token);
-            }
-        }
-        if is_live && !self.ablate.is_empty() {
-            add("off", &self.ablate.iter().map(write_ablated).collect::<Vec<_>>().join("~"));
-        }
-        if let Some((sequence, token)) = self.pin {
-            add("pin", &format!("{sequence}.{token}"));
-        }
-        if !self.skip_first {
-            add("first", "shown");
         }
         add("style", &format!("display:block;min-height:{ROOM}px"));
         let (file, words) = (escaped(self.picture.0), escaped(self.picture.1));
@@ -141,33 +125,61 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use trace::{AblationMode, Component};
+    use charts::{ChartName, Quantity};
+    use trace::{Ablation, AblationMode, Component};
 
-    fn snippet(asked: &Asked, numbers: Numbers) -> String {
-        let ablate = [Ablation { layer: 3, part: Component::Mlp, head: None, how: AblationMode::Mean }];
-        let picture = ("run.svg", "A \"chart\".");
-        Snippet {
-            script: "https://a.b/embed.js",
-            numbers,
-            asked,
-            ablate: &ablate,
+    fn snippet(settings: ViewSettings, numbers: Numbers) -> String {
+        let settings = ViewSettings {
+            ablate: vec![Ablation { layer: 3, part: Component::Mlp, head: None, how: AblationMode::Mean }],
             pin: Some((0, 2)),
             skip_first: false,
-            picture,
-        }
-        .html()
+            ..settings
+        };
+        let picture = ("run.svg", "A \"chart\".");
+        Snippet { script: "https://a.b/embed.js", numbers, settings: &settings, picture }.html()
     }
 
     #[test]
     fn a_saved_run_names_its_file_and_what_is_looked_at() {
-        let asked = Asked { view: ChartName::Heatmap, quantity: Quantity::Attention, ..Asked::default() };
+        let settings =
+            ViewSettings { view: ChartName::Heatmap, quantity: Quantity::Attention, ..ViewSettings::default() };
         assert_eq!(
-            snippet(&asked, Numbers::Saved("run.json".into())),
+            snippet(settings, Numbers::Saved("run.json".into())),
             "<script src=\"https://a.b/embed.js\" async></script>\n<residual-stream src=\"run.json\" chart=\"heatmap\" \
              show=\"attention\" pin=\"0.2\" first=\"shown\" style=\"display:block;min-height:540px\">\n  \
              <img src=\"run.svg\" width=\"960\" height=\"540\" style=\"max-width:100%;height:auto\" \
              alt=\"A &quot;chart&quot;.\">\n</residual-stream>\n"
         );
+    }
+
+    #[test]
+    fn a_chart_is_given_what_it_looks_at_and_nothing_else() {
+        let all = ViewSettings {
+            quantity: Quantity::Stream,
+            ranks: true,
+            head: trace::Head { layer: 1, head: 2 },
+            texts: (1, 0),
+            target: " a".into(),
+            bins: "12".into(),
+            tokens: Some((1, 3)),
+            ..ViewSettings::default()
+        };
+        for (view, own) in [
+            (ChartName::Heatmap, " show=\"stream\""),
+            (ChartName::TrueToken, " by=\"rank\""),
+            (ChartName::Pattern, " head=\"1.2\""),
+            (ChartName::Compare, " texts=\"1.0\""),
+            (ChartName::Patching, " texts=\"1.0\""),
+            (ChartName::Change, ""),
+            (ChartName::Attribution, ""),
+        ] {
+            let html = snippet(ViewSettings { view, ..all.clone() }, Numbers::Saved("run.json".into()));
+            let name = view.as_str();
+            let tag = format!("src=\"run.json\" chart=\"{name}\"{own} pin=\"0.2\" first=\"shown\" style=");
+            assert!(html.contains(&tag), "snippet.rs: {name}: {html}");
+        }
+        let html = snippet(ViewSettings { view: ChartName::Distribution, ..all }, Numbers::Saved("run.json".into()));
+        assert!(html.contains("first=\"shown\" bins=\"12\" style="), "snippet.rs: {html}");
     }
 
     #[test]
@@ -185,8 +197,8 @@ mod tests {
 
     #[test]
     fn a_text_is_one_attribute_whatever_it_holds() {
-        let asked = Asked { view: ChartName::Attribution, target: " <b>".into(), ..Asked::default() };
-        let html = snippet(&asked, Numbers::Live { text: "\"a\" & b\n\n<c>".into(), model: Some("x/y".into()) });
+        let settings = ViewSettings { view: ChartName::Attribution, target: " <b>".into(), ..ViewSettings::default() };
+        let html = snippet(settings, Numbers::Live { text: "\"a\" & b\n\n<c>".into(), model: Some("x/y".into()) });
         assert!(html.contains("text=\"&quot;a&quot; &amp; b&#10;&#10;&lt;c&gt;\" model=\"x/y\""), "snippet.rs: {html}");
         assert!(html.contains("token=\" &lt;b&gt;\" off=\"mlp.3.mean\""), "snippet.rs: {html}");
         assert!(!html.contains("\n\n"), "snippet.rs: an empty line ends a block of Markdown: {html}");

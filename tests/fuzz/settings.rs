@@ -3,13 +3,13 @@
 
 use charts::{ChartName, ChartOptions};
 use protocol::{PatchOptions, RunOptions, SampleOptions, ToEngine};
-use residual_stream::page::token_groups;
+use residual_stream::page::{link::Link, token_groups};
 use serde_json::{Value, json};
 use trace::{Code, Error};
-use view::asked::serves;
-use view::embed_settings::{ATTRIBUTES, Settings};
+use view::attributes::{ATTRIBUTES, Settings};
 use view::part_names::{read_ablated, read_pair, write_ablated};
 use view::repo;
+use view::settings::covers;
 
 use super::damage;
 use super::harness::{Input, Outcome, Room};
@@ -125,7 +125,7 @@ fn check(input: &Input) -> Outcome {
         Err(error) => return Err(format!("refused as {}: {error}", error.code.as_str())),
     };
     let record = settings.record();
-    if !serves(&record, &record) {
+    if !covers(&record, &record) {
         return Err("what is recorded for settings does not serve them".into());
     }
     let back: RunOptions = serde_json::from_value(serde_json::to_value(&record).unwrap()).unwrap();
@@ -133,8 +133,8 @@ fn check(input: &Input) -> Outcome {
         return Err(format!("{record:?} is sent as {back:?}"));
     }
     let chart = get("chart").map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
-    if chart.is_some_and(|name| name.parse::<ChartName>().ok() != Some(settings.asked.view)) {
-        return Err(format!("another chart than asked for: {:?}", settings.asked.view));
+    if chart.is_some_and(|name| name.parse::<ChartName>().ok() != Some(settings.view.view)) {
+        return Err(format!("another chart than asked for: {:?}", settings.view.view));
     }
     Ok("read")
 }
@@ -152,6 +152,11 @@ fn spellings_come_back(text: &str) -> Result<(), String> {
         && read_pair(&format!("{first}.{second}")) != Some((first, second))
     {
         return Err(format!("{text:?} does not come back"));
+    }
+    if let Some(link) = Link::read(text)
+        && Link::read(&link.hash()) != Some(link)
+    {
+        return Err(format!("the address {text:?} does not come back"));
     }
     let _ = (repo::parse_repo_id(text), text.parse::<ChartName>());
     let _ = token_groups::pieces(text);

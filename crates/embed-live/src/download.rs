@@ -5,7 +5,7 @@ use web_sys::Request;
 
 use protocol::hub::HUB;
 use trace::{Code, Error, Result};
-use view::embed_settings::Live;
+use view::attributes::Live;
 use view::hub_size::weights_size_in;
 use view::repo::{KNOWN_MODELS, folder_on, parse_repo_id};
 

@@ -11,8 +11,8 @@ use wasm_bindgen_futures::{JsFuture, spawn_local};
 
 use residual_stream::api::{LoadOptions, Model, Phase, Progress, Source};
 use trace::Result;
+use view::attributes::Live;
 use view::dom;
-use view::embed_settings::Live;
 
 /// How long a model is kept that no embed of the page shows any more: a page that is built anew shows it again at once.
 const KEPT_MS: i32 = 10_000;

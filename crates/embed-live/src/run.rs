@@ -16,7 +16,7 @@ use charts::ChartName;
 use protocol::{js, js_error};
 use residual_stream::api::{Model, PatchOptions, TraceOptions};
 use trace::{Code, Error, Result};
-use view::embed_settings::{Live, Settings, Source};
+use view::attributes::{Live, Settings, Source};
 use view::progress::format_bytes;
 use view::repo::ASK_ABOVE_BYTES;
 
@@ -107,7 +107,7 @@ impl Run {
         self.go_on()?;
         self.ui.progress(-1.0);
         self.ui.status("Running…");
-        let is_patching = settings.asked.view == ChartName::Patching;
+        let is_patching = settings.view.view == ChartName::Patching;
         let ui = self.ui.clone();
         let options = TraceOptions {
             record: settings.record(),
@@ -123,12 +123,12 @@ impl Run {
     }
 
     async fn patch(&self, model: &Model, settings: &Settings, live: &Live) -> Result<trace::Patching> {
-        let (clean, corrupted) = settings.asked.texts;
+        let (clean, corrupted) = settings.view.texts;
         let text = |at: usize| {
             let message = "The chart \"patching\" needs a text of two lines of as many tokens.";
             live.texts.get(at).cloned().ok_or_else(|| Error::new(Code::BadArgument, message))
         };
-        let (answer, against) = settings.asked.tokens();
+        let (answer, against) = settings.view.explained();
         let options = PatchOptions { answer, against };
         model.patch((text(clean)?, text(corrupted)?), options, Some(self.signal.clone()), |_| {}).await
     }

@@ -11,15 +11,15 @@ use wasm_bindgen_futures::spawn_local;
 use web_sys::{AbortController, AbortSignal, CustomEvent, CustomEventInit, HtmlElement, KeyboardEvent};
 
 use super::frame::Frame;
-use super::ui::Ui;
+use super::ui::{self, Ui};
 use charts::{ChartName, Columns};
 use protocol::{RunOptions, js_error};
 use trace::{Error, Result, Trace};
 use view::advice::sentence;
-use view::asked::serves;
+use view::attributes::{Colours, Live, Settings, Source};
 use view::chart_panel::ChartPanel;
-use view::dom::{self, Listener, listen};
-use view::embed_settings::{Colours, Live, Settings, Source};
+use view::dom::{self, Listener, listen_for};
+use view::settings::covers;
 
 #[wasm_bindgen]
 extern "C" {
@@ -220,12 +220,11 @@ impl Element {
     /// Runs a text, unless that was done.
     fn run(self: &Rc<Self>, settings: &Settings, live: &Live) {
         let record = settings.record();
-        let asked = &settings.asked;
-        let patch =
-            (asked.view == ChartName::Patching).then(|| (asked.texts, asked.target.clone(), asked.against.clone()));
+        let view = &settings.view;
+        let patch = (view.view == ChartName::Patching).then(|| (view.texts, view.target.clone(), view.against.clone()));
         let done = match &*self.made.borrow() {
             Some(Made::Live { live: other, record: recorded, patch: patched }) => {
-                other == live && serves(recorded, &record) && (patch.is_none() || patch == *patched)
+                other == live && covers(recorded, &record) && (patch.is_none() || patch == *patched)
             }
             _ => false,
         };
@@ -235,7 +234,8 @@ impl Element {
         let number = self.outdate();
         self.made.replace(Some(Made::Live { live: live.clone(), record, patch }));
         let Ok(abort) = AbortController::new() else { return };
-        let trace = self.loader.run(&self.host, Ui::new(self, number), &abort.signal());
+        let listener: Weak<dyn ui::Listener> = Rc::<Element>::downgrade(self);
+        let trace = self.loader.run(&self.host, Ui::new(listener, number), &abort.signal());
         self.abort.replace(Some(abort));
         let element = self.clone();
         spawn_local(async move {
@@ -283,7 +283,7 @@ impl Element {
         dom::set_class(&self.frame.root, "controls", settings.controls);
         self.frame.form.set_hidden(!(settings.controls && live));
         self.frame.choices.set_hidden(!settings.controls);
-        self.frame.first.set_checked(settings.skip_first);
+        self.frame.first.set_checked(settings.view.skip_first);
         let text = self.host.get_attribute("text").unwrap_or_default();
         // What the reader has typed and not run yet stays.
         if self.frame.text.get_attribute("data-ran").as_deref() != Some(&text) {
@@ -305,12 +305,7 @@ impl Element {
     fn listen(self: &Rc<Self>) {
         let mut listeners = Vec::new();
         let mut on = |target: &web_sys::EventTarget, event: &'static str, handle: fn(&Rc<Element>, &web_sys::Event)| {
-            let weak: Weak<Element> = Rc::downgrade(self);
-            listeners.push(listen(target, event, move |event| {
-                if let Some(element) = weak.upgrade() {
-                    handle(&element, &event);
-                }
-            }));
+            listeners.push(listen_for(self, target, event, handle));
         };
         let frame = &self.frame;
         on(&frame.form, "submit", |element, event| {
@@ -404,5 +399,33 @@ impl Element {
         self.outdate();
         self.made.replace(made);
         self.loader.leave(&self.host);
+    }
+}
+
+impl ui::Listener for Element {
+    fn wanted_run(&self) -> u64 {
+        self.number.get()
+    }
+
+    fn status(&self, text: &str) {
+        self.frame.ask.set_hidden(true);
+        self.frame.set_status(text);
+    }
+
+    fn progress(&self, share: Option<f64>) {
+        self.frame.set_progress(share);
+    }
+
+    fn ask(&self, text: &str, button: &str, agree: Function) {
+        dom::set_text(&self.frame.ask_text, text);
+        dom::set_text(&self.frame.ask_button, button);
+        self.frame.ask.set_hidden(false);
+        // The chart of an earlier model says nothing of this one.
+        self.frame.show_chart(false);
+        self.agree.replace(Some(agree));
+    }
+
+    fn part(&self, trace: JsValue) {
+        self.accept_part(trace);
     }
 }

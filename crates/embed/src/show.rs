@@ -13,8 +13,9 @@ use charts::format::quote_token;
 use charts::{ChartName, ChartOptions, Columns, Figure, Needs};
 use protocol::js;
 use trace::{Code, Error, Result, Sequence, Trace};
+use view::attributes::{Settings, Source};
 use view::dom;
-use view::embed_settings::{Settings, Source};
+use view::keys;
 
 impl Element {
     /// Takes a whole trace, or what kept it from coming; unless it is late.
@@ -80,39 +81,29 @@ impl Element {
     }
 
     fn show(&self, trace: &Trace, settings: &Settings) -> Result<()> {
-        let asked = &settings.asked;
-        let pin = settings.pin.filter(|&(sequence, token)| {
-            trace.sequences.get(sequence).is_some_and(|sequence| token < sequence.token_count())
-        });
-        if let (None, Some((sequence, token))) = (pin, settings.pin) {
+        let chart = settings.view.view;
+        if let Some((sequence, token)) = settings.view.pin
+            && trace.sequences.get(sequence).is_none_or(|sequence| token >= sequence.token_count())
+        {
             let message =
                 format!("The attribute pin=\"{sequence}.{token}\" names a token that this text does not have.");
             return Err(Error::new(Code::BadArgument, message));
         }
-        let options = ChartOptions {
-            bins: settings.bins,
-            skip_first: settings.skip_first,
-            sequence: pin.map_or(0, |(sequence, _)| sequence),
-            token: pin.map(|(_, token)| token),
-            tokens: self.window.get().and_then(Columns::window),
-            quantity: asked.quantity,
-            ranks: asked.ranks,
-            head: Some(asked.head),
-            compare: Some(asked.texts),
-            ..ChartOptions::default()
-        };
-        if self.frame.panel.get_attribute("data-chart").as_deref() != Some(asked.view.as_str()) {
-            dom::set_attribute(&self.frame.panel, "data-chart", asked.view.as_str());
-            self.chart.set_chart(asked.view);
+        let options =
+            ChartOptions { tokens: self.window.get().and_then(Columns::window), ..settings.view.chart_options() };
+        if self.frame.panel.get_attribute("data-chart").as_deref() != Some(chart.as_str()) {
+            dom::set_attribute(&self.frame.panel, "data-chart", chart.as_str());
+            self.chart.set_chart(chart);
         }
         self.chart.show(trace, &options)?;
         if let Some(why) = self.chart.empty() {
-            return Err(Error::new(Code::BadArgument, nothing_to_see(asked.view, settings, &why)));
+            return Err(Error::new(Code::BadArgument, nothing_to_see(chart, settings, &why)));
         }
         if let Some((title, lead)) = self.chart.heading() {
             dom::set_text(&self.frame.title, title);
             dom::set_text(&self.frame.lead, lead);
         }
+        let pin = settings.view.pin;
         let token = pin.and_then(|(sequence, token)| trace.sequences.get(sequence)?.tokens.get(token).cloned());
         self.frame.unpin.set_hidden(token.is_none());
         if let Some(token) = token {
@@ -132,13 +123,13 @@ impl Element {
         }
         let live = matches!(settings.from, Source::Live(_));
         let offered = ChartName::ALL.into_iter().filter(|chart| {
-            *chart == settings.asked.view
+            *chart == settings.view.view
                 || match chart.spec().needs {
                     Needs::Ablation => !trace.ablate.is_empty(),
                     Needs::TwoTexts => trace.sequences.len() > 1,
                     // Texts of other lengths than each other's cannot be patched.
                     Needs::Patching if live => {
-                        let (clean, corrupted) = settings.asked.texts;
+                        let (clean, corrupted) = settings.view.texts;
                         let length = |at: usize| trace.sequences.get(at).map(Sequence::token_count);
                         length(clean).is_some() && length(clean) == length(corrupted) && clean != corrupted
                     }
@@ -159,7 +150,7 @@ impl Element {
                 dom::append(select, &option);
             }
         }
-        select.set_value(settings.asked.view.as_str());
+        select.set_value(settings.view.view.as_str());
         Ok(())
     }
 
@@ -176,13 +167,7 @@ impl Element {
 
     pub(super) fn zoom(&self, how: &str) {
         let Some(columns) = self.chart.columns() else { return };
-        let step = ((columns.to - columns.from) / 2).max(1) as isize;
-        self.window.set(Some(match how {
-            "in" => columns.zoomed(true, None),
-            "out" => columns.zoomed(false, None),
-            "left" => columns.moved(-step),
-            _ => columns.moved(step),
-        }));
+        self.window.set(Some(keys::press(columns, how)));
         self.show_again();
     }
 

@@ -3,27 +3,38 @@
 
 use std::rc::{Rc, Weak};
 
-use js_sys::Promise;
+use js_sys::{Function, Promise};
 use wasm_bindgen::prelude::*;
 
-use super::element::Element;
-use view::dom;
+/// The element's side: what is done with what a run says and asks.
+pub trait Listener {
+    /// The number of the run that is wanted.
+    fn wanted_run(&self) -> u64;
+    /// Says what is under way.
+    fn status(&self, text: &str);
+    /// How far a download is, from 0 to 1; none where there is no download.
+    fn progress(&self, share: Option<f64>);
+    /// Asks the reader; `agree` is called when the button is chosen.
+    fn ask(&self, text: &str, button: &str, agree: Function);
+    /// Blocks that are done of a model that is still arriving.
+    fn part(&self, trace: JsValue);
+}
 
-/// An element's side of a run: what the program that runs models says and asks. What is late is not heard.
+/// A run's side: what the program that runs models says and asks. What is late is not heard.
 #[wasm_bindgen]
 pub struct Ui {
-    element: Weak<Element>,
-    number: u64,
+    listener: Weak<dyn Listener>,
+    run: u64,
 }
 
 impl Ui {
     /// Of the run with this number.
-    pub(super) fn new(element: &Rc<Element>, number: u64) -> Ui {
-        Ui { element: Rc::downgrade(element), number }
+    pub(super) fn new(listener: Weak<dyn Listener>, run: u64) -> Ui {
+        Ui { listener, run }
     }
 
-    fn element(&self) -> Option<Rc<Element>> {
-        self.element.upgrade().filter(|element| element.number.get() == self.number)
+    fn listener(&self) -> Option<Rc<dyn Listener>> {
+        self.listener.upgrade().filter(|listener| listener.wanted_run() == self.run)
     }
 }
 
@@ -31,16 +42,15 @@ impl Ui {
 impl Ui {
     /// Says what is under way.
     pub fn status(&self, text: &str) {
-        if let Some(element) = self.element() {
-            element.frame.ask.set_hidden(true);
-            element.frame.set_status(text);
+        if let Some(listener) = self.listener() {
+            listener.status(text);
         }
     }
 
     /// How far a download is, from 0 to 1; less than 0 when there is none.
     pub fn progress(&self, share: f64) {
-        if let Some(element) = self.element() {
-            element.frame.set_progress(Some(share).filter(|share| *share >= 0.0));
+        if let Some(listener) = self.listener() {
+            listener.progress(Some(share).filter(|share| *share >= 0.0));
         }
     }
 
@@ -48,21 +58,16 @@ impl Ui {
     pub fn ask(&self, text: &str, button: &str) -> Promise {
         let mut agree = None;
         let answer = Promise::new(&mut |resolve, _| agree = Some(resolve));
-        if let Some(element) = self.element() {
-            dom::set_text(&element.frame.ask_text, text);
-            dom::set_text(&element.frame.ask_button, button);
-            element.frame.ask.set_hidden(false);
-            // The chart of an earlier model says nothing of this one.
-            element.frame.show_chart(false);
-            element.agree.replace(agree);
+        if let (Some(listener), Some(agree)) = (self.listener(), agree) {
+            listener.ask(text, button, agree);
         }
         answer
     }
 
     /// Blocks that are done of a model that is still arriving.
     pub fn part(&self, trace: JsValue) {
-        if let Some(element) = self.element() {
-            element.accept_part(trace);
+        if let Some(listener) = self.listener() {
+            listener.part(trace);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What the page and the engine say to each other. Traces and blobs travel beside these messages, as
 //! typed arrays and handles that need no copying.
 
+pub mod cache;
 pub mod hub;
-pub mod shelf;
 pub mod watchdog;
 
 #[cfg(target_arch = "wasm32")]

@@ -6,19 +6,17 @@ use std::rc::Rc;
 use wasm_bindgen::prelude::*;
 use web_sys::{Element, HtmlButtonElement, HtmlCanvasElement, HtmlElement, ResizeObserver};
 
-use crate::dom::{self, Listener, listen};
-use crate::pointer::ReadOut;
-use charts::{ChartName, ChartOptions, Columns, Figure, Hit, Scene, Size, Swatch, Table, Theme, canvas};
+use crate::chart_table::table_element;
+use crate::dom::{self, Listener, listen_for};
+use crate::pointer::{self, ChartInput, OnInput};
+use crate::read_out::ReadOut;
+use crate::{chart_file, chart_legend, keys};
+use charts::{ChartName, ChartOptions, Columns, Figure, Hit, Scene, Table, Theme, canvas};
 use trace::summary::Place;
 use trace::{Result, Trace};
 
-/// Size of an exported picture in CSS pixels; PNGs have twice as many pixels each way.
-const EXPORT_SIZE: (f64, f64) = (960.0, 540.0);
-
-/// Cells of a table that are shown at first, and by how many they grow; a table's widest, and its fewest rows.
+/// Cells of a table that are shown at first.
 const CELLS: usize = 1600;
-const MOST_COLUMNS: usize = 128;
-const LEAST_ROWS: usize = 12;
 
 /// What the next frame has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,11 +50,15 @@ pub struct ChartPanel {
     notes: Element,
     finding: Element,
     how_to_read: Element,
-    pub(super) read_out: ReadOut,
+    read_out: ReadOut,
     figure: RefCell<Option<Figure>>,
-    pub(super) scene: RefCell<Scene>,
+    scene: RefCell<Scene>,
     choose: RefCell<Option<OnChoose>>,
     zoom: RefCell<Option<OnZoom>>,
+    /// Where the mouse took hold of the grid, and the columns it showed.
+    held: Cell<Option<(f64, Columns)>>,
+    /// Whether the button that goes up now has moved the grid, and so chooses nothing.
+    dragged: Cell<bool>,
     /// What the next figure is to be looked at for.
     wanted: Cell<Option<Place>>,
     /// How many cells of the table are shown at most.
@@ -95,6 +97,8 @@ impl ChartPanel {
             scene: RefCell::default(),
             choose: RefCell::default(),
             zoom: RefCell::default(),
+            held: Cell::new(None),
+            dragged: Cell::new(false),
             wanted: Cell::new(None),
             cells_shown: Cell::new(CELLS),
             dark: Cell::new(None),
@@ -110,24 +114,20 @@ impl ChartPanel {
                 panel.draw();
             }
         })));
-        let mut listeners = crate::pointer::follow(&panel);
+        let weak = Rc::downgrade(&panel);
+        let on_input: OnInput = Rc::new(move |input| weak.upgrade().is_some_and(|panel| panel.take(input)));
+        let mut listeners = pointer::follow(&panel.canvas, &on_input);
         for button in dom::find_all::<HtmlButtonElement>(&panel.root, "[data-tool]") {
             let tool = button.get_attribute("data-tool").unwrap_or_default();
             button.set_disabled(true);
-            let weak = Rc::downgrade(&panel);
-            listeners.push(listen(&button, "click", move |_| {
-                if let Some(panel) = weak.upgrade() {
-                    let done = panel.use_tool(&tool);
-                    if let Err(error) = done {
-                        dom::set_text(&panel.finding, &error.message);
-                    }
+            listeners.push(listen_for(&panel, &button, "click", move |panel, _| {
+                if let Err(error) = panel.use_tool(&tool) {
+                    dom::set_text(&panel.finding, &error.message);
                 }
             }));
         }
-        let weak = Rc::downgrade(&panel);
-        listeners.push(listen(&panel.table_box, "click", move |event| {
-            let button = event.target().and_then(|target| target.dyn_into::<HtmlButtonElement>().ok());
-            if let (Some(panel), Some(_)) = (weak.upgrade(), button) {
+        listeners.push(listen_for(&panel, &panel.table_box, "click", |panel, event| {
+            if event.target().is_some_and(|target| target.has_type::<HtmlButtonElement>()) {
                 panel.show_more_rows();
             }
         }));
@@ -142,14 +142,8 @@ impl ChartPanel {
     /// changes with the window (slides) or in a transition.
     fn follow_window(self: &Rc<Self>) -> Result<Vec<Listener>> {
         let window = dom::window()?;
-        let on = |event: &'static str, then: fn(&ChartPanel)| {
-            let weak = Rc::downgrade(self);
-            listen(&window, event, move |_| {
-                if let Some(panel) = weak.upgrade() {
-                    then(&panel);
-                }
-            })
-        };
+        let on =
+            |event: &'static str, then: fn(&ChartPanel)| listen_for(self, &window, event, move |panel, _| then(panel));
         Ok(vec![
             on("beforeprint", |panel| panel.print(true)),
             on("afterprint", |panel| panel.print(false)),
@@ -193,7 +187,8 @@ impl ChartPanel {
         dom::set_attribute(&self.canvas, "aria-label", &figure.description());
         dom::set_text(&self.how_to_read, &figure.how_to_read());
         dom::set_text(&self.finding, &figure.finding().map_or_else(String::new, |finding| finding.text));
-        self.show_legend(&figure)?;
+        dom::set_text(&self.notes, &figure.notes().join(" · "));
+        chart_legend::write(&self.legend, &figure)?;
         let empty = figure.empty().is_some();
         for button in dom::find_all::<HtmlButtonElement>(&self.root, "[data-tool]") {
             button.set_disabled(empty);
@@ -243,7 +238,7 @@ impl ChartPanel {
     }
 
     /// The reader wants to see other columns.
-    pub(super) fn show_columns(&self, columns: Columns) {
+    fn show_columns(&self, columns: Columns) {
         let handler = self.zoom.borrow().clone();
         if let Some(handler) = handler.filter(|_| self.columns() != Some(columns)) {
             handler(columns);
@@ -268,16 +263,96 @@ impl ChartPanel {
         };
         if let Some(hit) = scene.hits.iter().position(same).or_else(layer) {
             self.wanted.set(None);
-            self.read_out.look_at(hit);
+            self.read_out.at.set(None);
+            self.read_out.hit.set(Some(hit));
         }
     }
 
     /// The reader chose the hit that is looked at.
-    pub(super) fn choose(&self) {
+    fn choose(&self) {
         let place = self.read_out.hit.get().and_then(|hit| self.scene.borrow().hits.get(hit)?.place);
         let handler = self.choose.borrow().clone();
         if let (Some(place), Some(handler)) = (place, handler) {
             handler(place);
+        }
+    }
+
+    /// What the reader does on the canvas. Whether it was of use: the browser does nothing else with it then.
+    fn take(&self, input: ChartInput) -> bool {
+        match input {
+            ChartInput::Point(x, y) => {
+                let hit = self.scene.borrow().hit_at(x, y);
+                self.read_out.at.set(Some((x, y)));
+                self.highlight(hit);
+            }
+            ChartInput::Leave => self.highlight(None),
+            ChartInput::Click if self.dragged.take() => {}
+            ChartInput::Click => self.choose(),
+            ChartInput::Grab(x) => {
+                let columns = self.columns().filter(|columns| columns.window().is_some());
+                self.held.set(columns.map(|columns| (x, columns)));
+            }
+            ChartInput::Drag(x) => self.drag(x),
+            ChartInput::LetGo => self.held.set(None),
+            ChartInput::Zoom { closer, about } => {
+                let Some(columns) = self.columns() else { return false };
+                self.show_columns(columns.zoomed(closer, Some(self.column_at(about, columns))));
+                return true;
+            }
+            ChartInput::Key(key) => return self.take_key(&key),
+        }
+        false
+    }
+
+    /// The column at this x, counted over all.
+    fn column_at(&self, x: f64, columns: Columns) -> usize {
+        let plot = self.scene.borrow().plot;
+        let share = ((x - plot.x) / plot.width.max(1.0)).clamp(0.0, 0.999);
+        columns.from + (share * (columns.to - columns.from) as f64) as usize
+    }
+
+    /// Moves a grid that shows some of its columns.
+    fn drag(&self, x: f64) {
+        let Some((from, columns)) = self.held.get() else { return };
+        let cell = self.scene.borrow().plot.width / (columns.to - columns.from).max(1) as f64;
+        let by = ((from - x) / cell.max(1.0)).round() as isize;
+        if by != 0 {
+            self.dragged.set(true);
+        }
+        self.show_columns(columns.moved(by));
+    }
+
+    fn take_key(&self, key: &str) -> bool {
+        let here = self.read_out.hit.get();
+        let (count, row, columns) = {
+            let scene = self.scene.borrow();
+            (scene.hits.len(), scene.hits_in_a_row.max(1), scene.columns)
+        };
+        match key {
+            _ if count == 0 => return false,
+            "Enter" | " " if here.is_some() => self.choose(),
+            "+" | "=" | "-" => {
+                let Some(columns) = columns else { return false };
+                let about = here.map(|hit| columns.from + (hit % row) * (columns.to - columns.from) / row);
+                self.show_columns(columns.zoomed(key != "-", about));
+            }
+            _ => {
+                let Some(next) = keys::step(key, here, count, row) else { return false };
+                self.read_out.at.set(None);
+                if let Some(hit) = next.and_then(|index| self.scene.borrow().hits.get(index).cloned()) {
+                    self.read_out.speak(&hit);
+                }
+                self.highlight(next);
+            }
+        }
+        true
+    }
+
+    /// Looks at another hit, or at none.
+    fn highlight(&self, hit: Option<usize>) {
+        let before = self.read_out.hit.replace(hit);
+        if hit.is_some() || before.is_some() {
+            self.draw_soon(Due::Highlight);
         }
     }
 
@@ -296,11 +371,6 @@ impl ChartPanel {
     /// Draws again with the next frame: after a change of theme or of screen.
     pub fn redraw(&self) {
         self.draw_soon(Due::Layout);
-    }
-
-    /// Draws another highlight with the next frame.
-    pub(super) fn highlight_soon(&self) {
-        self.draw_soon(Due::Highlight);
     }
 
     fn draw_soon(&self, due: Due) {
@@ -337,32 +407,6 @@ impl ChartPanel {
         }
     }
 
-    fn show_legend(&self, figure: &Figure) -> Result<()> {
-        dom::set_text(&self.notes, &figure.notes().join(" · "));
-        let items = figure.legend();
-        let words = items.iter().map(|item| item.label.as_str()).collect::<Vec<_>>().join(", ");
-        // Spares the page a layout for each block that arrives.
-        if self.legend.get_attribute("data-words").as_deref() == Some(&words) {
-            return Ok(());
-        }
-        dom::set_attribute(&self.legend, "data-words", &words);
-        self.legend.set_text_content(None);
-        for item in &items {
-            let entry: Element = dom::create("li", "")?;
-            let shape = match item.swatch {
-                Swatch::Solid => "solid",
-                Swatch::Hatched => "hatched",
-                Swatch::LineCircle => "line circle",
-                Swatch::LineSquare => "line square",
-                Swatch::Diamond => "diamond",
-            };
-            dom::append(&entry, &dom::create::<Element>("span", &format!("swatch {shape} {}", item.kind.as_str()))?);
-            dom::append(&entry, dom::create_with_text("span", "", &item.label)?.as_ref());
-            dom::append(&self.legend, &entry);
-        }
-        Ok(())
-    }
-
     /// Twice the rows. The keyboard goes on in the table.
     fn show_more_rows(&self) {
         let table = self.figure.borrow().as_ref().map(Figure::table);
@@ -376,79 +420,26 @@ impl ChartPanel {
     fn use_tool(&self, tool: &str) -> Result<()> {
         let figure = self.figure.borrow();
         let Some(figure) = figure.as_ref() else { return Ok(()) };
-        let file = |ending: &str| format!("{}.{ending}", figure.title().to_ascii_lowercase().replace(' ', "-"));
-        let size = Size::new(EXPORT_SIZE.0, EXPORT_SIZE.1);
-        match tool {
-            "table" => {
-                let show = self.table_box.hidden();
-                if show {
-                    self.fill_table(&figure.table(), CELLS)?;
-                }
-                self.table_box.set_hidden(!show);
-                dom::set_class(&self.plot, "tabular", show);
-                dom::set_attribute(&self.table_button, "aria-pressed", if show { "true" } else { "false" });
-                Ok(())
-            }
-            // Files are for paper and for other people's pages: always dark on light.
-            "svg" => {
-                let picture = canvas::export_svg(figure, size, &Theme::light())?;
-                dom::offer_file(&dom::text_blob(&picture, "image/svg+xml")?, &file("svg"))
-            }
-            "json" => dom::offer_file(&dom::text_blob(&figure.table().to_json(), "application/json")?, &file("json")),
-            "csv" => dom::offer_file(&dom::text_blob(&figure.table().to_csv(), "text/csv")?, &file("csv")),
-            _ => {
-                let picture = canvas::export(figure, size, 2.0, &Theme::light())?;
-                let name = file("png");
-                let save = Closure::once_into_js(move |blob: JsValue| {
-                    if let Ok(blob) = blob.dyn_into::<web_sys::Blob>() {
-                        let _ = dom::offer_file(&blob, &name);
-                    }
-                });
-                let _ = picture.to_blob(save.unchecked_ref());
-                Ok(())
-            }
+        if tool != "table" {
+            return chart_file::offer(figure, tool, &figure.title().to_ascii_lowercase().replace(' ', "-"));
         }
+        let show = self.table_box.hidden();
+        if show {
+            self.fill_table(&figure.table(), CELLS)?;
+        }
+        self.table_box.set_hidden(!show);
+        dom::set_class(&self.plot, "tabular", show);
+        dom::set_attribute(&self.table_button, "aria-pressed", if show { "true" } else { "false" });
+        Ok(())
     }
 
-    /// Fills the table as far as a reader goes: thousands of rows would hold the page up. The files have all.
+    /// Fills the table, with a button for more where that is not all of it.
     fn fill_table(&self, data: &Table, most_cells: usize) -> Result<()> {
-        let columns = data.columns.len().min(MOST_COLUMNS);
-        let rows = (most_cells / columns.max(1)).max(LEAST_ROWS).min(data.rows.len());
-        let mut caption = data.caption.clone();
-        if rows < data.rows.len() || columns < data.columns.len() {
-            let (all, wide) = (data.rows.len(), data.columns.len());
-            caption += &format!(" (here {rows} of {all} rows, {columns} of {wide} columns; CSV and JSON have all)");
-        }
-        let table: Element = dom::create("table", "")?;
-        dom::append(&table, dom::create_with_text("caption", "", &caption)?.as_ref());
-        let head: Element = dom::create("thead", "")?;
-        dom::keep_untranslated(&head);
-        let row: Element = dom::create("tr", "")?;
-        for column in data.columns.iter().take(columns) {
-            let cell = dom::create_with_text("th", "", column)?;
-            dom::set_attribute(&cell, "scope", "col");
-            dom::append(&row, &cell);
-        }
-        dom::append(&head, &row);
-        dom::append(&table, &head);
-        let body: Element = dom::create("tbody", "")?;
-        dom::keep_untranslated(&body);
-        for cells in data.rows.iter().take(rows) {
-            let row: Element = dom::create("tr", "")?;
-            for (index, cell) in cells.iter().take(columns).enumerate() {
-                let cell = dom::create_with_text(if index == 0 { "th" } else { "td" }, "", &cell.text())?;
-                if index == 0 {
-                    dom::set_attribute(&cell, "scope", "row");
-                }
-                dom::append(&row, &cell);
-            }
-            dom::append(&body, &row);
-        }
-        dom::append(&table, &body);
+        let (table, has_more) = table_element(data, most_cells)?;
         self.table_box.set_text_content(None);
         dom::append(&self.table_box, &table);
         self.cells_shown.set(most_cells);
-        if rows < data.rows.len() {
+        if has_more {
             let more = dom::create_with_text("button", "more-rows", "More rows")?;
             dom::set_attribute(&more, "type", "button");
             dom::append(&self.table_box, &more);

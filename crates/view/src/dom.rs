@@ -1,5 +1,7 @@
 //! The few things the page asks of the DOM, typed, with errors that name what is missing.
 
+use std::rc::Rc;
+
 use js_sys::Function;
 use js_sys::Promise;
 use wasm_bindgen::prelude::*;
@@ -124,6 +126,21 @@ pub fn listen(target: &EventTarget, event: &'static str, handler: impl FnMut(Eve
     let function: &Function = closure.as_ref().unchecked_ref();
     let _ = target.add_event_listener_with_callback(event, function);
     Listener { target: target.clone(), event, closure }
+}
+
+/// The same for what belongs to `owner`, who may keep the listener: a handler that held its owner would keep it forever.
+pub fn listen_for<T: 'static>(
+    owner: &Rc<T>,
+    target: &EventTarget,
+    event: &'static str,
+    handler: impl Fn(&Rc<T>, &Event) + 'static,
+) -> Listener {
+    let owner = Rc::downgrade(owner);
+    listen(target, event, move |event| {
+        if let Some(owner) = owner.upgrade() {
+            handler(&owner, &event);
+        }
+    })
 }
 
 impl Drop for Listener {

@@ -68,7 +68,7 @@ pub fn format_milliseconds(milliseconds: f64) -> String {
 }
 
 /// How fast bytes arrive, over the last few seconds, so that a stall shows and a fast start is forgotten.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RateMeter {
     /// (milliseconds, bytes so far), oldest first.
     seen: VecDeque<(f64, f64)>,

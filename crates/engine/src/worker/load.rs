@@ -56,9 +56,9 @@ fn locate(address: &str, hub: Option<&str>) -> Result<Location> {
 }
 
 /// The model's folder in the browser's storage; a notice where there is none.
-async fn shelf(location: &Location, source: &str) -> Option<OpfsCache> {
+async fn opfs_cache(location: &Location, source: &str) -> Option<OpfsCache> {
     match OpfsCache::open(&location.file(""), source).await {
-        Ok(shelf) => Some(shelf),
+        Ok(cache) => Some(cache),
         Err(error) => {
             post(&FromEngine::Notice { notice: storage_notice(&error) }, None);
             None
@@ -104,7 +104,7 @@ impl Engine {
                         // As near as the storage is: the browser's cache and the service worker keep it, in one piece.
                         self.load_files(Remote::whole(location), None::<OpfsCache>, source, numbers).await
                     } else {
-                        let store = if cache { shelf(&location, &source).await } else { None };
+                        let store = if cache { opfs_cache(&location, &source).await } else { None };
                         self.load_files(Remote::new(location), store, source, numbers).await
                     }
                 }

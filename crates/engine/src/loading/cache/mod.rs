@@ -1,5 +1,5 @@
 //! What the browser's storage has of a model, so that no byte is fetched twice.
-//! May depend on: `source` (to read through to, and to compare with), `protocol::shelf` (what is cached where); on wasm32
+//! May depend on: `source` (to read through to, and to compare with), `protocol::cache` (what is cached where); on wasm32
 //! `opfs` also on web-sys.
 //! Must never know: tensors, what the bytes mean.
 //!
@@ -20,7 +20,7 @@ pub mod opfs;
 pub use chunk_log::{ChunkLog, Extent, PendingChunk};
 pub use disk::{CacheError, Disk, MemoryDisk};
 
-pub use protocol::shelf::{About as Manifest, Identity};
+pub use protocol::cache::{Identity, Manifest};
 
 /// What became of a small file that was cached.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use web_sys::{
 };
 
 use super::{CacheError, CacheStore, CachedFile, ChunkLog, Disk, Identity, Manifest};
-use protocol::shelf::{ABOUT, ROOT, VERSION, folder_name};
+use protocol::cache::{MANIFEST, ROOT, VERSION, folder_name};
 
 /// One model's folder.
 pub struct OpfsCache {
@@ -80,7 +80,7 @@ impl CacheStore for OpfsCache {
 
     async fn manifest(&self) -> Option<Manifest> {
         // What was torn in writing is no JSON, and so nothing is cached.
-        let manifest: Manifest = serde_json::from_slice(&self.read(ABOUT).await?).ok()?;
+        let manifest: Manifest = serde_json::from_slice(&self.read(MANIFEST).await?).ok()?;
         (manifest.version == VERSION && manifest.key == self.key).then_some(manifest)
     }
 
@@ -88,7 +88,7 @@ impl CacheStore for OpfsCache {
         let (key, source) = (self.key.clone(), self.source.clone());
         let manifest = Manifest { version: VERSION, key, source, used: js_sys::Date::now(), ..manifest };
         let json = serde_json::to_vec(&manifest).map_err(|why| CacheError::Broken(why.to_string()))?;
-        self.write(ABOUT, &json).await
+        self.write(MANIFEST, &json).await
     }
 
     async fn small(&self, name: &str) -> CachedFile {

@@ -1,0 +1,142 @@
+//! What follows from a message: a change of the state, and effects. Plain functions, so that the page's behaviour is tested
+//! without a browser.
+//! Must never know: the DOM, who carries effects out.
+
+mod cache;
+mod files;
+mod link;
+mod load;
+mod look;
+mod patch;
+mod run;
+#[cfg(test)]
+mod tests;
+
+use std::rc::Rc;
+
+use trace::{Sequence, Trace};
+
+use super::effect::Effect;
+use super::msg::Msg;
+use super::samples;
+use super::state::State;
+
+/// What is to be done, in order.
+type Effects = Vec<Effect>;
+
+/// Takes a message in, which came `now` milliseconds after the page opened.
+pub fn update(state: &mut State, msg: Msg, now: f64) -> Vec<Effect> {
+    state.now = now;
+    let mut effects = Effects::new();
+    let fx = &mut effects;
+    match msg {
+        Msg::Opened(link, text) => link::open(state, fx, link.as_ref(), text),
+        Msg::Address(link) => link::follow(state, fx, &link),
+
+        Msg::Typed(text) => state.text = text,
+        Msg::Sample(key) => {
+            if let Some(sample) = samples::sample(&key) {
+                sample.text.clone_into(&mut state.text);
+                run::run_text(state, fx);
+            }
+        }
+        Msg::Run(text) => {
+            state.text = text;
+            run::run_text(state, fx);
+        }
+        Msg::Stop => run::stop(state, fx),
+        Msg::Append(count) => run::append(state, fx, count),
+        Msg::Share(run, share) => run::tell_share(state, run, share),
+        Msg::Partial(run, trace) => run::show_part(state, run, *trace),
+        Msg::Traced(run, outcome) => run::end(state, fx, run, outcome),
+        Msg::Leads(shown, trace) => run::add_leads(state, shown, *trace),
+        Msg::Sampled(appending, outcome) => run::append_sampled(state, fx, &appending, outcome),
+        Msg::PatchPart(run, found) => patch::show_part(state, run, *found),
+        Msg::Patched(run, outcome) => patch::end(state, fx, run, outcome),
+
+        Msg::Tab(tab) => look::choose_tab(state, fx, tab),
+        Msg::Input(input, value) => look::set_input(state, fx, input, value),
+        Msg::SkipFirst(skip) => {
+            state.settings.skip_first = skip;
+            link::write(state, fx);
+        }
+        Msg::Bins(typed) => state.settings.bins = typed.trim().to_owned(),
+        Msg::BinsDone(typed) => {
+            state.settings.bins = typed.trim().to_owned();
+            link::write(state, fx);
+        }
+        Msg::Columns(columns) => {
+            state.settings.tokens = columns.window();
+            look::show(state, fx);
+        }
+        Msg::Pin(sequence, token) => {
+            let token = (sequence, token);
+            look::set_pin(state, fx, Some(token).filter(|token| state.settings.pin != Some(*token)));
+        }
+        Msg::Unpin => look::unpin(state, fx),
+        Msg::Head(head) => look::show_head(state, fx, head),
+        Msg::Finding(finding) => look::show_finding(state, fx, &finding),
+        Msg::SwitchOff => look::switch_off(state, fx),
+        Msg::SwitchOn(index) => look::switch_on(state, fx, Some(index)),
+        Msg::AllOn => look::switch_on(state, fx, None),
+
+        Msg::Row(key) => load::tick(state, fx, &key),
+        Msg::RepoTyped(typed) => load::type_repo(state, typed),
+        Msg::Load => load::load_ticked(state, fx),
+        Msg::Cancel => load::cancel(state, fx),
+        Msg::Files(number, names) => load::load_files(state, fx, number, &names),
+        Msg::StillTicked(choice) => load::load_if_still_wanted(state, fx, choice),
+        Msg::LoadProgress(load, progress) => load::tell_progress(state, load, &progress),
+        Msg::LoadNotice(load, notice) => load::tell_notice(state, load, &notice),
+        Msg::ModelOpened(load, facts) => load::open_model(state, fx, load, *facts),
+        Msg::LoadEnded(load, outcome) => load::end(state, fx, load, outcome),
+        Msg::Size(id, answer) => load::note_size(state, id, answer),
+
+        Msg::LookAtCache => cache::look(state, fx),
+        Msg::LookAgain(number) => cache::look_again(state, fx, number),
+        Msg::Cache(number, found) => cache::note(state, fx, number, found),
+        Msg::AskToDelete(what) => cache::ask(state, what),
+        Msg::DoNotDelete => cache::do_not_delete(state),
+        Msg::Delete => cache::delete(state, fx),
+        Msg::Deleted(words) => state.models.deleted = words,
+
+        Msg::Save(kind) => files::save(state, fx, kind),
+        Msg::Saved(outcome) => state.said.file_error = outcome.err().map_or_else(String::new, |error| error.message),
+        Msg::OpenEmbed => files::open_embed(state, fx),
+        Msg::SavedRun(name, outcome) => files::show_saved(state, fx, &name, outcome),
+        Msg::Fault(error) => state.said.run_error = error.message,
+    }
+    effects
+}
+
+/// Changes which trace is drawn. A pinned token stays pinned where the new one reads the same up to it, and a part of the
+/// tokens stays chosen where the texts are as long.
+fn change_drawn(state: &mut State, change: impl FnOnce(&mut State)) {
+    let before = state.drawn().cloned();
+    change(state);
+    fit(state, before.as_deref());
+}
+
+/// Takes away what the trace that is drawn does not have.
+fn fit(state: &mut State, before: Option<&Trace>) {
+    let now = state.drawn().cloned();
+    let same = |&(sequence, token): &(usize, usize)| {
+        let ids = |trace: Option<&Trace>| trace?.sequences.get(sequence)?.ids.get(..=token).map(<[u32]>::to_vec);
+        let (now, before) = (ids(now.as_deref()), ids(before));
+        now.is_some() && now == before
+    };
+    state.settings.pin = state.settings.pin.filter(same);
+    let lengths = |trace: &Trace| trace.sequences.iter().map(Sequence::token_count).collect::<Vec<_>>();
+    if let (Some(before), Some(now)) = (before, &now)
+        && lengths(before) != lengths(now)
+    {
+        state.settings.tokens = None;
+    }
+}
+
+/// Changes the trace that is shown, which others may hold too.
+fn change_shown(state: &mut State, change: impl FnOnce(&mut Trace)) {
+    if let Some(shown) = &mut state.shown {
+        change(Rc::make_mut(&mut shown.trace));
+    }
+}
