@@ -425,12 +425,12 @@ pub fn gpt2(folder: &str) -> Gpt2 {
     let length = Header::length("model.safetensors", bytes[..8].try_into().expect("8 bytes")).expect("a length");
     let header = Header::parse("model.safetensors", &bytes[8..8 + length]).expect("a header");
     let index = Rc::new(Index::new(&wanted(&config), vec![("m".into(), header)]).expect("an index"));
-    let mut arrivals = TensorAssembler::new(index, Box::new(|_| Ok(None)));
+    let mut assembler = TensorAssembler::new(index, WorkerPool::alone(&config).packer());
     let mut arrived: Vec<Assembled> = Vec::new();
     for table in [Table::Tokens, Table::Positions] {
-        arrived.extend(arrivals.expect_table(table).expect("room"));
+        arrived.extend(assembler.expect_table(table).expect("room"));
     }
-    arrived.extend(arrivals.write(0, 8 + length as u64, &bytes[8 + length..]).expect("tensors").1);
+    arrived.extend(assembler.write(0, 8 + length as u64, &bytes[8 + length..]).expect("tensors").1);
     let tensor = |arrived| match arrived {
         Assembled::Tensor(name, tensor) => (name, tensor),
         _ => panic!("a fixture that is damaged"),

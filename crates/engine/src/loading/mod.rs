@@ -12,7 +12,7 @@
 //! 6. [`assembler`]: bytes to tensors, widened and packed as they come.
 //!
 //! [`open`] reads settings, tokenizer and index, and finds out whether the model can be run at all; [`Loading::serve`] is
-//! `loader`'s loop over the rest.
+//! `serve`'s loop over the rest.
 
 use std::rc::Rc;
 
@@ -27,18 +27,19 @@ pub mod index;
 mod loader;
 mod notices;
 pub mod plan;
+mod serve;
 pub mod source;
 mod state;
 
 pub use error::WeightsError;
 
+use crate::Result;
 use crate::model::checkpoint::wanted;
 use crate::model::config::{Head, plain_json};
 use crate::model::tokenizer::SmallFiles;
 use crate::model::{Config, ModelError, Tokenizer};
 use crate::pool::WorkerPool;
 use crate::run::streaming_model::StreamingModel;
-use crate::{Code, Error, Result};
 use cache::CacheStore;
 use cache::model_cache::ModelCache;
 use index::weight_files::{OpenedFile, WeightFiles, read_headers, within_file};
@@ -47,7 +48,7 @@ use loader::Loader;
 use notices::remarks;
 use protocol::{Notice, Phase, Progress};
 use source::names::ONE_FILE;
-use source::{CONFIG, Files};
+use source::{CONFIG, Files, absent};
 
 /// What loading says of itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,7 +105,8 @@ pub async fn open<F: Files, K: CacheStore>(
     let model = Rc::new(StreamingModel::new(config, pool));
     let weights_bytes = index.wanted_bytes();
     let files = files.into_iter().map(|file| file.state).collect();
-    let loader = Loader::new(cache, index, files, model.clone(), parallel)?;
+    let loader = Loader::new(cache, index, files, model.clone(), parallel);
+    loader.plan_start()?;
     Ok(Loading { config_json, tokenizer, model, weights_bytes, loader })
 }
 
@@ -189,13 +191,4 @@ async fn small_files<F: Files, K: CacheStore>(cache: &ModelCache<F, K>) -> Resul
     let [config, special, added] = files;
     let (config, special, added) = join3(config, special, added).await;
     Ok(SmallFiles { config: config?, special: special?, added: added? })
-}
-
-fn absent(files: &impl Files, name: &str) -> Error {
-    let hint = if name == ONE_FILE {
-        ", nor model.safetensors.index.json; is the model there in safetensors form?"
-    } else {
-        "."
-    };
-    Error::new(Code::NotFound, format!("{}: there is no {name}{hint}", files.place()))
 }

@@ -5,10 +5,11 @@
 //! the others, computes its own share meanwhile, and adds up what comes back: two exchanges per block, by buffers that
 //! change hands without being copied. No shared memory, and so no special headers of the host.
 //!
-//! [`shards`] says who holds what, [`wire`] what is said, [`helper`] is the others' side, [`worker_pool`] the first's;
+//! [`shards`] says who holds what, [`packer`] packs it so, [`wire`] what is said, [`helper`] is the others' side, [`worker_pool`] the first's;
 //! `web_workers` are nested Web Workers, and a helper in the same thread stands in for one in tests.
 
 pub mod helper;
+pub mod packer;
 pub mod shards;
 pub mod wire;
 pub mod worker_pool;

@@ -1,13 +1,14 @@
 //! The first worker's side: computes its share, has the others compute theirs, and adds up.
 
 use std::cell::{Cell, RefCell};
-use std::collections::TryReserveError;
 use std::ops::Range;
+use std::rc::Rc;
 
 use candle_core::{Device, Result, Tensor};
 use futures_util::future::LocalBoxFuture;
 
-use super::shards::{Shard, TensorShard, shard};
+use super::packer::Packer;
+use super::shards::{Shard, TensorShard};
 use super::wire::Command;
 use crate::Error;
 use crate::model::Config;
@@ -39,15 +40,13 @@ pub trait WorkerHandle {
 /// All workers.
 pub struct WorkerPool {
     kv_cache: RefCell<KvCache>,
-    shards: Vec<Shard>,
+    packer: Rc<Packer>,
     /// To all but the first.
     handles: Vec<Box<dyn WorkerHandle>>,
     /// Whether the helpers have their rows of the unembedding: sent when first wanted, for who asks for norms alone needs
     /// none.
     has_rows: Cell<bool>,
     failure: RefCell<Option<Error>>,
-    /// Panels that were sent, to be packed into again: until the first order, for then the blocks are here.
-    sent: RefCell<Vec<Panels>>,
 }
 
 impl WorkerPool {
@@ -58,20 +57,9 @@ impl WorkerPool {
 
     /// The first, and those at the end of these lines.
     pub fn new(config: &Config, handles: Vec<Box<dyn WorkerHandle>>) -> WorkerPool {
-        let shards = shard(config, handles.len() + 1);
+        let packer = Rc::new(Packer::new(config, handles.len() + 1));
         let (kv_cache, failure) = (RefCell::default(), RefCell::new(None));
-        WorkerPool { kv_cache, shards, handles, has_rows: Cell::new(false), failure, sent: RefCell::default() }
-    }
-
-    /// How a weight of a block (by its name within it) is packed as it comes: a part for every worker. `None` for other
-    /// tensors.
-    ///
-    /// # Errors
-    /// Where the allocator has no room for it.
-    pub fn packing(&self, config: &Config, tensor: &str) -> std::result::Result<Option<Packing>, TryReserveError> {
-        let cuts: Vec<_> = self.shards.iter().filter_map(|shard| shard.cut(config, tensor)).collect();
-        let Some((stride, _)) = cuts.first() else { return Ok(None) };
-        Packing::new(*stride, cuts.iter().map(|(_, cut)| cut.clone()), &mut self.sent.borrow_mut()).map(Some)
+        WorkerPool { kv_cache, packer, handles, has_rows: Cell::new(false), failure }
     }
 
     /// Gives every worker its part of a block's weight; returns the first's own.
@@ -82,7 +70,7 @@ impl WorkerPool {
             let part = TensorShard::Weight(part);
             handle.send_shard(layer, tensor, &part);
             if let TensorShard::Weight(panels) = part {
-                self.sent.borrow_mut().push(panels);
+                self.packer.take_back(panels);
             }
         }
         own
@@ -90,12 +78,21 @@ impl WorkerPool {
 
     /// Gives every worker its part of the bias of a linear layer; returns the first's own, `None` for other tensors.
     pub fn hand_out_bias(&self, config: &Config, (layer, tensor): (usize, &str), values: &[f32]) -> Option<Vec<f32>> {
-        for (shard, handle) in self.shards.iter().skip(1).zip(&self.handles) {
+        for (shard, handle) in self.shards().iter().skip(1).zip(&self.handles) {
             if let Some(part) = shard.bias(config, tensor, values) {
                 handle.send_shard(layer, tensor, &TensorShard::Bias(part));
             }
         }
-        self.shards.first()?.bias(config, tensor, values)
+        self.shards().first()?.bias(config, tensor, values)
+    }
+
+    /// How the weights of blocks are to be packed.
+    pub fn packer(&self) -> Rc<Packer> {
+        self.packer.clone()
+    }
+
+    fn shards(&self) -> &[Shard] {
+        self.packer.shards()
     }
 
     /// Why a helper failed, if one did: nothing more can be computed then.
@@ -103,16 +100,16 @@ impl WorkerPool {
         self.failure.borrow().clone()
     }
 
-    /// Whether there is anybody but the first.
-    pub fn has_helpers(&self) -> bool {
-        !self.handles.is_empty()
+    /// Whether tensors of blocks are packed, or divided among workers.
+    pub fn packs(&self) -> bool {
+        self.packer.is_needed()
     }
 
     /// Sends an order to every helper that has a part in it; the answers come with the helpers' shares.
     fn send(&self, command: &Command, normed: &Tensor, has_part: fn(&Shard) -> bool) -> Result<Vec<(Shard, Answer)>> {
         let before = stopwatch::now();
-        self.sent.borrow_mut().clear();
-        let helpers = self.shards.iter().skip(1).zip(&self.handles).filter(|(shard, _)| has_part(shard));
+        self.packer.finish();
+        let helpers = self.shards().iter().skip(1).zip(&self.handles).filter(|(shard, _)| has_part(shard));
         let answers = with_values(normed, |normed| {
             Ok(helpers.map(|(shard, handle)| (shard.clone(), handle.send(command, normed))).collect())
         });
@@ -184,7 +181,7 @@ impl WorkerPool {
     /// candle's, and a helper's.
     pub async fn logits(&self, unembedding: &Unembedding, normed: &Tensor) -> Result<PooledTensor> {
         self.hand_out_rows(unembedding)?;
-        let own = self.shards.first().map_or(0, |shard| shard.ids.len());
+        let own = self.shards().first().map_or(0, |shard| shard.ids.len());
         let answers = self.send(&Command::Logits { rows: normed.dim(0)? }, normed, Shard::has_ids)?;
         let logits = unembedding.first_logits(normed, own)?;
         for (shard, answer) in answers {
@@ -209,7 +206,7 @@ impl WorkerPool {
 
     /// W: how many compute.
     pub fn size(&self) -> usize {
-        self.shards.len()
+        self.shards().len()
     }
 
     fn hand_out_rows(&self, unembedding: &Unembedding) -> Result<()> {
@@ -218,7 +215,8 @@ impl WorkerPool {
         }
         let width = unembedding.rows().dim(1)?;
         with_values(unembedding.rows(), |rows| {
-            for (shard, handle) in self.shards.iter().skip(1).zip(&self.handles).filter(|(shard, _)| shard.has_ids()) {
+            for (shard, handle) in self.shards().iter().skip(1).zip(&self.handles).filter(|(shard, _)| shard.has_ids())
+            {
                 handle.send_rows(&rows[shard.ids.start * width..shard.ids.end * width]);
             }
             Ok(())

@@ -1,7 +1,7 @@
 //! A model's parts while it is arriving: tensors go in, finished blocks are waited for and come out.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap, TryReserveError};
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use candle_core::{Device, Tensor};
@@ -15,7 +15,7 @@ use crate::model::buffer_pool::PooledTensor;
 use crate::model::checkpoint::{Part, Table, Tensors, wanted, within_block};
 use crate::model::config::Head;
 use crate::model::linear::packing::Packing;
-use crate::model::linear::{Linear, PACKS, Weight};
+use crate::model::linear::{Linear, Weight};
 use crate::model::values::with_values;
 use crate::model::{Block, Config, Embedding, ModelError, Unembedding};
 use crate::{Error, Result};
@@ -118,20 +118,13 @@ impl StreamingModel {
     /// Layer and name of a tensor of a block, where blocks are packed, or divided among workers.
     fn handed_out<'a>(&self, name: &'a str, part: Part) -> Option<(usize, &'a str)> {
         match part {
-            Part::Block(layer) if PACKS || self.pool.has_helpers() => Some((layer, within_block(name)?)),
+            Part::Block(layer) if self.pool.packs() => Some((layer, within_block(name)?)),
             _ => None,
         }
     }
 
-    /// How a tensor is packed as it comes, a part for every worker; `None` for those that stay as they are.
-    ///
-    /// # Errors
-    /// Where the allocator has no room for it.
-    pub fn packing(&self, name: &str, part: Part) -> Result<Option<Packing>, TryReserveError> {
-        self.handed_out(name, part).map_or(Ok(None), |(_, tensor)| self.pool.packing(&self.config, tensor))
-    }
-
-    /// Takes a weight that was packed as [`StreamingModel::packing`] says; the other workers get theirs.
+    /// Takes a weight that was packed as the pool's [`Packer`](crate::pool::packer::Packer) says; the other workers get
+    /// theirs.
     ///
     /// # Errors
     /// As [`StreamingModel::offer`].

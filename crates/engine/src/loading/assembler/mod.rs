@@ -2,7 +2,7 @@
 //! gives each wanted tensor once it is whole; of the two tables also the rows that were asked for.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet, TryReserveError};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -15,6 +15,7 @@ use crate::loading::WeightsError;
 use crate::loading::index::{Index, Located, Span};
 use crate::model::checkpoint::Table;
 use crate::model::linear::packing::Packing;
+use crate::pool::packer::Packer;
 use partial_tensor::{Elements, PartialTensor, no_room};
 
 /// What has become whole.
@@ -49,16 +50,10 @@ enum RowState {
     Whole(Rc<Vec<f32>>),
 }
 
-/// How a tensor is packed; `None` for those that stay as they are.
-///
-/// # Errors
-/// Where there is no room for it.
-pub type HowPacked = dyn Fn(&Located) -> std::result::Result<Option<Packing>, TryReserveError>;
-
 /// The tensors that are filling up.
 pub struct TensorAssembler {
     index: Rc<Index>,
-    packing: Box<HowPacked>,
+    packer: Rc<Packer>,
     partial: HashMap<(usize, usize), PartialTensor>,
     done: HashSet<(usize, usize)>,
     /// By file and first byte.
@@ -71,11 +66,11 @@ pub struct TensorAssembler {
 }
 
 impl TensorAssembler {
-    /// For a model of which nothing is here.
-    pub fn new(index: Rc<Index>, packing: Box<HowPacked>) -> TensorAssembler {
+    /// For a model of which nothing is here, and whose blocks are packed so.
+    pub fn new(index: Rc<Index>, packer: Rc<Packer>) -> TensorAssembler {
         TensorAssembler {
             index,
-            packing,
+            packer,
             partial: HashMap::new(),
             done: HashSet::new(),
             rows: BTreeMap::new(),
@@ -118,7 +113,7 @@ impl TensorAssembler {
             return Ok(Vec::new());
         }
         let number = index.files[file].position(located.info.begin);
-        let mut tensor = new_partial(located, &*self.packing)?;
+        let mut tensor = new_partial(located, &self.packer)?;
         for rows in self.rows.values().filter(|rows| rows.table == table) {
             if let RowState::Whole(values) = &rows.state {
                 tensor.copy_from(rows.span.bytes.start - located.info.begin, values);
@@ -229,7 +224,7 @@ impl TensorAssembler {
         }
         let tensor = match self.partial.entry(key) {
             Entry::Occupied(tensor) => tensor.into_mut(),
-            Entry::Vacant(room) => room.insert(new_partial(located, &*self.packing)?),
+            Entry::Vacant(room) => room.insert(new_partial(located, &self.packer)?),
         };
         let (taken, new) = tensor.write(here - located.info.begin, &bytes[..left]);
         self.received += new;
@@ -333,7 +328,7 @@ impl TensorAssembler {
     }
 }
 
-fn new_partial(located: &Located, packing: &HowPacked) -> Result<PartialTensor> {
+fn new_partial(located: &Located, packer: &Packer) -> Result<PartialTensor> {
     let info = &located.info;
     let dtype = info.dtype().ok_or_else(|| WeightsError::UnsupportedDtype {
         file: String::new(),
@@ -341,7 +336,7 @@ fn new_partial(located: &Located, packing: &HowPacked) -> Result<PartialTensor> 
         found: info.dtype_name.clone(),
     })?;
     let count = info.shape.iter().product();
-    match packing(located).map_err(|_| no_room(&info.name, count))? {
+    match packer.packing(&located.name).map_err(|_| no_room(&info.name, count))? {
         Some(packing) => Ok(PartialTensor::packed(packing, dtype, count)),
         None => Ok(PartialTensor::new(&info.name, dtype, count)?),
     }

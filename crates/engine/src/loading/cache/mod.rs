@@ -11,6 +11,7 @@
 mod chunk_log;
 mod disk;
 pub mod model_cache;
+pub(crate) mod samples;
 #[cfg(test)]
 mod tests;
 

@@ -12,9 +12,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{CacheError, CacheStore, CachedFile, ChunkLog, Identity, Manifest};
-use crate::loading::WeightsError;
-use crate::loading::source::retry::{Backoff, Failure};
-use crate::loading::source::{Body, CONFIG, FileResponse, Files, Validator, Version, is_page, read_whole};
+use crate::loading::source::retry::Backoff;
+use crate::loading::source::{CONFIG, Files, Validator, Version, is_page, read_whole};
 use crate::{Code, Error, Result};
 use protocol::{Notice, NoticeKind};
 
@@ -388,28 +387,4 @@ pub fn storage_notice(error: &CacheError) -> Notice {
     };
     let message = format!("{message}: what arrives now is not kept for the next visit.");
     Notice { kind, message }
-}
-
-/// Reads exactly `count` bytes, or what there is; `rest` has what came beyond them.
-///
-/// # Errors
-/// What the body ends in.
-pub async fn read_exactly<B: Body>(
-    answer: &mut FileResponse<B>,
-    rest: &mut Vec<u8>,
-    count: usize,
-) -> std::result::Result<Vec<u8>, Failure> {
-    while rest.len() < count {
-        match answer.body.next().await? {
-            Some(piece) => rest.extend(piece),
-            None => break,
-        }
-    }
-    let left = rest.split_off(count.min(rest.len()));
-    Ok(std::mem::replace(rest, left))
-}
-
-/// The error for a file that ended before its header did.
-pub fn no_header(name: &str, expected: u64, found: u64) -> Failure {
-    Failure::passing(WeightsError::CorruptDownload { file: name.into(), expected, found })
 }

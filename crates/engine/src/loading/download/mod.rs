@@ -4,7 +4,6 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-pub(crate) mod samples;
 mod verify;
 
 use sha2::{Digest, Sha256};
@@ -16,9 +15,9 @@ use crate::loading::index::Span;
 use crate::loading::loader::Loader;
 use crate::loading::plan::byte_ranges::ByteRanges;
 use crate::loading::source::retry::{Backoff, Failure};
-use crate::loading::source::{Attempt, Body, Files};
+use crate::loading::source::{Attempt, Body, Files, absent};
 use crate::loading::state::{Job, LoaderState};
-use crate::loading::{LoadEvent, WeightsError, absent};
+use crate::loading::{LoadEvent, WeightsError};
 use crate::model::checkpoint::Table;
 use protocol::NoticeKind;
 

@@ -3,8 +3,8 @@
 use sha2::{Digest, Sha256};
 
 use super::Download;
-use super::samples::{differs, has_no_marks};
 use crate::loading::WeightsError;
+use crate::loading::cache::samples::{differs, has_no_marks};
 use crate::loading::cache::{CacheStore, Extent};
 use crate::loading::index::Span;
 use crate::loading::loader::Loader;

@@ -3,14 +3,14 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::header::Header;
-use crate::loading::cache::model_cache::{ModelCache, no_header, read_exactly};
+use crate::loading::WeightsError;
+use crate::loading::cache::model_cache::ModelCache;
+use crate::loading::cache::samples::{differs, has_no_marks};
 use crate::loading::cache::{CacheError, CacheStore, ChunkLog, Disk, Extent, Identity};
-use crate::loading::download::samples::{differs, has_no_marks};
 use crate::loading::file_state::{FileState, OpenResponse};
-use crate::loading::source::Files;
 use crate::loading::source::names::{INDEX, ONE_FILE, sorted_out};
 use crate::loading::source::retry::{Backoff, Failure};
-use crate::loading::{WeightsError, absent};
+use crate::loading::source::{Files, absent, read_exactly};
 use crate::model::ModelError;
 use crate::model::checkpoint::{HEAD, Table, Wanted, tails};
 use crate::{Code, Error, Result};
@@ -171,7 +171,12 @@ async fn ask_header<F: Files, K: CacheStore>(
     let mut rest = Vec::new();
     let mut bytes = read_exactly(&mut answer, &mut rest, 8).await?;
     let short = |expected, found| {
-        if cache.files.is_local() { cut_off(name, expected, found) } else { no_header(name, expected, found) }
+        let file = name.into();
+        if cache.files.is_local() {
+            Failure::lasting(WeightsError::CutOff { file, expected, found })
+        } else {
+            Failure::passing(WeightsError::CorruptDownload { file, expected, found })
+        }
     };
     let Ok(first) = <[u8; 8]>::try_from(bytes.as_slice()) else {
         return Err(short(8, bytes.len() as u64));
@@ -211,11 +216,6 @@ async fn ask_header<F: Files, K: CacheStore>(
     let at = state.head.len() as u64;
     state.whole = whole.then(|| Some(OpenResponse { answer, rest, at }));
     Ok(Some(OpenedFile { header, state }))
-}
-
-/// The error for a file of this machine that ends within its header.
-fn cut_off(name: &str, expected: u64, found: u64) -> Failure {
-    Failure::lasting(WeightsError::CutOff { file: name.into(), expected, found })
 }
 
 fn store_header<D: Disk>(log: &mut ChunkLog<D>, bytes: &[u8]) -> std::result::Result<(), CacheError> {

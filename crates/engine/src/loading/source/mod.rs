@@ -16,8 +16,9 @@ pub mod retry;
 
 pub use address::{Address, Location};
 
-use crate::Result;
 use crate::loading::WeightsError;
+use crate::{Code, Error, Result};
+use names::ONE_FILE;
 use retry::{Backoff, Failure};
 
 /// A model's settings: the one small file that every model has.
@@ -214,6 +215,31 @@ async fn read_once<F: Files>(files: &F, name: &str) -> Attempt<Option<Vec<u8>>> 
         bytes.extend(piece);
     }
     Ok(Some(bytes))
+}
+
+/// Reads exactly `count` bytes, or what there is; `rest` has what came beyond them.
+///
+/// # Errors
+/// What the body ends in.
+pub async fn read_exactly<B: Body>(answer: &mut FileResponse<B>, rest: &mut Vec<u8>, count: usize) -> Attempt<Vec<u8>> {
+    while rest.len() < count {
+        match answer.body.next().await? {
+            Some(piece) => rest.extend(piece),
+            None => break,
+        }
+    }
+    let left = rest.split_off(count.min(rest.len()));
+    Ok(std::mem::replace(rest, left))
+}
+
+/// The error for a file that is not there.
+pub fn absent(files: &impl Files, name: &str) -> Error {
+    let hint = if name == ONE_FILE {
+        ", nor model.safetensors.index.json; is the model there in safetensors form?"
+    } else {
+        "."
+    };
+    Error::new(Code::NotFound, format!("{}: there is no {name}{hint}", files.place()))
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 //! out by reading some of it again. A file that was replaced by one of the same size, as any fine-tune of a model is,
 //! has other values nearly everywhere.
 
-use crate::loading::cache::model_cache::{ModelCache, read_exactly};
-use crate::loading::cache::{CacheStore, ChunkLog, Extent, Identity};
-use crate::loading::source::{Attempt, Files};
+use super::model_cache::ModelCache;
+use super::{CacheStore, ChunkLog, Extent, Identity};
+use crate::loading::source::{Attempt, Files, read_exactly};
 
 /// Bytes that are compared at each place.
 const SAMPLE: u64 = 256;
