@@ -15,7 +15,7 @@ fn scope() -> DedicatedWorkerGlobalScope {
     js_sys::global().unchecked_into()
 }
 
-/// Waits.
+/// Waits so many milliseconds.
 pub async fn sleep(milliseconds: f64) {
     let promise = Promise::new(&mut |resolve: Function, _| {
         let _ = scope().set_timeout_with_callback_and_timeout_and_arguments_0(&resolve, milliseconds as i32);

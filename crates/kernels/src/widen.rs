@@ -6,7 +6,7 @@ use half::{bf16, f16};
 /// How a file writes a number; little-endian all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// 4 bytes.
+    /// IEEE single precision, 4 bytes.
     F32,
     /// 2 bytes, IEEE half precision.
     F16,

@@ -15,7 +15,7 @@ pub enum WeightsError {
     /// The file breaks the safetensors format.
     #[error("{file} is not a readable safetensors file: {why}")]
     BadSafetensors {
-        /// Which file.
+        /// The name of the file.
         file: String,
         /// What is wrong with it.
         why: String,
@@ -25,11 +25,11 @@ pub enum WeightsError {
         "{first} and {second} both have the tensor \"{tensor}\", and no model.safetensors.index.json says which counts. Give the weights of one model only."
     )]
     Duplicate {
-        /// Which tensor.
+        /// The tensor's name in the file.
         tensor: String,
         /// The file that was read first.
         first: String,
-        /// The other.
+        /// The other file that has it.
         second: String,
     },
     /// A file on this machine ends early.
@@ -37,7 +37,7 @@ pub enum WeightsError {
         "{file} is cut off: it has {found} bytes, and by its own account at least {expected}. Copy or save it again."
     )]
     CutOff {
-        /// Which file.
+        /// The name of the file.
         file: String,
         /// Bytes that it should have.
         expected: u64,
@@ -47,11 +47,11 @@ pub enum WeightsError {
     /// A tensor has a type that is not read.
     #[error("{file}: tensor \"{tensor}\" is of type {found}; F32, F16 and BF16 can be read.")]
     UnsupportedDtype {
-        /// Which file.
+        /// The name of the file.
         file: String,
-        /// Which tensor.
+        /// The tensor's name in the file.
         tensor: String,
-        /// Its type.
+        /// The type that its header names.
         found: String,
     },
     /// The server could not be reached, or answered with an error.
@@ -81,11 +81,11 @@ pub enum WeightsError {
     /// The file ended early.
     #[error("{file} ended after {found} of {expected} bytes: the download is incomplete. Load the model again.")]
     CorruptDownload {
-        /// Which file.
+        /// The name of the file.
         file: String,
         /// Bytes by its own header.
         expected: u64,
-        /// Bytes that came.
+        /// How many bytes came.
         found: u64,
     },
     /// Values that are no numbers, at the same place when it was read again.
@@ -93,9 +93,9 @@ pub enum WeightsError {
         "{file}: tensor \"{tensor}\" holds NaN or infinity, at byte {at} of the file, and did so when it was read again: the checkpoint itself has it, as after a training that diverged. Reading it anew will not help; give another checkpoint."
     )]
     NotFinite {
-        /// Which file.
+        /// The name of the file.
         file: String,
-        /// Which tensor.
+        /// The tensor's name in the file.
         tensor: String,
         /// The first such byte.
         at: u64,
@@ -105,9 +105,9 @@ pub enum WeightsError {
         "{file}: tensor \"{tensor}\" came with a value that is not a finite number, at byte {at} of the file, and with others when it was read again: the transfer is damaged. Load the model again."
     )]
     Damaged {
-        /// Which file.
+        /// The name of the file.
         file: String,
-        /// Which tensor.
+        /// The tensor's name in the file.
         tensor: String,
         /// The first bad byte.
         at: u64,
@@ -115,17 +115,17 @@ pub enum WeightsError {
     /// The whole file has another SHA-256 than its hub says.
     #[error("{file} is not what the hub has: its SHA-256 is {found}, and should be {expected}. Load the model again.")]
     WrongHash {
-        /// Which file.
+        /// The name of the file.
         file: String,
-        /// By the hub.
+        /// The SHA-256 that the hub tells, in hexadecimal.
         expected: String,
-        /// Of what came.
+        /// The SHA-256 of what came.
         found: String,
     },
     /// The server's file changed between two requests.
     #[error("{file} has changed on its server while it was being read. Load the model again.")]
     Changed {
-        /// Which file.
+        /// The name of the file.
         file: String,
     },
     /// A small file that is none.
@@ -134,7 +134,7 @@ pub enum WeightsError {
         limit / 1_000_000
     )]
     TooLarge {
-        /// Which file.
+        /// The name of the file.
         file: String,
         /// Bytes that it may have.
         limit: u64,
@@ -146,9 +146,9 @@ pub enum WeightsError {
         "{what} needs {bytes} bytes of memory, more than this tab can have (4 GB at most). GPT-2 (0.5 GB), GPT-2 medium (1.4 GB) and GPT-2 large (3.1 GB) fit."
     )]
     OutOfMemory {
-        /// Tensor or model.
+        /// What there is no room for: a tensor or the model.
         what: String,
-        /// Bytes asked for.
+        /// How many bytes it takes.
         bytes: u64,
     },
 }

@@ -53,7 +53,7 @@ use source::{CONFIG, Files, absent};
 /// What loading says of itself.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LoadEvent {
-    /// It goes on.
+    /// How far it has come.
     Progress(Progress),
     /// Something the reader should know.
     Notice(Notice),
@@ -65,7 +65,7 @@ pub struct Loading<F: Files, K: CacheStore> {
     pub config_json: String,
     /// Splits text; `None` where the model came without one.
     pub tokenizer: Option<Tokenizer>,
-    /// Where blocks arrive.
+    /// Where rows and blocks arrive, and what runs.
     pub model: Rc<StreamingModel>,
     /// Bytes of all wanted tensors, as their files have them.
     pub weights_bytes: u64,

@@ -16,7 +16,7 @@ use protocol::{Notice, NoticeKind};
 pub(crate) enum Priority {
     /// What a text needs of the two tables; bytes that proved damaged; small files.
     Rows,
-    /// Block l.
+    /// The tensors of block l.
     Block(usize),
     /// The final layer norm.
     Norm,

@@ -15,7 +15,7 @@ pub const HEAD: &str = "lm_head.weight";
 pub enum Part {
     /// Token and position embedding.
     Embedding,
-    /// Block l.
+    /// Block l, from 0.
     Block(usize),
     /// Final layer norm, and the unembedding where it is a matrix of its own.
     Unembedding,
@@ -28,7 +28,7 @@ pub struct Wanted {
     pub name: String,
     /// Shape by the configuration; linear weights are `[in, out]`.
     pub shape: Vec<usize>,
-    /// Where it goes.
+    /// The part of the model that it belongs to.
     pub part: Part,
 }
 

@@ -19,7 +19,7 @@ const MOST_LAYERS: u64 = 4096;
 pub enum Head {
     /// From the token embedding.
     Tied,
-    /// From `lm_head.weight`.
+    /// A matrix of its own, `lm_head.weight`.
     Own,
     /// From nowhere: the file has no unembedding, and the settings do not tie it to the embedding. There are no
     /// predictions.
@@ -29,19 +29,19 @@ pub enum Head {
 /// Settings of a GPT-2, under the names that `config.json` has.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// V.
+    /// V: how many token ids there are.
     pub vocab_size: usize,
     /// Longest sequence, in tokens.
     pub n_positions: usize,
     /// D, width of the residual stream.
     pub n_embd: usize,
-    /// L.
+    /// L: how many blocks there are.
     pub n_layer: usize,
-    /// H.
+    /// H: attention heads in a block.
     pub n_head: usize,
     /// Width of the MLP's hidden layer; 4 D where the file says null.
     pub n_inner: usize,
-    /// `activation_function`.
+    /// What the MLP applies between its two layers (`activation_function`).
     pub activation: Activation,
     /// Added to the variance in every layer norm.
     pub layer_norm_epsilon: f64,

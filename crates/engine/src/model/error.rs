@@ -22,7 +22,7 @@ pub enum ModelError {
     /// A tensor that a GPT-2 does not have, where leaving it out would compute something else.
     #[error("{file}: tensor \"{name}\" {why}")]
     ForeignTensor {
-        /// Which file.
+        /// The name of the file.
         file: String,
         /// Name as in the file.
         name: String,
@@ -47,7 +47,7 @@ pub enum ModelError {
     /// A tokenizer file cannot be read.
     #[error("{file}: {why}")]
     BadTokenizer {
-        /// Which file.
+        /// The name of the file.
         file: &'static str,
         /// What is wrong with it.
         why: String,
@@ -58,9 +58,9 @@ pub enum ModelError {
     /// The sequence is longer than the model's position table.
     #[error("the text has {found} tokens, and this model reads at most {limit} at a time. Shorten it.")]
     TooLong {
-        /// T.
+        /// T: tokens of the text.
         found: usize,
-        /// `n_positions`.
+        /// How many tokens the model can read (`n_positions`).
         limit: usize,
     },
     /// A token id is outside the vocabulary.
@@ -68,9 +68,9 @@ pub enum ModelError {
     TokenOutOfRange {
         /// Place in the sequence, from 0.
         index: usize,
-        /// The id found.
+        /// The id that the model does not know.
         id: u32,
-        /// `vocab_size` - 1.
+        /// The highest id that it knows (`vocab_size` - 1).
         last: usize,
     },
     /// candle refused an operation.

@@ -218,22 +218,22 @@ impl Unembedding {
         self.weight.get(id as usize)
     }
 
-    /// V.
+    /// V: how many token ids there are.
     pub fn vocab_size(&self) -> usize {
         self.weight.dims().first().copied().unwrap_or(0)
     }
 }
 
-/// The whole model.
+/// The whole model in one thread, as the tests of the forward pass run it.
 #[derive(Clone, Debug)]
 pub struct Gpt2 {
     /// The settings it was built by.
     pub config: Config,
-    /// Tokens to stream.
+    /// Token ids to the stream before block 0.
     pub embedding: Embedding,
     /// What adds to the stream, in order.
     pub blocks: Vec<Block>,
-    /// Stream to scores.
+    /// The stream after the last block to a score for every token id.
     pub unembedding: Unembedding,
 }
 

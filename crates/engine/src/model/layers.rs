@@ -19,9 +19,9 @@ type Result<T, E = candle_core::Error> = std::result::Result<T, E>;
 /// What to show of attention besides its sum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CaptureRequest {
-    /// The attention weights.
+    /// The attention weights of every head.
     pub patterns: bool,
-    /// Each head's part.
+    /// Each head's part of attn_out.
     pub heads: bool,
 }
 

@@ -18,7 +18,7 @@ use crate::model::{Config, ModelError};
 /// Tensors that make a helper's share of a block: four weights and the biases of `c_attn` and `c_fc`.
 const TENSORS: usize = 6;
 
-/// One helper.
+/// A worker beside the first: its shard of every block, and its keys and values.
 pub struct Helper {
     config: Config,
     partial: HashMap<usize, PartialBlock>,
@@ -67,7 +67,7 @@ impl Helper {
         Ok(())
     }
 
-    /// Does as told, with the normed stream `[T, D]` that came with the order: attn_out or mlp_out of this share
+    /// Does as told, with the normed stream `[T, D]` that came with the command: attn_out or mlp_out of this share
     /// `[T, D]`, then what was wished for (the heads' parts, the patterns), or this share's logits, in one row of numbers.
     ///
     /// # Errors

@@ -25,6 +25,11 @@ impl Packer {
         Packer { config: config.clone(), shards: shard(config, workers), sent: RefCell::default() }
     }
 
+    /// The settings of the model that is packed.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// What each worker holds, the first first.
     pub fn shards(&self) -> &[Shard] {
         &self.shards

@@ -9,7 +9,7 @@ use crate::model::linear::panels::{Panels, WIDTH};
 /// What one worker holds of every block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shard {
-    /// Attention heads.
+    /// Which attention heads are computed here.
     pub heads: Range<usize>,
     /// Columns of the MLP's hidden layer.
     pub columns: Range<usize>,
@@ -23,9 +23,9 @@ pub struct Shard {
 /// Part of a tensor of a linear layer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TensorShard {
-    /// Of a weight.
+    /// Rows and columns of a weight, packed.
     Weight(Panels),
-    /// Of a bias.
+    /// A bias' elements.
     Bias(Vec<f32>),
 }
 

@@ -27,7 +27,7 @@ use protocol::trusted_types;
 
 /// The name under which a helper is started.
 const NAME: &str = "residual-stream-helper";
-/// A helper that has not answered after so many looks, one every [`LOOK_EVERY`], is gone: an order takes it a few
+/// A helper that has not answered after so many looks, one every [`LOOK_EVERY`], is gone: a command takes it a few
 /// milliseconds, on a slow phone and with the largest model a second or two. Looks are counted rather than time, which
 /// also passes while the machine sleeps.
 const MOST_LOOKS: u32 = 5;
@@ -77,7 +77,7 @@ type Listeners = (Closure<dyn Fn(MessageEvent)>, Closure<dyn Fn(ErrorEvent)>, Cl
 struct Inbox {
     answers: RefCell<BTreeMap<u32, oneshot::Sender<Result<ArrayBuffer>>>>,
     last: Cell<u32>,
-    /// Buffers that came back, for the next orders.
+    /// Buffers that came back, for the next commands.
     buffers: RefCell<Vec<ArrayBuffer>>,
     /// The same for pieces of weights, while a model is loaded: to have memory for them made anew takes longer than to
     /// fill it.
@@ -175,11 +175,11 @@ fn gone(why: &str) -> Error {
     Error::new(Code::EngineCrashed, message)
 }
 
-/// What a helper says when it ends: a crash report as the engine's own workers send it, or why an order failed.
+/// What a helper says when it ends: a crash report as the engine's own workers send it, or why a command failed.
 fn heard(data: &JsValue) -> Error {
     let message = Reflect::get(data, &"message".into()).unwrap_or(JsValue::UNDEFINED);
     let error = Reflect::get(&message, &"error".into()).unwrap_or(JsValue::UNDEFINED);
-    serde_wasm_bindgen::from_value(error).unwrap_or_else(|_| gone("it speaks another language"))
+    serde_wasm_bindgen::from_value(error).unwrap_or_else(|_| gone("it sent a malformed message"))
 }
 
 impl WebWorker {
@@ -257,7 +257,7 @@ impl WorkerHandle for WebWorker {
             answer
         });
         if self.worker.post_message_with_transfer(&buffer, &Array::of1(&buffer)).is_err() {
-            self.inbox.end(gone("it takes no orders"));
+            self.inbox.end(gone("it takes no commands"));
         }
         let inbox = self.inbox.clone();
         async move {
@@ -301,7 +301,7 @@ pub fn serve(last_words: fn(Error)) {
     listen.forget(); // listens as long as the worker lives
 }
 
-/// Takes turns of the event loop until there has been no order for a while.
+/// Takes turns of the event loop until there has been no command for a while.
 fn stay_awake(until: &Rc<Cell<f64>>) {
     let is_awake = until.replace(now() + STAY_AWAKE) > 0.0;
     if is_awake {
@@ -316,7 +316,7 @@ fn stay_awake(until: &Rc<Cell<f64>>) {
     });
 }
 
-/// The settings come first, as text; then pieces of weights; then orders, each in a buffer that goes back.
+/// The settings come first, as text; then pieces of weights; then commands, each in a buffer that goes back.
 fn execute(helper: &mut Option<Helper>, data: &JsValue) -> std::result::Result<(), String> {
     if let Some(config_json) = data.as_string() {
         let config = Config::from_json(config_json.as_bytes()).map_err(|why| why.to_string())?;
@@ -364,7 +364,7 @@ fn take(helper: &mut Helper, message: &Array) -> std::result::Result<(), String>
 fn answer(helper: &Helper, buffer: &ArrayBuffer) -> std::result::Result<(), String> {
     let count = Uint32Array::new_with_byte_offset_and_length(buffer, 0, 1).get_index(0);
     let words = Uint32Array::new_with_byte_offset_and_length(buffer, 0, count).to_vec();
-    let (number, command) = Command::from_words(&words).ok_or("an order means nothing")?;
+    let (number, command) = Command::from_words(&words).ok_or("a command means nothing")?;
     let normed = Float32Array::new_with_byte_offset(buffer, 4 * count);
     let mut values = Buffer::take(normed.length() as usize);
     normed.copy_to(&mut values);
@@ -372,7 +372,7 @@ fn answer(helper: &Helper, buffer: &ArrayBuffer) -> std::result::Result<(), Stri
     if matches!(command, Command::Forget { .. }) {
         return Ok(());
     }
-    // The order's own buffer has room for the sum; with what was wished for besides, a new one is taken.
+    // The command's own buffer has room for the sum; with what was wished for besides, a new one is taken.
     let bytes = 4 * (1 + answer.len()) as u32;
     let reply =
         if wants_more(&command) || buffer.byte_length() < bytes { ArrayBuffer::new(bytes) } else { buffer.clone() };

@@ -1,4 +1,4 @@
-//! What the first worker asks of the others, as words of 32 bits: one buffer that changes hands with each order, and
+//! What the first worker asks of the others, as words of 32 bits: one buffer that changes hands with each command, and
 //! comes back with the answer.
 
 use crate::model::attention::Segment;
@@ -9,7 +9,7 @@ use crate::model::layers::CaptureRequest;
 pub enum Command {
     /// The heads that are there.
     Attend {
-        /// Of which block.
+        /// The block, from 0.
         layer: usize,
         /// Whose rows they are.
         segments: Vec<Segment>,
@@ -18,27 +18,27 @@ pub enum Command {
     },
     /// The MLP's columns that are there.
     Mlp {
-        /// Of which block.
+        /// The block, from 0.
         layer: usize,
-        /// T.
+        /// T: rows of the normed stream.
         rows: usize,
     },
     /// Scores of the token ids that are there.
     Logits {
-        /// N.
+        /// N: rows of the normed stream.
         rows: usize,
     },
     /// Keys and values that are not needed any more; no answer comes.
     Forget {
-        /// In these blocks,
+        /// The blocks, from 0.
         layers: std::ops::Range<usize>,
-        /// of these sequences.
+        /// The slots of the sequences.
         slots: Vec<u32>,
     },
 }
 
 impl Command {
-    /// The order as words, with the number that its answer will have.
+    /// The command as words, with the number that its answer will have.
     pub fn to_words(&self, number: u32) -> Vec<u32> {
         let mut words = vec![0, number];
         match self {
@@ -57,7 +57,7 @@ impl Command {
         words
     }
 
-    /// Number and order, from words of which the first says how many they are; `None` where they mean nothing.
+    /// Number and command, from words of which the first says how many they are; `None` where they mean nothing.
     pub fn from_words(words: &[u32]) -> Option<(u32, Command)> {
         let [_, number, kind, first, second, rest @ ..] = words else { return None };
         let (first, second) = (*first as usize, *second);
@@ -76,7 +76,7 @@ impl Command {
         Some((*number, command))
     }
 
-    /// T.
+    /// Rows of the normed stream that come with it.
     pub fn rows(&self) -> usize {
         match self {
             Command::Attend { segments, .. } => segments.iter().map(|segment| segment.rows).sum(),

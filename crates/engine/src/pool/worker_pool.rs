@@ -33,11 +33,11 @@ pub trait WorkerHandle {
     /// Sends rows of the unembedding.
     fn send_rows(&self, values: &[f32]);
 
-    /// Sends an order with the normed stream that it needs, at once; what is returned waits for the answer.
+    /// Sends a command with the normed stream that it needs, at once; what is returned waits for the answer.
     fn send(&self, command: &Command, normed: &[f32]) -> Answer;
 }
 
-/// All workers.
+/// All workers: the first, which this is, and the way to the others.
 pub struct WorkerPool {
     kv_cache: RefCell<KvCache>,
     packer: Rc<Packer>,
@@ -50,12 +50,12 @@ pub struct WorkerPool {
 }
 
 impl WorkerPool {
-    /// One worker alone.
+    /// A pool of the first worker alone.
     pub fn alone(config: &Config) -> WorkerPool {
         WorkerPool::new(config, Vec::new())
     }
 
-    /// The first, and those at the end of these lines.
+    /// The first, and those behind these handles.
     pub fn new(config: &Config, handles: Vec<Box<dyn WorkerHandle>>) -> WorkerPool {
         let packer = Rc::new(Packer::new(config, handles.len() + 1));
         let (kv_cache, failure) = (RefCell::default(), RefCell::new(None));
@@ -63,7 +63,7 @@ impl WorkerPool {
     }
 
     /// Gives every worker its part of a block's weight; returns the first's own.
-    pub fn hand_out_weight(&self, (layer, tensor): (usize, &str), packing: Packing) -> Option<Panels> {
+    pub fn hand_out_weight(&self, layer: usize, tensor: &str, packing: Packing) -> Option<Panels> {
         let mut parts = packing.into_panels().into_iter();
         let own = parts.next();
         for (handle, part) in self.handles.iter().zip(parts) {
@@ -77,13 +77,13 @@ impl WorkerPool {
     }
 
     /// Gives every worker its part of the bias of a linear layer; returns the first's own, `None` for other tensors.
-    pub fn hand_out_bias(&self, config: &Config, (layer, tensor): (usize, &str), values: &[f32]) -> Option<Vec<f32>> {
+    pub fn hand_out_bias(&self, layer: usize, tensor: &str, values: &[f32]) -> Option<Vec<f32>> {
         for (shard, handle) in self.shards().iter().skip(1).zip(&self.handles) {
-            if let Some(part) = shard.bias(config, tensor, values) {
+            if let Some(part) = shard.bias(self.packer.config(), tensor, values) {
                 handle.send_shard(layer, tensor, &TensorShard::Bias(part));
             }
         }
-        self.shards().first()?.bias(config, tensor, values)
+        self.shards().first()?.bias(self.packer.config(), tensor, values)
     }
 
     /// How the weights of blocks are to be packed.
@@ -105,7 +105,7 @@ impl WorkerPool {
         self.packer.is_needed()
     }
 
-    /// Sends an order to every helper that has a part in it; the answers come with the helpers' shares.
+    /// Sends a command to every helper that has a part in it; the answers come with the helpers' shares.
     fn send(&self, command: &Command, normed: &Tensor, has_part: fn(&Shard) -> bool) -> Result<Vec<(Shard, Answer)>> {
         let before = stopwatch::now();
         self.packer.finish();

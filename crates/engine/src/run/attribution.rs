@@ -26,7 +26,7 @@ struct Direction {
 }
 
 impl Direction {
-    fn new(unembedding: &Unembedding, (target, against): (u32, Option<u32>), scale: f64) -> Result<Direction> {
+    fn new(unembedding: &Unembedding, target: u32, against: Option<u32>, scale: f64) -> Result<Direction> {
         let row = unembedding.token_row(target)?;
         let row = match against {
             Some(against) => differences(&row, &unembedding.token_row(against)?)?,
@@ -63,7 +63,7 @@ impl TokenChoice {
 
 /// What one token of a text was given: contributions as [`super::hooks::Hooks`] keeps them, and which of their rows.
 pub struct AttributionInput<'a> {
-    /// The contributions.
+    /// Every contribution with the point where it was seen, `[rows, D]`; of heads `[H, rows, D]`.
     pub contributions: &'a [(Point, Tensor)],
     /// Which of the kept rows.
     pub row: usize,
@@ -80,7 +80,8 @@ pub struct AttributionInput<'a> {
 pub fn attribute(
     unembedding: &Unembedding,
     given: &AttributionInput,
-    (target, against): (Option<TokenChoice>, Option<TokenChoice>),
+    target: Option<TokenChoice>,
+    against: Option<TokenChoice>,
 ) -> Result<Attribution> {
     let normed = unembedding.norm(given.stream)?;
     let logits = unembedding.logits(&normed)?; // (1, V)
@@ -92,7 +93,7 @@ pub fn attribute(
         Ok((target, against, logit(target) - against.map_or(0.0, logit)))
     })?;
     let scale = with_values(given.stream, |row| Ok(unembedding.final_norm().scale(row)))?;
-    let direction = Direction::new(unembedding, (target, against), scale)?;
+    let direction = Direction::new(unembedding, target, against, scale)?;
     let mut found = Attribution { target, against, logit, scale: scale as f32, ..Attribution::default() };
     found.bias = direction.bias as f32;
     for (point, rows) in given.contributions {

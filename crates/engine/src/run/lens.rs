@@ -69,7 +69,7 @@ pub fn chunks(unembedding: &Unembedding, stream: &Tensor) -> Result<Vec<(usize, 
 
 /// Top-k predictions by the logits `[N, V]` at some rows of a stream, appended to a lens; and what they make of the token
 /// that does follow each row, where one does.
-pub fn lens_rows(logits: &Tensor, (followers, k): (&[Option<u32>], usize), lens: &mut Lens) -> Result<()> {
+pub fn lens_rows(logits: &Tensor, followers: &[Option<u32>], k: usize, lens: &mut Lens) -> Result<()> {
     let mut followers = followers.iter();
     each_position(logits, |position| {
         for (id, prob) in position.top(k) {
@@ -84,7 +84,7 @@ pub fn lens_rows(logits: &Tensor, (followers, k): (&[Option<u32>], usize), lens:
 
 /// How far the predictions at the rows of one stream are from those of another, by their logits `[N, V]`: the
 /// Kullback-Leibler divergence of the second from the first, in nats, one per row.
-pub fn divergences((before, after): (&Tensor, &Tensor)) -> Result<Vec<f32>> {
+pub fn divergences(before: &Tensor, after: &Tensor) -> Result<Vec<f32>> {
     let vocabulary = before.dim(1)?;
     with_values(before, |before| {
         with_values(after, |after| {
@@ -129,7 +129,8 @@ pub enum Prediction {
 /// it, or the `k` most probable ones where none does.
 pub fn prediction_rows(
     logits: &Tensor,
-    (followers, k): (&[Option<u32>], usize),
+    followers: &[Option<u32>],
+    k: usize,
     predictions: &mut Vec<Prediction>,
 ) -> Result<()> {
     let mut followers = followers.iter();

@@ -41,7 +41,7 @@ impl LoadRequests {
         self.changed();
     }
 
-    /// Asks for everything.
+    /// Asks for all of the model, also the rest of the two tables.
     pub fn everything(&self) {
         self.requested.borrow_mut().everything = true;
         self.changed();

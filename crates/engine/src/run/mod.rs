@@ -2,7 +2,6 @@
 
 pub mod attribution;
 pub mod batch;
-mod closer;
 pub mod hooks;
 pub mod lens;
 pub mod load_requests;
@@ -11,6 +10,8 @@ pub mod patch;
 mod predict;
 pub mod prefix_cache;
 pub mod probe;
+mod readings;
+mod request;
 pub mod run_control;
 pub mod sample;
 pub mod streaming_model;

@@ -56,9 +56,10 @@ impl<'a> Pass<'a> {
     /// Waits for the rows of the tables that the new tokens need, and embeds them.
     pub async fn begin(
         model: &'a StreamingModel,
+        options: &'a RunOptions,
         sequences: Vec<Sequence>,
         starts: Vec<Start>,
-        (options, spec): (&'a RunOptions, Rc<HookSpec>),
+        spec: Rc<HookSpec>,
         control: &impl RunControl,
     ) -> Result<Pass<'a>> {
         for (sequence, start) in sequences.iter().zip(&starts) {
@@ -88,7 +89,7 @@ impl<'a> Pass<'a> {
             let asked = options.attribution.as_ref().and_then(|asked| asked.position);
             let (explained, last) = (rows_at(&pieces, &sequences, asked), rows_at(&pieces, &sequences, None));
             let hooks = Hooks::new(spec.clone(), explained, last);
-            let mut recorder = Recorder::new((options.heads, options.lens > 0), hooks);
+            let mut recorder = Recorder::new(options, hooks);
             let x = embed(&rows(|table| &table.0)?, &rows(|table| &table.1)?, &mut recorder)?;
             let segments = pieces.iter().map(segment).collect();
             let mut first = 0;
@@ -185,7 +186,7 @@ impl<'a> Pass<'a> {
             let followers = followers(&batch.pieces, &self.sequences).repeat(batch.recorder.streams.len());
             for (first, rows) in chunks(&unembedding, &streams)? {
                 let logits = self.model.logits(&rows).await?;
-                lens_rows(&logits, (&followers[first..], k), &mut lens)?;
+                lens_rows(&logits, &followers[first..], k, &mut lens)?;
                 control.work_done(rows.dim(0)? as f64 * work::of_unembedding(&self.model.config));
                 control.yield_now().await?;
             }

@@ -9,8 +9,8 @@ use std::rc::Rc;
 use candle_core::Tensor;
 
 use super::batch::MOST_ROWS;
-use super::closer::token_id;
 use super::pass::Pass;
+use super::request::token_id;
 use super::run_control::RunControl;
 use super::streaming_model::StreamingModel;
 use super::texts::check_logits;
@@ -165,7 +165,7 @@ async fn streams(
     let count = sequences.len();
     // The lens is what keeps streams.
     let options = RunOptions::new(false, 1, false);
-    let mut pass = Pass::begin(model, sequences, starts, (&options, Rc::new(HookSpec::default())), control).await?;
+    let mut pass = Pass::begin(model, &options, sequences, starts, Rc::new(HookSpec::default()), control).await?;
     let mark = model.requests.begin();
     let mut done = 0;
     while done < model.config.n_layer {

@@ -2,29 +2,29 @@
 
 use candle_core::Tensor;
 
+use super::prefix_cache::Start;
+use super::request::Request;
 use super::run_control::RunControl;
 use super::streaming_model::StreamingModel;
-use super::token_text::token_text;
 use crate::Result;
-use crate::model::Tokenizer;
 use crate::run::lens::{Prediction, chunks, divergences, prediction_rows};
 use trace::Sequence;
 
-/// Adds the model's own predictions to sequences that may go on from known ones, of which so many tokens were kept.
+/// Adds the model's own predictions to sequences that started so.
 pub(super) async fn predict(
-    model: &StreamingModel,
+    request: &Request<'_>,
     streams: &[Tensor],
-    (known, sequences): (&[(usize, Option<&Sequence>)], &mut [Sequence]),
-    (candidates, tokenizer): (usize, Option<&Tokenizer>),
+    starts: &[Start],
+    sequences: &mut [Sequence],
     control: &impl RunControl,
 ) -> Result<()> {
     let mut rows = Vec::new();
     let mut followers: Vec<Option<u32>> = Vec::new();
     let mut counts = Vec::new();
-    for ((stream, sequence), (keep, known)) in streams.iter().zip(sequences.iter_mut()).zip(known) {
+    for ((stream, sequence), start) in streams.iter().zip(sequences.iter_mut()).zip(starts) {
         // What follows the last token that was kept is another one now.
-        let known = known.and_then(|known| known.token_logprob.as_deref()).unwrap_or_default();
-        let first = known.len().min(keep.saturating_sub(1));
+        let known = start.known.as_ref().and_then(|known| known.sequence.token_logprob.as_deref()).unwrap_or_default();
+        let first = known.len().min(start.keep.saturating_sub(1));
         sequence.token_logprob = Some(known[..first].to_vec());
         let t = sequence.ids.len();
         rows.push(stream.narrow(0, first, t - first)?);
@@ -33,10 +33,10 @@ pub(super) async fn predict(
     }
     let rows = Tensor::cat(&rows, 0)?;
     let mut predictions = Vec::new();
-    let unembedding = model.unembedding().await?;
+    let unembedding = request.model.unembedding().await?;
     for (first, rows) in chunks(&unembedding, &rows)? {
-        let logits = model.logits(&rows).await?;
-        prediction_rows(&logits, (&followers[first..], candidates), &mut predictions)?;
+        let logits = request.model.logits(&rows).await?;
+        prediction_rows(&logits, &followers[first..], request.options.next, &mut predictions)?;
         control.work_done(rows.elem_count() as f64 * unembedding.vocab_size() as f64);
         control.yield_now().await?;
     }
@@ -46,7 +46,7 @@ pub(super) async fn predict(
             match prediction {
                 Prediction::Follower(log_prob) => sequence.token_logprob.get_or_insert_default().push(log_prob),
                 Prediction::Next(mut next) => {
-                    next.tokens = next.ids.iter().map(|&id| token_text(tokenizer, id)).collect();
+                    next.tokens = next.ids.iter().map(|&id| request.token_text(id)).collect();
                     sequence.next = Some(next);
                 }
             }
@@ -58,7 +58,8 @@ pub(super) async fn predict(
 /// Adds to sequences how far their predictions are from those of other streams, token by token.
 pub(super) async fn compare(
     model: &StreamingModel,
-    (before, after): (&[Tensor], &[Tensor]),
+    before: &[Tensor],
+    after: &[Tensor],
     sequences: &mut [Sequence],
     control: &impl RunControl,
 ) -> Result<()> {
@@ -68,7 +69,7 @@ pub(super) async fn compare(
         for ((_, before), (_, after)) in chunks(&unembedding, before)?.iter().zip(chunks(&unembedding, after)?) {
             control.work_done(2.0 * after.elem_count() as f64 * unembedding.vocab_size() as f64);
             let (before, after) = (model.logits(before).await?, model.logits(&after).await?);
-            kl.extend(divergences((&before, &after))?);
+            kl.extend(divergences(&before, &after)?);
             control.yield_now().await?;
         }
         sequence.kl = Some(kl);

@@ -71,7 +71,7 @@ impl Slots {
 
 /// Bytes of a text of `t` tokens that is remembered with what these options record. Of one that goes on from another the
 /// keys and values have been given more room than they need, by up to a half.
-fn bytes_of(config: &Config, (t, goes_on): (usize, bool), options: &RunOptions) -> usize {
+fn bytes_of(config: &Config, t: usize, goes_on: bool, options: &RunOptions) -> usize {
     /// For a text, and for each of its layers, whatever its length: the tables' own entries.
     const ENTRY: (usize, usize) = (1024, 160);
     let (layers, width) = (config.n_layer, config.n_embd);
@@ -97,7 +97,7 @@ impl PrefixCache {
                 // Computed anew, the same text is not remembered twice.
                 forgotten.extend(self.equal(&sequence.ids).and_then(|used| self.remove(used)).map(|known| known.slot));
             }
-            start.bytes = bytes_of(config, (sequence.ids.len(), start.known.is_some()), options);
+            start.bytes = bytes_of(config, sequence.ids.len(), start.known.is_some(), options);
             start.lasting = start.bytes <= room;
             room -= if start.lasting { start.bytes } else { 0 };
             starts.push(start);

@@ -7,6 +7,7 @@ use crate::model::lanes::sums;
 use crate::model::stopwatch::{self, Work};
 use crate::model::values::with_values;
 use crate::model::{Point, Probe};
+use protocol::RunOptions;
 use trace::Sequence;
 
 /// Records rows that go through the blocks together. Sums run in F64: a handful of GPT-2's coordinates dwarf all others.
@@ -25,10 +26,10 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// `heads` records head_out norms, `lens` keeps the streams.
-    pub fn new((heads, lens): (bool, bool), hooks: Hooks) -> Recorder {
-        let sequence = Sequence { head_norm: heads.then(Vec::new), ..Sequence::default() };
-        Recorder { sequence, keep_streams: lens, hooks, ..Recorder::default() }
+    /// For what these options ask: with heads, head_out norms too; for the lens, the streams.
+    pub fn new(options: &RunOptions, hooks: Hooks) -> Recorder {
+        let sequence = Sequence { head_norm: options.heads.then(Vec::new), ..Sequence::default() };
+        Recorder { sequence, keep_streams: options.lens > 0, hooks, ..Recorder::default() }
     }
 
     /// Norms of a contribution `[T, D]`, and its cosines with the stream it joins.

@@ -22,11 +22,11 @@ use crate::{Error, Result};
 
 /// The parts that have arrived, and a way to wait for the others.
 pub struct StreamingModel {
-    /// The model's settings.
+    /// The settings, as `config.json` and the weights have them.
     pub config: Config,
     /// What runs want next, for the loader.
     pub requests: LoadRequests,
-    /// Who computes.
+    /// The workers that compute it.
     pub pool: Rc<WorkerPool>,
     /// The texts that were traced last.
     pub prefix_cache: RefCell<PrefixCache>,
@@ -130,8 +130,8 @@ impl StreamingModel {
     /// As [`StreamingModel::offer`].
     pub fn offer_packed(&self, name: String, packing: Packing) -> Result<()> {
         self.take(name, |received, name, part| {
-            if let Some(place) = self.handed_out(&name, part)
-                && let Some(panels) = self.pool.hand_out_weight(place, packing)
+            if let Some((layer, tensor)) = self.handed_out(&name, part)
+                && let Some(panels) = self.pool.hand_out_weight(layer, tensor, packing)
             {
                 received.loose.weights.insert(name, Weight::Packed(panels));
             }
@@ -150,8 +150,8 @@ impl StreamingModel {
                 received.rows.remove(&table);
                 received.tables.insert(table, tensor.clone());
             }
-            if let Some(place) = self.handed_out(&name, part) {
-                let bias = with_values(&tensor, |values| Ok(self.pool.hand_out_bias(&self.config, place, values)))?;
+            if let Some((layer, within)) = self.handed_out(&name, part) {
+                let bias = with_values(&tensor, |values| Ok(self.pool.hand_out_bias(layer, within, values)))?;
                 if let Some(bias) = bias {
                     let count = bias.len();
                     tensor = Tensor::from_vec(bias, count, &Device::Cpu)?;

@@ -1,15 +1,16 @@
 //! Running a model over sequences: what is new of them goes through block 0, then block 1, and on (`pass`), so that
 //! a model that is still arriving can show every sequence as far as it has come; then to the predictions (`predict`), and
-//! to what was asked beyond them (`closer`).
+//! to what was asked beyond them (`readings`).
 
 use std::rc::Rc;
 
 use candle_core::Tensor;
 
-use super::closer::{Resolved, explain, find_leads, means_of, see_patterns};
 use super::pass::Pass;
 use super::predict::{compare, predict};
 use super::prefix_cache::Start;
+use super::readings::{explain, find_leads, means_of, see_patterns};
+use super::request::{Request, Resolved};
 use super::run_control::RunControl;
 use super::streaming_model::StreamingModel;
 use super::token_text::token_text;
@@ -136,14 +137,6 @@ pub(super) fn check_logits(logits: &Tensor, before: Option<Overflow>) -> Result<
     Err(Error::new(Code::NotFinite, message))
 }
 
-/// What is wanted of which model.
-struct Request<'a> {
-    model: &'a StreamingModel,
-    tokenizer: Option<&'a Tokenizer>,
-    options: &'a RunOptions,
-    asked: Resolved,
-}
-
 impl<'a> Request<'a> {
     /// Runs sequences through the model as it is. Their streams after the last block come with them, `[T, D]` each.
     async fn compute(
@@ -158,14 +151,12 @@ impl<'a> Request<'a> {
         self.model.pool.forget(0..self.model.config.n_layer, &forgotten);
         let rows = sequences.iter().zip(&starts).map(|(sequence, start)| sequence.ids.len() - start.keep);
         control.expect_work(work::of_run(&self.model.config, self.options, rows.sum(), 1));
-        let mut pass = self.pass(sequences, (starts, spec), control, on_block).await?;
+        let mut pass = self.pass(sequences, starts, spec, control, on_block).await?;
         let streams = pass.streams()?;
         let mut done = self.read(&mut pass, &streams, control).await?;
         let starts = pass.into_starts();
         if self.options.predictions {
-            let known: Vec<_> =
-                starts.iter().map(|start| (start.keep, start.known.as_ref().map(|known| &known.sequence))).collect();
-            self.predict(&streams, (&known, &mut done), control).await?;
+            predict(self, &streams, &starts, &mut done, control).await?;
         }
         self.model.all_checked().await?;
         for ((start, sequence), stream) in starts.iter().zip(&done).zip(&streams) {
@@ -185,19 +176,18 @@ impl<'a> Request<'a> {
         let rows = sequences.iter().map(|sequence| sequence.ids.len()).sum();
         control.expect_work(work::of_run(&self.model.config, self.options, rows, 2));
         let sums = Rc::new(self.asked.sums(self.options));
-        let mut clean = self.pass(sequences.clone(), (apart(), sums), control, on_block).await?;
+        let mut clean = self.pass(sequences.clone(), apart(), sums, control, on_block).await?;
         let (before, mean) = (clean.streams()?, means_of(&clean));
         let mut baselines = self.read(&mut clean, &before, control).await?;
         let replace = replacements(&self.options.ablate, &mean, self.model.config.n_embd);
         let spec = Rc::new(self.asked.spec(replace));
-        let mut pass = self.pass(sequences.clone(), (apart(), spec), control, |_| {}).await?;
+        let mut pass = self.pass(sequences.clone(), apart(), spec, control, |_| {}).await?;
         let after = pass.streams()?;
         let mut done = self.read(&mut pass, &after, control).await?;
         if self.options.predictions {
-            let known = vec![(0, None); done.len()];
-            self.predict(&before, (&known, &mut baselines), control).await?;
-            self.predict(&after, (&known, &mut done), control).await?;
-            compare(self.model, (&before, &after), &mut done, control).await?;
+            predict(self, &before, &clean.into_starts(), &mut baselines, control).await?;
+            predict(self, &after, &pass.into_starts(), &mut done, control).await?;
+            compare(self.model, &before, &after, &mut done, control).await?;
         }
         self.model.all_checked().await?;
         for (sequence, baseline) in done.iter_mut().zip(baselines) {
@@ -210,13 +200,14 @@ impl<'a> Request<'a> {
     async fn pass(
         &self,
         sequences: Vec<Sequence>,
-        (starts, spec): (Vec<Start>, Rc<HookSpec>),
+        starts: Vec<Start>,
+        spec: Rc<HookSpec>,
         control: &impl RunControl,
         on_block: impl Fn(Vec<Sequence>),
     ) -> Result<Pass<'a>> {
         let (model, layers) = (self.model, self.model.config.n_layer);
         let mark = model.requests.begin();
-        let mut pass = Pass::begin(model, sequences, starts, (self.options, spec), control).await?;
+        let mut pass = Pass::begin(model, self.options, sequences, starts, spec, control).await?;
         let mut done = 0;
         while done < layers {
             let arriving = model.blocks_ready() < layers || (self.options.unembeds() && !model.has_unembedding());
@@ -241,21 +232,11 @@ impl<'a> Request<'a> {
         }
         let mut done = pass.recorded(self.model.config.n_layer);
         for lens in done.iter_mut().filter_map(|sequence| sequence.lens.as_mut()) {
-            lens.name_tokens(|id| token_text(self.tokenizer, id));
+            lens.name_tokens(|id| self.token_text(id));
         }
-        let text = |id| token_text(self.tokenizer, id);
-        see_patterns(self.model, (pass, streams), self.options, &mut done, text, control).await?;
-        find_leads(self.model, pass, &self.asked, &mut done, text, control).await?;
-        explain(self.model, (pass, streams), &self.asked, &mut done, text, control).await?;
+        see_patterns(self, pass, streams, &mut done, control).await?;
+        find_leads(self, pass, &mut done, control).await?;
+        explain(self, pass, streams, &mut done, control).await?;
         Ok(done)
-    }
-
-    async fn predict(
-        &self,
-        streams: &[Tensor],
-        (known, sequences): (&[(usize, Option<&Sequence>)], &mut [Sequence]),
-        control: &impl RunControl,
-    ) -> Result<()> {
-        predict(self.model, streams, (known, sequences), (self.options.next, self.tokenizer), control).await
     }
 }

@@ -53,7 +53,7 @@ impl KvCache {
 #[derive(Debug, Default)]
 pub struct KeysValues {
     heads: usize,
-    /// D / H.
+    /// The width of a head, D / H.
     width: usize,
     tokens: usize,
     /// Tokens that there is room for.
@@ -65,7 +65,7 @@ pub struct KeysValues {
 }
 
 impl KeysValues {
-    /// Tokens so far.
+    /// How many tokens it has keys and values of.
     pub fn tokens(&self) -> usize {
         self.tokens
     }

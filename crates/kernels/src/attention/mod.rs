@@ -26,11 +26,11 @@ use super::values::contiguous;
 /// Consecutive tokens of one sequence, among the rows that go through a block together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
-    /// Names the sequence.
+    /// The number under which the sequence has its keys and values.
     pub slot: u32,
     /// Tokens of the sequence before these.
     pub past: usize,
-    /// Tokens here.
+    /// How many tokens of it are among the rows.
     pub rows: usize,
 }
 
@@ -60,11 +60,11 @@ pub fn attend(
 /// The heads of one block that are computed here.
 #[derive(Clone, Debug)]
 pub struct Heads {
-    /// Of which block.
+    /// The block that they are in, from 0.
     pub layer: usize,
-    /// How many.
+    /// How many heads there are.
     pub count: usize,
-    /// D / H.
+    /// The width of a head, D / H.
     pub width: usize,
     /// What scores are multiplied by.
     pub scale: f64,

@@ -6,9 +6,9 @@ use crate::lanes::F32x4;
 
 /// A matrix with `stride` columns, eight of them to a panel.
 pub struct Columns<'a, F> {
-    /// The matrix.
+    /// The elements of the matrix, row after row.
     pub out: &'a mut [f32],
-    /// Its columns.
+    /// How many columns it has.
     pub stride: usize,
     /// What each column's sums begin with, zero beyond the last; none to go on from what is in the matrix.
     pub start: Option<&'a [f32]>,

@@ -58,7 +58,7 @@ impl Linear {
         Linear { weight, bias }
     }
 
-    /// out.
+    /// How many columns the result has.
     pub fn outputs(&self) -> usize {
         match &self.weight {
             Weight::Plain(weight) => weight.dims().last().copied().unwrap_or(0),

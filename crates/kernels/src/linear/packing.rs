@@ -11,9 +11,9 @@ use crate::widen::Format;
 /// A part of a matrix: some rows, and some columns in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cut {
-    /// Which rows.
+    /// The rows of the matrix that belong to it.
     pub rows: Range<usize>,
-    /// Which columns.
+    /// The columns that belong to it, in the order in which it has them.
     pub columns: Vec<Range<usize>>,
 }
 

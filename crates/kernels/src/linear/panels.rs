@@ -82,12 +82,12 @@ impl Panels {
         &self.values
     }
 
-    /// in.
+    /// Rows of W, which are columns of x.
     pub fn inputs(&self) -> usize {
         self.inputs
     }
 
-    /// out.
+    /// Columns of W.
     pub fn outputs(&self) -> usize {
         self.outputs
     }

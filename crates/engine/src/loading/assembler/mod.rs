@@ -28,7 +28,7 @@ pub enum Assembled {
     Rows(Table, u32, Rc<Vec<f32>>),
     /// A tensor, or rows of it, that hold values which no weights have: its bytes are forgotten, and must come again.
     Damaged {
-        /// The bytes forgotten.
+        /// The bytes of the file that are forgotten.
         span: Span,
         /// The tensor's name in the file.
         tensor: String,

@@ -20,11 +20,11 @@ pub struct PartialTensor {
     not_finite: Option<usize>,
 }
 
-/// Where elements go.
+/// Where elements go: a tensor in row-major order, or the panels of a linear layer.
 pub enum Elements {
     /// One after the other; as far as any are there: most come in order, and nothing is written twice then.
     Plain(Vec<f32>),
-    /// To panels.
+    /// Into panels, a part for every worker.
     Packed(Packing),
 }
 
@@ -133,7 +133,7 @@ impl PartialTensor {
         self.not_finite.map(|place| (place * self.dtype.size()) as u64)
     }
 
-    /// The elements.
+    /// The elements, all of which must be there.
     pub fn into_elements(self) -> Elements {
         self.elements
     }

@@ -21,9 +21,9 @@ const FORGOTTEN: u64 = u64::MAX;
 /// Bytes of the weights file that are cached as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Extent {
-    /// The first.
+    /// Its first byte's place in the weights file.
     pub begin: u64,
-    /// The one after the last.
+    /// The place after its last byte.
     pub end: u64,
 }
 
@@ -48,7 +48,7 @@ struct Record {
 pub struct ChunkLog<D: Disk> {
     data: D,
     journal: D,
-    /// By first byte.
+    /// By their first byte in the weights file.
     records: BTreeMap<u64, Record>,
     journal_end: u64,
     /// Where the next chunk goes.

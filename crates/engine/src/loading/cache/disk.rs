@@ -17,7 +17,7 @@ pub enum CacheError {
     Broken(String),
 }
 
-/// A file.
+/// A file for random access, open until it is dropped.
 pub trait Disk {
     /// Its bytes.
     ///

@@ -34,7 +34,7 @@ pub enum CachedFile {
     Intact(Vec<u8>),
 }
 
-/// One model's folder.
+/// Where one model's files are cached: a folder.
 pub trait CacheStore {
     /// A file in it.
     type Disk: Disk;
@@ -74,7 +74,7 @@ pub trait CacheStore {
     fn room(&self) -> impl Future<Output = Option<(f64, f64)>>;
 }
 
-/// Keeps nothing.
+/// The store of a load that caches nothing; there is none.
 pub enum NoCache {}
 
 impl CacheStore for NoCache {

@@ -19,7 +19,7 @@ use protocol::{Notice, NoticeKind};
 
 /// A model's files and its cache.
 pub struct ModelCache<F: Files, K: CacheStore> {
-    /// Where they are.
+    /// The files where they really are.
     pub files: F,
     store: Option<K>,
     version: Version,

@@ -15,7 +15,7 @@ use web_sys::{
 use super::{CacheError, CacheStore, CachedFile, ChunkLog, Disk, Identity, Manifest};
 use protocol::cache::{MANIFEST, ROOT, VERSION, folder_name};
 
-/// One model's folder.
+/// One model's folder in the origin's private file system.
 pub struct OpfsCache {
     root: FileSystemDirectoryHandle,
     folder: String,

@@ -32,7 +32,7 @@ const TOLD_PAUSE: f64 = 1000.0;
 /// Bytes under way, and what is done with them besides arriving.
 pub(crate) struct Download {
     pub file: usize,
-    /// The next byte.
+    /// The place in the file of the next byte.
     at: u64,
     end: u64,
     /// Whether this reads a whole file front to back.
@@ -53,7 +53,7 @@ enum Ended<F: Files> {
 }
 
 impl<F: Files, K: CacheStore> Loader<F, K> {
-    /// Does one job.
+    /// Does one job of the queue, with as many attempts as it takes.
     pub(crate) async fn run_job(&self, job: Job, report: &impl Fn(LoadEvent)) -> Result<()> {
         match job {
             Job::Release => {

@@ -15,16 +15,16 @@ pub const LARGEST_HEADER: u64 = 100_000_000;
 /// Types of elements that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dtype {
-    /// IEEE single precision.
+    /// IEEE single precision, 4 bytes.
     F32,
-    /// IEEE half precision.
+    /// IEEE half precision, 2 bytes.
     F16,
     /// The upper half of a single.
     BF16,
 }
 
 impl Dtype {
-    /// Bytes per element.
+    /// How many bytes an element takes.
     pub fn size(self) -> usize {
         match self {
             Dtype::F32 => 4,
@@ -40,7 +40,7 @@ pub struct TensorInfo {
     pub name: String,
     /// Type as the file names it.
     pub dtype_name: String,
-    /// Rows first.
+    /// How many elements there are along each axis, outermost first.
     pub shape: Vec<usize>,
     /// First byte, from the start of the file.
     pub begin: u64,
@@ -63,7 +63,7 @@ impl TensorInfo {
 /// All tensors of a file, in the order of their bytes: contiguous, and without overlap.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Header {
-    /// By `begin`.
+    /// All tensors of the file, in the order of their bytes.
     pub tensors: Vec<TensorInfo>,
     /// Bytes of the whole file, by the header's own account.
     pub file_size: u64,

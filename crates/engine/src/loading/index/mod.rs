@@ -29,15 +29,15 @@ pub struct Span {
 /// A tensor that the model wants.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Located {
-    /// Name without prefix.
+    /// Its name without the prefix that the file gives it: `h.0.ln_1.weight`.
     pub name: String,
-    /// Where it goes.
+    /// The part of the model that it belongs to.
     pub part: Part,
     /// Type, shape, and where in its file it is.
     pub info: TensorInfo,
 }
 
-/// One weights file.
+/// One weights file, and what the model wants of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct IndexedFile {
     /// Name as the checkpoint has it.
@@ -51,7 +51,7 @@ pub struct IndexedFile {
 /// Where every wanted tensor is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Index {
-    /// The weights files.
+    /// The model's weights files, in the order in which their headers were read.
     pub files: Vec<IndexedFile>,
     /// Names of tensors that the model has no use for, as the files have them.
     pub unused: Vec<String>,

@@ -14,7 +14,7 @@ impl ByteRanges {
         self.0.iter().cloned()
     }
 
-    /// Positions in all.
+    /// How many bytes the ranges have in all.
     pub fn count(&self) -> u64 {
         self.iter().map(|range| range.end - range.start).sum()
     }

@@ -101,7 +101,7 @@ pub trait Files {
 
 /// An answer to [`Files::ask`].
 pub struct FileResponse<B> {
-    /// Its bytes.
+    /// Its bytes, as they come.
     pub body: B,
     /// Whether it is the whole file though a part was asked for: its server knows no ranges.
     pub is_whole: bool,

@@ -24,7 +24,7 @@ pub struct Failure {
 pub enum Retry {
     /// Never: the answer would be the same.
     Never,
-    /// After a while.
+    /// After a pause, which grows from failure to failure.
     Later,
     /// Not before so many milliseconds have passed: the server said so.
     After(f64),

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-/// One such token.
+/// A token that stands beside the vocabulary, and is found in a text before it is split.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize)]
 pub struct Added {
     /// As the file has it; the vocabulary's own id counts where it has the token, else the next that is free.

@@ -49,7 +49,7 @@ pub struct Tokenizer {
 /// One text as T tokens.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Encoded {
-    /// T ids.
+    /// T token ids, in the order of the text.
     pub ids: Vec<u32>,
     /// 2T offsets `[start, end)` into the text in UTF-16 code units. Tokens that hold parts of one
     /// character have its span; tokens that stand around the text, and not in it, have 0 and 0.

@@ -16,9 +16,9 @@ const WORDS: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}
 
 /// What a `tokenizer.json` says, checked.
 pub struct Parts {
-    /// Tokens and merges.
+    /// Tokens with their ids, and the merges in order.
     pub vocabulary: Vocabulary,
-    /// Tokens beside them.
+    /// Tokens that stand beside the vocabulary.
     pub added: Vec<Added>,
     /// How a text is cut.
     pub cuts: PipelinePreTokenizer,
@@ -37,7 +37,7 @@ pub struct After {
     pub trim: Option<bool>,
     /// Tokens before the text, such as one for its beginning.
     pub before: Vec<u32>,
-    /// Tokens after it.
+    /// Ids that are put after every text.
     pub after: Vec<u32>,
 }
 

@@ -19,15 +19,15 @@ const ROLES: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "p
 /// The small files, each `None` where there is no such file.
 #[derive(Clone, Debug, Default)]
 pub struct SmallFiles {
-    /// `tokenizer_config.json`.
+    /// The bytes of `tokenizer_config.json`.
     pub config: Option<Vec<u8>>,
-    /// `special_tokens_map.json`.
+    /// The bytes of `special_tokens_map.json`.
     pub special: Option<Vec<u8>>,
-    /// `added_tokens.json`.
+    /// The bytes of `added_tokens.json`.
     pub added: Option<Vec<u8>>,
 }
 
-/// What they say.
+/// What these files say of the tokenizer.
 #[derive(Debug, Default)]
 pub struct Settings {
     config: Map<String, Value>,

@@ -10,7 +10,7 @@ use super::{Added, Tokenizer};
 
 /// A token in a text.
 pub struct Found {
-    /// Its id.
+    /// The token's id.
     pub id: u32,
     /// Which bytes of the text it is. None where it is all that there is of the space put before the text.
     bytes: Range<usize>,

@@ -139,9 +139,9 @@ impl Vocabulary {
 
 /// What is wrong with a vocabulary or its merges, which may come from two files.
 pub enum Fault {
-    /// The vocabulary.
+    /// What is wrong with the vocabulary.
     Vocabulary(String),
-    /// The merges.
+    /// What is wrong with the merges.
     Merges(String),
 }
 
