@@ -48,7 +48,7 @@ fn go(model: &StreamingModel, list: &[&[u32]], options: &RunOptions) -> Result<V
     Ok(done)
 }
 
-/// Gives way each time, and errs at breath number `last`.
+/// Gives way each time, and fails at the call number `last`.
 struct Count {
     taken: Cell<usize>,
     last: usize,
@@ -145,8 +145,8 @@ fn a_run_stops_at_whichever_breath_says_so() {
     for last in 1..=breaths {
         let control = Count::until(last);
         let error = pollster::block_on(run(&model, None, start(), &ALL, &control, |_| {})).unwrap_err();
-        assert_eq!(error.code, Code::Aborted, "run.rs: breath {last} of {breaths}");
-        assert_eq!(control.taken.get(), last, "run.rs: it went on after breath {last} said stop");
+        assert_eq!(error.code, Code::Aborted, "run.rs: pause {last} of {breaths}");
+        assert_eq!(control.taken.get(), last, "run.rs: it went on after pause {last} said stop");
     }
     assert_eq!(go(&model, &[&IDS], &ALL).unwrap().len(), 1, "run.rs: a stopped run spoils the next");
 }

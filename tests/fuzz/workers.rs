@@ -1,4 +1,4 @@
-//! A crew whose helpers are in this thread, behind the orders that real ones get.
+//! A pool whose helpers are in this thread, behind the commands that real ones get.
 
 use std::cell::RefCell;
 use std::rc::Rc;

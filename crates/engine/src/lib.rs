@@ -2,8 +2,9 @@
 //! May depend on: `kernels`, `trace`, `protocol`; on wasm32 also on the browser's workers, storage and network.
 //! Must never know: charts, the DOM, the page's controls.
 //!
-//! [`loading`] opens a model; its loop reads what is asked for into [`run::parts`], which hands rows and blocks out as they
-//! arrive; [`run`] takes sequences through them under the eye of [`run::probe`]; `worker` is the message loop around both.
+//! [`loading`] opens a model; its loop reads what is asked for into [`run::streaming_model`], which hands rows and blocks
+//! out as they arrive; [`run`] takes sequences through them under the eye of [`run::probe`]; `worker` is the message loop
+//! around both.
 
 pub mod error;
 pub mod loading;

@@ -72,7 +72,7 @@ pub struct Loading<F: Files, K: CacheStore> {
     loader: Loader<F, K>,
 }
 
-/// Reads settings, tokenizer and tensor index. `parallel` is the number of requests at a time; `hire` says who will
+/// Reads settings, tokenizer and tensor index. `parallel` is the number of requests at a time; `spawn` says who will
 /// compute a model of these settings (which it is also given as JSON).
 ///
 /// # Errors

@@ -84,7 +84,7 @@ impl Tensors for LooseTensors {
 }
 
 impl StreamingModel {
-    /// Of a model of which nothing has arrived yet, and which this crew will run.
+    /// Of a model of which nothing has arrived yet, and which this pool will run.
     pub fn new(config: Config, pool: WorkerPool) -> StreamingModel {
         let mut part_of = HashMap::new();
         let mut missing = HashMap::new();

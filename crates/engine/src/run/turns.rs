@@ -27,7 +27,7 @@ pub struct Turns<'a, B> {
     control: &'a B,
     /// Turns that are over.
     over: watch::Sender<usize>,
-    /// Why the breath stopped the run: the model passes on candle's errors only.
+    /// Why the run was stopped: the model passes on candle's errors only.
     stopped: RefCell<Option<Error>>,
 }
 
