@@ -10,8 +10,7 @@ pub trait RunControl {
     /// `Aborted` where the run is no longer wanted.
     fn yield_now(&self) -> impl Future<Output = Result<()>>;
 
-    /// A run begins that takes so much work, in multiplications. Whoever tells a reader how far it is listens; others
-    /// need not.
+    /// Announces the total work of a run, in multiplications. Optional: only progress needs it.
     fn expect_work(&self, _work: f64) {}
 
     /// So much of it is done.
