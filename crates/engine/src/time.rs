@@ -24,18 +24,18 @@ pub async fn sleep(milliseconds: f64) {
 }
 
 thread_local! {
-    static TURNS: Option<Turns> = Turns::new();
+    static TURNS: Option<TaskQueue> = TaskQueue::new();
 }
 
 /// A channel to oneself, and who waits for what comes out of it.
-struct Turns {
+struct TaskQueue {
     into: MessagePort,
     waiting: Rc<RefCell<VecDeque<oneshot::Sender<()>>>>,
     _listener: Closure<dyn Fn()>,
 }
 
-impl Turns {
-    fn new() -> Option<Turns> {
+impl TaskQueue {
+    fn new() -> Option<TaskQueue> {
         let channel = MessageChannel::new().ok()?;
         let waiting: Rc<RefCell<VecDeque<oneshot::Sender<()>>>> = Rc::default();
         let next = waiting.clone();
@@ -46,7 +46,7 @@ impl Turns {
             }
         });
         channel.port1().set_onmessage(Some(listener.as_ref().unchecked_ref()));
-        Some(Turns { into: channel.port2(), waiting, _listener: listener })
+        Some(TaskQueue { into: channel.port2(), waiting, _listener: listener })
     }
 }
 

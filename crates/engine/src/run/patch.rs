@@ -114,7 +114,7 @@ async fn patch_all(
         let mut recovered = vec![part_of(0.0, whole); t];
         for tokens in changed.chunks((MOST_ROWS / t).max(1)) {
             let x = patched(from, into, tokens)?;
-            run_on(model, &blocks[layer..], &x, (tokens.len(), t), control).await?;
+            run_on(model, &blocks[layer..], &x, tokens.len(), t, control).await?;
             let ends = (0..tokens.len()).map(|patch| x.narrow(0, patch * t + t - 1, 1));
             let ends = Tensor::cat(&ends.collect::<candle_core::Result<Vec<_>>>()?, 0)?;
             for (&token, found_difference) in tokens.iter().zip(difference(&ends)?) {
@@ -214,7 +214,8 @@ async fn run_on(
     model: &StreamingModel,
     blocks: &[Rc<Block>],
     x: &Tensor,
-    (count, t): (usize, usize),
+    count: usize,
+    t: usize,
     control: &impl RunControl,
 ) -> Result<()> {
     let starts = model.prefix_cache.borrow_mut().begin_apart(count);

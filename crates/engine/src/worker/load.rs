@@ -37,7 +37,7 @@ const DEMO: &str = "demo";
 /// What to load, and how.
 #[derive(Clone)]
 pub(super) struct LoadRequest {
-    pub from: From,
+    pub from: ModelSource,
     pub source: String,
     pub parallel: usize,
     pub workers: Option<usize>,
@@ -45,7 +45,7 @@ pub(super) struct LoadRequest {
 
 /// Where a model is loaded from.
 #[derive(Clone)]
-pub(super) enum From {
+pub(super) enum ModelSource {
     Address { address: String, hub: Option<String>, cache: bool },
     Files(Vec<(String, Blob)>),
 }
@@ -94,18 +94,16 @@ impl Engine {
     }
 
     async fn load(&self, wanted: LoadRequest) {
-        let LoadRequest { from, source, parallel, workers } = wanted;
-        let numbers = (parallel, workers);
-        let loaded = match from {
-            From::Files(files) => self.load_files(Picked(files), None::<OpfsCache>, source, numbers).await,
-            From::Address { address, hub, cache } => match locate(&address, hub.as_deref()) {
+        let loaded = match &wanted.from {
+            ModelSource::Files(files) => self.load_files(Picked(files.clone()), None::<OpfsCache>, &wanted).await,
+            ModelSource::Address { address, hub, cache } => match locate(address, hub.as_deref()) {
                 Ok(location) => {
-                    if source == DEMO {
+                    if wanted.source == DEMO {
                         // As near as the storage is: the browser's cache and the service worker keep it, in one piece.
-                        self.load_files(Remote::whole(location), None::<OpfsCache>, source, numbers).await
+                        self.load_files(Remote::whole(location), None::<OpfsCache>, &wanted).await
                     } else {
-                        let store = if cache { opfs_cache(&location, &source).await } else { None };
-                        self.load_files(Remote::new(location), store, source, numbers).await
+                        let store = if *cache { opfs_cache(&location, &wanted.source).await } else { None };
+                        self.load_files(Remote::new(location), store, &wanted).await
                     }
                 }
                 Err(error) => Err(error),
@@ -133,18 +131,13 @@ impl Engine {
         }
     }
 
-    async fn load_files(
-        &self,
-        files: impl Files,
-        store: Option<impl CacheStore>,
-        source: String,
-        (parallel, workers): (usize, Option<usize>),
-    ) -> Result<()> {
+    async fn load_files(&self, files: impl Files, store: Option<impl CacheStore>, wanted: &LoadRequest) -> Result<()> {
+        let LoadRequest { source, parallel, workers, .. } = wanted.clone();
         let (opened, ready) = self.told.get();
         let last = Cell::new((f64::NEG_INFINITY, None));
         let is_demo = source == DEMO;
-        let report = |news: LoadEvent| {
-            let progress: Progress = match news {
+        let report = |event: LoadEvent| {
+            let progress: Progress = match event {
                 // It was asked for whole.
                 LoadEvent::Notice(notice) if is_demo && notice.kind == NoticeKind::NoRanges => return,
                 LoadEvent::Progress(_) if ready => return,

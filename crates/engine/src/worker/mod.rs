@@ -19,7 +19,7 @@ use web_sys::MessageEvent;
 mod load;
 mod posting;
 
-use load::{From, LoadRequest, picked};
+use load::{LoadRequest, ModelSource, picked};
 use posting::{get, post, post_crash, scope};
 
 use super::pool::web_workers;
@@ -102,8 +102,8 @@ impl Engine {
         match message {
             ToEngine::Load { address, source, hub, cache, parallel, workers } => {
                 let from = match address {
-                    Some(address) => From::Address { address, hub, cache },
-                    None => From::Files(picked(data)),
+                    Some(address) => ModelSource::Address { address, hub, cache },
+                    None => ModelSource::Files(picked(data)),
                 };
                 self.begin_load(LoadRequest { from, source, parallel, workers });
             }
@@ -124,7 +124,7 @@ impl Engine {
                     };
                     let told = share.then_some(request);
                     let pause = Pause { stop, since: Cell::new(now()), told, work: Cell::default() };
-                    match self.answer((texts, ids), task, &pause, on_partial).await {
+                    match self.answer(texts, ids, task, &pause, on_partial).await {
                         Ok(answer) => post(&FromEngine::Done { request }, Some(answer)),
                         Err(error) => post(&FromEngine::Failed { request, error: error.into() }, None),
                     }
@@ -142,7 +142,8 @@ impl Engine {
 
     async fn answer(
         self: &Rc<Self>,
-        (texts, ids): (Option<Vec<String>>, Option<Vec<Vec<u32>>>),
+        texts: Option<Vec<String>>,
+        ids: Option<Vec<Vec<u32>>>,
         task: Task,
         pause: &Pause,
         on_partial: impl Fn(JsValue),

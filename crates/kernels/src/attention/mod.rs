@@ -103,7 +103,7 @@ impl CustomOp1 for Attend<'_> {
             let mut pattern = self.patterns.map(|_| vec![0.0; count * segment.rows * context.tokens()]);
             let z = &mut z[first * count * width..(first + segment.rows) * count * width];
             for head in 0..count {
-                let one = Head { context, number: head, width, scale: scale as f32, past: segment.past };
+                let one = OneHead { context, number: head, width, scale: scale as f32, past: segment.past };
                 let size = segment.rows * context.tokens();
                 let pattern = pattern.as_mut().map(|pattern| &mut pattern[head * size..(head + 1) * size]);
                 one.attend(qkv, columns, z, count * width, pattern);
@@ -118,7 +118,7 @@ impl CustomOp1 for Attend<'_> {
 }
 
 /// One head of one segment.
-struct Head<'a> {
+struct OneHead<'a> {
     context: &'a KeysValues,
     number: usize,
     width: usize,
@@ -126,7 +126,7 @@ struct Head<'a> {
     past: usize,
 }
 
-impl Head<'_> {
+impl OneHead<'_> {
     /// From rows of `qkv`, `stride` apart, to its columns of rows of z, `z_stride` apart.
     fn attend(&self, qkv: &[f32], stride: usize, z: &mut [f32], z_stride: usize, mut pattern: Option<&mut [f32]>) {
         let tokens = self.context.tokens();

@@ -9,7 +9,7 @@ use tokenizers::pipeline::{PipelinePreTokenizer, PipelineToken};
 
 use super::added::Added;
 use super::bytes::to_char;
-use super::vocabulary::{Ids, Settings, Vocabulary};
+use super::vocabulary::{BpeSettings, Ids, Vocabulary};
 
 /// GPT-2's pattern, as files name it that keep it apart from the byte level.
 const WORDS: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
@@ -112,7 +112,7 @@ pub fn parts(bytes: &[u8]) -> Result<Parts, String> {
     if !["1.0", "2.0"].contains(&version) {
         return Err(format!("version is \"{version}\"; expected \"1.0\" or \"2.0\""));
     }
-    if let Some(part) = Part::all("normalizer", "normalizers", &file.normalizer)?.first() {
+    if let Some(part) = Step::all("normalizer", "normalizers", &file.normalizer)?.first() {
         let why = "it changes the text, so that tokens have no place in it";
         return Err(format!("{}: {why}", part.unknown()));
     }
@@ -159,7 +159,7 @@ fn cutter(mut cuts: Vec<Value>) -> Result<PipelinePreTokenizer, String> {
 /// Has the crate upgrade and read what goes before and after every text.
 fn around(mut value: Value) -> Result<[Vec<u32>; 2], String> {
     let kinds = |value: &Value| -> Result<Vec<String>, String> {
-        Ok(Part::all("post_processor", "processors", value)?.iter().map(|part| part.kind.into()).collect())
+        Ok(Step::all("post_processor", "processors", value)?.iter().map(|part| part.kind.into()).collect())
     };
     let kinds = kinds(&value)?;
     if kinds.iter().all(|kind| kind == "ByteLevel") {
@@ -192,7 +192,7 @@ impl Model {
                 Merge::Line(line) => two_parts(&line).ok_or_else(|| format!("merge \"{line}\": expected two parts"))?,
             });
         }
-        let settings = Settings {
+        let settings = BpeSettings {
             unknown: self.unk_token,
             fuse: self.fuse_unk == Some(true),
             whole_pieces: self.ignore_merges == Some(true),
@@ -209,7 +209,7 @@ pub fn two_parts(line: &str) -> Option<(String, String)> {
 
 /// Steps of cutting, and whether a space goes before the text.
 fn cuts(value: &Value, byte_level: bool) -> Result<(Vec<Value>, bool), String> {
-    let mut parts = Part::all("pre_tokenizer", "pretokenizers", value)?;
+    let mut parts = Step::all("pre_tokenizer", "pretokenizers", value)?;
     let bytes = parts.pop_if(|part| part.kind == "ByteLevel");
     if bytes.is_none() && !byte_level {
         return Err("pre_tokenizer: expected ByteLevel as the only or last step; other kinds are not supported".into());
@@ -228,7 +228,7 @@ fn cuts(value: &Value, byte_level: bool) -> Result<(Vec<Value>, bool), String> {
 }
 
 /// One step that cuts a text and keeps all of it.
-fn cut(part: &Part) -> Result<Value, String> {
+fn cut(part: &Step) -> Result<Value, String> {
     let behavior = part.value.get("behavior").and_then(Value::as_str);
     match part.kind {
         "Digits" => part.knows(&["individual_digits"])?,
@@ -261,7 +261,7 @@ fn pattern_cut(pattern: &str, behavior: Option<&str>, invert: bool) -> Result<Va
 /// Whether spans lose their white space, and whether the space before the text is spared.
 fn trim(value: &Value) -> Result<Option<bool>, String> {
     let mut trim = None;
-    for part in Part::all("post_processor", "processors", value)? {
+    for part in Step::all("post_processor", "processors", value)? {
         match part.kind {
             "ByteLevel" => part.knows(&["add_prefix_space", "trim_offsets", "use_regex"])?,
             "RobertaProcessing" => part.knows(&["sep", "cls", "add_prefix_space", "trim_offsets"])?,
@@ -277,7 +277,7 @@ fn trim(value: &Value) -> Result<Option<bool>, String> {
 }
 
 fn by_bytes(value: &Value) -> Result<bool, String> {
-    match Part::all("decoder", "decoders", value)?.as_slice() {
+    match Step::all("decoder", "decoders", value)?.as_slice() {
         [] => Ok(false),
         [one] if one.kind == "ByteLevel" => Ok(true),
         [one, ..] => Err(one.unknown()),
@@ -285,16 +285,16 @@ fn by_bytes(value: &Value) -> Result<bool, String> {
 }
 
 /// One step of the file, such as a pre-tokenizer.
-struct Part<'a> {
+struct Step<'a> {
     /// Where in the file it stands.
     place: &'static str,
     kind: &'a str,
     value: &'a serde_json::Map<String, Value>,
 }
 
-impl<'a> Part<'a> {
+impl<'a> Step<'a> {
     /// The steps of a place: none, one, or those of a sequence.
-    fn all(place: &'static str, list: &str, value: &'a Value) -> Result<Vec<Part<'a>>, String> {
+    fn all(place: &'static str, list: &str, value: &'a Value) -> Result<Vec<Step<'a>>, String> {
         let bad = || format!("{place}: expected a type and its settings");
         let map = match value {
             Value::Null => return Ok(Vec::new()),
@@ -303,11 +303,11 @@ impl<'a> Part<'a> {
         };
         let kind = map.get("type").and_then(Value::as_str).ok_or_else(bad)?;
         if kind != "Sequence" {
-            return Ok(vec![Part { place, kind, value: map }]);
+            return Ok(vec![Step { place, kind, value: map }]);
         }
         let mut parts = Vec::new();
         for value in map.get(list).and_then(Value::as_array).ok_or_else(bad)? {
-            parts.extend(Part::all(place, list, value)?);
+            parts.extend(Step::all(place, list, value)?);
         }
         Ok(parts)
     }

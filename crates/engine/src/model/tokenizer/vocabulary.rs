@@ -41,7 +41,7 @@ impl<'de> Deserialize<'de> for Ids {
 
 /// What a file says of its model.
 #[derive(Default)]
-pub struct Settings {
+pub struct BpeSettings {
     /// Stands for bytes that the vocabulary lacks.
     pub unknown: Option<String>,
     /// One for all such bytes that follow each other.
@@ -68,7 +68,7 @@ impl Vocabulary {
     ///
     /// # Errors
     /// What is wrong, with its token.
-    pub fn new(ids: Ids, merges: Merges, settings: Settings) -> Result<Vocabulary, Fault> {
+    pub fn new(ids: Ids, merges: Merges, settings: BpeSettings) -> Result<Vocabulary, Fault> {
         let all: Vocab = ids.0.into_iter().collect();
         let mut seen = HashSet::with_capacity(all.len());
         for (token, id) in &all {
