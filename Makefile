@@ -12,8 +12,8 @@ TEST_PKG := target/test-pkg
 TESTS ?= $(wildcard tests/browser/*.test.mjs)
 WITH := bash tools/with-tools.sh
 # CARGO_TARGET_DIR keeps Trunk's own cargo apart from the native build, which then never waits for it.
-TRUNK := $(WITH) env CARGO_TARGET_DIR=target/page RESIDUAL_STREAM_PROFILE=$(PROFILE) trunk
-TRUNK_PROFILE := $(if $(filter release,$(PROFILE)),--release,--cargo-profile $(PROFILE))
+TRUNK = $(WITH) env CARGO_TARGET_DIR=target/page RESIDUAL_STREAM_PROFILE=$(PROFILE) trunk
+TRUNK_PROFILE = $(if $(filter release,$(PROFILE)),--release,--cargo-profile $(PROFILE))
 WASM := --target wasm32-unknown-unknown
 PAGE := --package residual-stream --package residual-stream-embed --package residual-stream-embed-live
 PRETTIER := $(WITH) prettier --log-level warn '**/*.md'
@@ -23,8 +23,10 @@ ENGINE_CARGO := $(WITH) env CARGO_TARGET_DIR=target/engine RUSTFLAGS='--cfg getr
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
-run: setup ## build in release and serve the page (PORT=8080)
-	@echo "building; then open http://localhost:$(PORT)/"
+# No package, no embed, no second engine, no link-time optimisation: a first look should not take a coffee.
+run: PROFILE = quick
+run: setup ## build the page and serve it (PORT=8080; PROFILE=release for full speed)
+	@echo "building the page and one engine (some three minutes on two cores the first time); then open http://localhost:$(PORT)/"
 	RESIDUAL_STREAM_SERVE=1 $(TRUNK) serve $(TRUNK_PROFILE) --port $(PORT)
 
 build: setup ## the site, static files under dist/ (PROFILE=quick for a faster build)

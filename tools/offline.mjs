@@ -4,17 +4,18 @@
 // Nothing can be fetched or imported from file://, so everything stands in the file itself: styles, icon and the
 // page's script as they are; WebAssembly and the demo model as base64 of gzip in elements that no browser runs
 // (www/offline.js unpacks them). The Content-Security-Policy names the hash of each script and style in the file.
-import { createHash } from "node:crypto";
 import { readFile, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { gzipSync } from "node:zlib";
 import { NOTICES } from "./licences.mjs";
+import { between, integrity } from "./template.mjs";
 
 const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const LARGEST = 16_000_000;
 const TYPES = { js: "text/javascript", wasm: "application/wasm", json: "application/json" };
+const SITE_ONLY = ["<!-- site only -->", "<!-- /site only -->"];
 const DEMO_FILES = ["config.json", "tokenizer.json", "model.safetensors"];
 
 const { values: options } = parseArgs({ options: {
@@ -25,19 +26,12 @@ const site = resolve(options.site);
 const out = resolve(options.out ?? join(site, "residual-stream-offline.html"));
 const read = (name, encoding) => readFile(join(site, name), encoding);
 
-/** The one match of a pattern; an error that says what is not as the build leaves it. */
-function only(text, pattern, what) {
-  const found = [...text.matchAll(pattern)];
-  if (found.length !== 1) throw new Error(`${what}: expected once, found ${found.length} times`);
-  return found[0];
-}
-
 const hashes = { script: [], style: [] };
 /** Text for an inline element, its hash noted for the policy. */
 function inline(kind, text, name) {
   const safe = text.trim();
   if (new RegExp(`</${kind}|<!--`, "i").test(safe)) throw new Error(`${name} holds text that ends or breaks an inline ${kind} element`);
-  hashes[kind].push(`'sha256-${createHash("sha256").update(safe).digest("base64")}'`);
+  hashes[kind].push(`'${integrity(safe, "sha256")}'`);
   return safe;
 }
 
@@ -48,45 +42,19 @@ async function carried(name) {
   return `<script type="application/gzip;base64" id="file:${name}" data-type="${type}">${gzipSync(bytes, { level: 9 }).toString("base64")}</script>`;
 }
 
-/** The page's script: wasm-bindgen's glue is a module that imports nothing, and may stand inline with its exports. */
-async function pageScript(glueName, moduleName) {
-  const glue = await read(glueName, "utf8");
-  if (/^\s*import\b/m.test(glue)) throw new Error(`${glueName} imports another file, which a page from file:// cannot`);
-  const [, init] = only(glue, /export \{[^}]*?(\w+) as default[^}]*\}/g, `the default export of ${glueName}`);
+/** The page's script: wasm-bindgen's glue is a module that imports nothing, and may stand inline. It is cut before its
+ *  exports, of which only the one that starts it is of use here. */
+async function pageScript({ script, module }) {
+  const glue = await read(script, "utf8");
+  if (/^\s*import\b/m.test(glue)) throw new Error(`${script} imports another file, which a page from file:// cannot`);
+  const end = glue.lastIndexOf("\nexport {");
+  const start = glue.slice(end).match(/(\w+) as default/)?.[1];
+  if (end < 0 || !start) throw new Error(`${script} has no default export that starts it`);
   const offline = await readFile(join(ROOT, "www/offline.js"), "utf8");
-  return [offline, glue, `await ${init}({ module_or_path: unpack(${JSON.stringify(moduleName)}) });`].join("\n");
+  return [offline, glue.slice(0, end), `await ${start}({ module_or_path: unpack(${JSON.stringify(module)}) });`].join("\n");
 }
 
-let html = await read("index.html", "utf8");
-// The lessons are files of their own.
-html = html.replace(/ *<a href="lessons\/[^>]*>[^<]*<\/a>\n/, "");
-const [element, startName] = only(html, /<script type="module" src="\.\/(start-\w+\.js)"[^>]*><\/script>\n?/g, "the start-up script in index.html");
-const start = await read(startName, "utf8");
-const [, glueName] = only(start, /from ["']\.?\/?(page-[^"']+\.js)["']/g, `the glue's name in ${startName}`);
-const [, moduleName] = only(start, /["']\.?\/?(page-[^"']+_bg\.wasm)["']/g, `the module's name in ${startName}`);
-html = html.replace(element, "");
-
-// What the browser would fetch ahead stands in the file.
-html = html.replace(/<link rel="(?:modulepreload|preload)"[^>]*>\n?/g, "");
-for (const [link, name] of html.matchAll(/<link rel="stylesheet" href="\.\/([^"]+)"[^>]*>/g)) {
-  const style = inline("style", await read(name, "utf8"), name);
-  html = html.replace(link, () => `<style>${style}</style>`);
-}
-for (const [script, name] of html.matchAll(/<script src="\.\/([^"]+)"[^>]*><\/script>/g)) {
-  const text = inline("script", await read(name, "utf8"), name);
-  html = html.replace(script, () => `<script>${text}</script>`);
-}
-const [icon, iconName] = only(html, /<link rel="icon" href="\.\/([^"]+)"[^>]*>/g, "the icon in index.html");
-html = html.replace(icon, `<link rel="icon" href="data:image/svg+xml;base64,${(await read(iconName)).toString("base64")}">`);
-// What only a site has: links to its other pages, and whatever is marked so.
-html = html.replace(/<a\b[^>]*\bhref="(?!#|data:|https?:)[^"]*"[^>]*>[\s\S]*?<\/a>\n?/g, "");
-html = html.replace(/<meta name="residual-stream-service-worker"[^>]*>\n?/, "");
-html = html.replace(/<(\w+)[^>]*\bdata-site-only\b[^>]*>[\s\S]*?<\/\1>\n?/g, "");
-
-const [, engines] = only(html, /<meta name="residual-stream-engine" content="([^"]+)">/g, "the engine's addresses in index.html");
-const names = engines.split(" ");
-const demo = names.pop();
-const [ahead, later] = [[moduleName], [...names, ...DEMO_FILES.map((name) => `${demo}${name}`)]];
+const { page, engine, relaxed, demo, look: [style, check, icon] } = JSON.parse(await read("files.json", "utf8"));
 /** The licences of what is compiled into this file: whoever has the file has them. */
 async function carriedNotices() {
   const text = await read(NOTICES, "utf8");
@@ -94,23 +62,34 @@ async function carriedNotices() {
   return `<script type="text/plain" id="file:${NOTICES}">\n${text}</script>`;
 }
 
-const script = inline("script", await pageScript(glueName, moduleName), "the page's script");
+const script = inline("script", await pageScript(page), "the page's script");
+const head = [
+  `<link rel="icon" href="data:image/svg+xml;base64,${(await read(icon)).toString("base64")}">`,
+  `<style>${inline("style", await read(style, "utf8"), style)}</style>`,
+  `<script>${inline("script", await read(check, "utf8"), check)}</script>`,
+  `<meta name="residual-stream-engine" content="${[...engine, ...relaxed, demo].join(" ")}">`,
+  "</head>",
+];
+const later = [...engine, ...relaxed, ...DEMO_FILES.map((name) => `${demo}${name}`)];
 const tail = [
-  ...await Promise.all(ahead.map(carried)),
+  await carried(page.module),
   // Async: it need not wait for what follows.
   `<script type="module" async>${script}</script>`,
   ...await Promise.all(later.map(carried)),
   await carriedNotices(),
+  "</body>",
 ];
-html = html.replace("</body>", () => `${tail.join("\n")}\n</body>`);
 
-const [policy, before, scripts, between, styles, after] = only(html,
-  /(<meta http-equiv="Content-Security-Policy" content="[^"]*?script-src )([^;]*)(;[^"]*?style-src )([^;]*)(;[^"]*">)/g, "the policy in index.html");
-const withoutSelf = (text) => text.replaceAll(/'self' ?/g, "");
-html = html.replace(policy, () => [
-  withoutSelf(before), hashes.script.join(" "), " ", withoutSelf(scripts), withoutSelf(between),
-  hashes.style.join(" "), withoutSelf(after),
-].join("")).replace(/ (?:font|manifest)-src *;/g, "");
+// The page as it is written, not as Trunk built it: what the browser would fetch stands in the file.
+const source = await readFile(join(ROOT, "index.html"), "utf8");
+let html = between(source, ['<link data-trunk rel="icon"', "</head>"], head.join("\n"), "index.html");
+while (html.includes(SITE_ONLY[0])) html = html.slice(0, html.indexOf(SITE_ONLY[0])) + html.slice(html.indexOf(SITE_ONLY[1]) + SITE_ONLY[1].length);
+html = between(html, ["</body>", "\n"], `${tail.join("\n")}\n`, "index.html");
+
+// 'self' would be the folder that the file lies in: what may run and what styles, the hashes say.
+const policy = source.match(/Content-Security-Policy" content="([^"]*)"/)[1];
+html = html.replace(policy, () => policy.replaceAll("'self' ", "").replace("style-src 'self'", `style-src ${hashes.style.join(" ")}`)
+  .replace("script-src ", `script-src ${hashes.script.join(" ")} `).replace(" font-src 'self';", ""));
 
 const left = html.match(/(?:src|href)="\.\/[^"]*"/);
 if (left) throw new Error(`the offline page would still ask for ${left[0]}`);

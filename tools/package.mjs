@@ -2,16 +2,16 @@
 // library, and the hand-written module that joins them.
 //   node tools/package.mjs --out pkg [--profile release|quick]
 // writes a folder that stands alone, demo model included. The site's build (tools/trunk-hook.mjs) calls
-// `buildPackage` too. Commands (cargo, wasm-bindgen, wasm-opt) are found on PATH: the Makefile sets it.
+// `buildEngines` or `buildPackage` too. Commands (cargo, wasm-bindgen, wasm-opt) are found on PATH: the Makefile sets it.
 import { spawnSync } from "node:child_process";
-import { createHash } from "node:crypto";
 import { cp, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { gzipSync } from "node:zlib";
 import { buildEmbed } from "./embed.mjs";
 import { NOTICES, notices } from "./licences.mjs";
+import { fill, nameHash } from "./template.mjs";
 
 const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const TARGET = "wasm32-unknown-unknown";
@@ -22,9 +22,9 @@ const PAGE_FLAGS = '--cfg getrandom_backend="wasm_js"';
 const ENGINE_FLAGS = `${PAGE_FLAGS} -C llvm-args=-pre-RA-sched=linearize`;
 // One engine for browsers with relaxed SIMD, one for the others; the page picks (src/api/launch.rs).
 const ENGINES = [
-  { name: "engine", folder: "engine", flags: `${ENGINE_FLAGS} -C target-feature=+simd128`, optimise: ["--enable-simd"] },
+  { name: "engine", flags: `${ENGINE_FLAGS} -C target-feature=+simd128`, optimise: ["--enable-simd"] },
   {
-    name: "engine-relaxed", folder: "engine-relaxed", flags: `${ENGINE_FLAGS} -C target-feature=+simd128,+relaxed-simd`,
+    name: "engine-relaxed", flags: `${ENGINE_FLAGS} -C target-feature=+simd128,+relaxed-simd`,
     optimise: ["--enable-simd", "--enable-relaxed-simd"],
   },
 ];
@@ -76,9 +76,7 @@ function bind(wasm, dir, name, jsTarget, optimise) {
 // Renames `name.js` and `name_bg.wasm` after their content: an updated site never meets a stale half.
 async function hashNames(dir, name) {
   const files = [`${name}.js`, `${name}_bg.wasm`];
-  const hash = createHash("sha256");
-  for (const file of files) hash.update(await readFile(join(dir, file)));
-  const key = hash.digest("hex").slice(0, 16);
+  const key = nameHash(...await Promise.all(files.map((file) => readFile(join(dir, file)))));
   const [script, module] = [`${name}-${key}.js`, `${name}-${key}_bg.wasm`];
   await rename(join(dir, files[0]), join(dir, script));
   await rename(join(dir, files[1]), join(dir, module));
@@ -88,34 +86,35 @@ async function hashNames(dir, name) {
   return { script, module };
 }
 
-async function fromTemplate(file, values) {
-  let text = await readFile(join(ROOT, "package", file), "utf8");
-  for (const [key, value] of Object.entries(values)) text = text.replaceAll(`{{${key}}}`, value);
-  const left = text.match(/\{\{\w+\}\}/);
-  if (left) throw new Error(`package/${file}: nothing fills ${left[0]}`);
-  return text;
+const fromTemplate = async (file, values) => fill(await readFile(join(ROOT, "package", file), "utf8"), values, `package/${file}`);
+
+/** Builds the engines into `internal/` of `out`: the one for every browser, and the one with relaxed SIMD if it is wanted.
+ *  Returns script and module of each, relative to `out`. */
+export async function buildEngines({ out, profile, relaxed }) {
+  const internal = join(out, "internal");
+  await mkdir(internal, { recursive: true });
+  const built = [];
+  for (const { name, flags, optimise } of relaxed ? ENGINES : ENGINES.slice(0, 1)) {
+    console.error(`building the ${name}`);
+    const dir = cargo(name, profile, ["build", "--package", "residual-stream-worker", "--features", ENGINE_FEATURES], flags);
+    bind(join(dir, "worker.wasm"), internal, name, "no-modules", profile === "release" ? [...optimise, ...FOR_SPEED] : []);
+    const { script, module } = await hashNames(internal, name);
+    built.push({ script: `internal/${script}`, module: `internal/${module}` });
+  }
+  return built;
 }
 
 /** Builds the package into `out`; `demo` is the demo model's folder as seen from there. `installed`: with the parts for Node
  *  and for bundlers, as npm gets it; without them as a site serves it.
- *  Returns addresses relative to `out`: script and module of the engine for every browser, then those of the one with
- *  relaxed SIMD. */
+ *  Returns the engines as `buildEngines` does. */
 export async function buildPackage({ out, profile, demo, installed = false }) {
-  const release = profile === "release";
-  const internal = join(out, "internal");
   await rm(out, { recursive: true, force: true });
-  await mkdir(internal, { recursive: true });
-
-  for (const { name, folder, flags, optimise } of ENGINES) {
-    const dir = cargo(folder, profile, ["build", "--package", "residual-stream-worker", "--features", ENGINE_FEATURES], flags);
-    bind(join(dir, "worker.wasm"), internal, name, "no-modules", release ? [...optimise, ...FOR_SPEED] : []);
-  }
+  const engines = await buildEngines({ out, profile, relaxed: true });
+  const internal = join(out, "internal");
   const pageDir = cargo("page", profile, ["rustc", "--lib", "--crate-type", "cdylib"], PAGE_FLAGS);
-  bind(join(pageDir, "residual_stream.wasm"), internal, "page", "web", release ? ["-Oz"] : []);
-
-  const engine = await hashNames(internal, "engine");
-  const relaxed = await hashNames(internal, "engine-relaxed");
+  bind(join(pageDir, "residual_stream.wasm"), internal, "page", "web", profile === "release" ? ["-Oz"] : []);
   const page = await hashNames(internal, "page");
+  const [engine, relaxed] = engines.map(({ script, module }) => ({ script: basename(script), module: basename(module) }));
   const values = {
     version: await fromManifest("version"), repository: await fromManifest("repository"), demo,
     page_script: page.script, page_module: page.module,
@@ -129,7 +128,7 @@ export async function buildPackage({ out, profile, demo, installed = false }) {
   for (const file of TEMPLATES.filter(isWanted)) await writeFile(join(out, file), await fromTemplate(file, values));
   for (const licence of ["LICENSE-MIT", "LICENSE-APACHE"]) await cp(join(ROOT, licence), join(out, licence));
   await writeFile(join(out, NOTICES), await notices());
-  return [engine, relaxed].flatMap(({ script, module }) => [`internal/${script}`, `internal/${module}`]);
+  return engines;
 }
 
 /** The compiled halves as modules of text, for inline.js: only a package that is installed has a use for them. */
@@ -187,7 +186,8 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { values } = parseArgs({ options: { out: { type: "string" }, profile: { type: "string", default: "release" } } });
   if (!values.out) throw new Error("usage: node tools/package.mjs --out DIR [--profile release|quick]");
   const out = resolve(values.out);
-  const engines = await buildPackage({ out, profile: values.profile, demo: "./models/demo/", installed: true });
+  const built = await buildPackage({ out, profile: values.profile, demo: "./models/demo/", installed: true });
+  const engines = built.flatMap(({ script, module }) => [script, module]);
   await buildEmbedOf({ out, pkg: out, engines, profile: values.profile });
   await copyDemo(out);
   await writeInline(out);

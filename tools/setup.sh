@@ -28,17 +28,24 @@ need_linker() {
   has cc || has gcc || has clang || die "a C linker (cc) is missing." "apt-get install -y build-essential"
 }
 
-# cargo_tool CRATE VERSION COMMAND MINUTES [CARGO-INSTALL OPTIONS]: into its own folder, keyed by version.
+# cargo_tool CRATE VERSION COMMAND MINUTES OPT-LEVEL [CARGO-INSTALL OPTIONS]: what is on PATH in this version will do; else
+# a finished program by cargo-binstall, where that is at hand; else it is built into its own folder, keyed by version.
 cargo_tool() {
-  local crate=$1 version=$2 command=$3 minutes=$4 root
-  shift 4
+  local crate=$1 version=$2 command=$3 minutes=$4 level=$5 root
+  shift 5
   root="$TOOLS/$command-$version"
   [ -x "$root/bin/$command" ] && return
+  if has "$command" && [ "$("$command" --version 2>/dev/null)" = "$command $version" ]; then return; fi
+  if cargo binstall -V >/dev/null 2>&1; then
+    say "fetching $command $version with cargo binstall (into $TOOLS)"
+    cargo binstall --no-confirm --disable-telemetry --version "$version" --root "$root" "$crate" >&2 && [ -x "$root/bin/$command" ] && return
+    say "cargo binstall has no $command $version for this machine"
+  fi
   say "building $command $version, about $minutes minutes on two cores, once (into $TOOLS)"
   mkdir -p "$TOOLS"
   # Tools that run for seconds need no minutes of optimisation: trunk's own release profile has fat LTO.
   CARGO_TARGET_DIR="$TOOLS/building-$command" CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
-    CARGO_PROFILE_RELEASE_OPT_LEVEL=1 cargo install "$@" --version "$version" --root "$root.part" "$crate" \
+    CARGO_PROFILE_RELEASE_OPT_LEVEL="$level" cargo install "$@" --version "$version" --root "$root.part" "$crate" \
     || die "cargo could not install $crate $version (its reason stands above)." "cargo install $* --version $version --root $root $crate"
   mv "$root.part" "$root"
   rm -rf "$TOOLS/building-$command"
@@ -75,8 +82,8 @@ need_openssl() {
 need_rust
 need_linker
 need_node
-cargo_tool trunk "$TRUNK_VERSION" trunk 6 --locked
-cargo_tool wasm-bindgen-cli "$WASM_BINDGEN_VERSION" wasm-bindgen 2
+cargo_tool trunk "$TRUNK_VERSION" trunk 4 0 --locked
+cargo_tool wasm-bindgen-cli "$WASM_BINDGEN_VERSION" wasm-bindgen 2 1
 if [ "${1:-}" = test ]; then
   need_browser Chromium tools/chromium.sh chromium
   need_browser Firefox tools/firefox.sh firefox-esr

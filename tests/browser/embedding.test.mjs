@@ -122,7 +122,7 @@ test("the iframe, with the lines that give it its height", async () => {
 });
 
 test("every attribute and event that the page lists is there", async () => {
-  const source = await readFile(new URL("../../crates/view/src/embed_settings.rs", import.meta.url), "utf8");
+  const source = await readFile(new URL("../../crates/view/src/attributes.rs", import.meta.url), "utf8");
   const known = source.match(/ATTRIBUTES: \[&str; \d+\] = \[([^\]]*)\]/)[1].match(/"[\w-]+"/g).map((name) => name.slice(1, -1));
   const table = document_.slice(document_.indexOf("## Attributes"), document_.indexOf("## Events"));
   const listed = table.split("\n").filter((line) => line.startsWith("| `")).flatMap((line) => line.split("|")[1].match(/[\w-]+/g));

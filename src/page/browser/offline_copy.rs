@@ -30,6 +30,7 @@ async fn register() -> Result<(), JsValue> {
         let found = document.query_selector("meta[name=residual-stream-service-worker]").ok().flatten()?;
         found.dyn_into::<HtmlMetaElement>().ok()
     });
+    let meta = meta.filter(|meta| !meta.content().is_empty());
     let (Some(meta), Ok(window)) = (meta, dom::window()) else { return Ok(()) };
     // Not by web-sys: where browsers hide it, it is undefined.
     let container = Reflect::get(&window.navigator(), &"serviceWorker".into())?;
