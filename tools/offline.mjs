@@ -54,7 +54,8 @@ async function pageScript({ script, module }) {
   return [offline, glue.slice(0, end), `await ${start}({ module_or_path: unpack(${JSON.stringify(module)}) });`].join("\n");
 }
 
-const { page, engine, relaxed, demo, look: [style, check, icon] } = JSON.parse(await read("files.json", "utf8"));
+const { page, engines, demo, look: [style, check, icon] } = JSON.parse(await read("files.json", "utf8"));
+
 /** The licences of what is compiled into this file: whoever has the file has them. */
 async function carriedNotices() {
   const text = await read(NOTICES, "utf8");
@@ -67,10 +68,10 @@ const head = [
   `<link rel="icon" href="data:image/svg+xml;base64,${(await read(icon)).toString("base64")}">`,
   `<style>${inline("style", await read(style, "utf8"), style)}</style>`,
   `<script>${inline("script", await read(check, "utf8"), check)}</script>`,
-  `<meta name="residual-stream-engine" content="${[...engine, ...relaxed, demo].join(" ")}">`,
+  `<meta name="residual-stream-engine" content="${[...engines, demo].join(" ")}">`,
   "</head>",
 ];
-const later = [...engine, ...relaxed, ...DEMO_FILES.map((name) => `${demo}${name}`)];
+const later = [...engines, ...DEMO_FILES.map((name) => `${demo}${name}`)];
 const tail = [
   await carried(page.module),
   // Async: it need not wait for what follows.
@@ -83,7 +84,7 @@ const tail = [
 // The page as it is written, not as Trunk built it: what the browser would fetch stands in the file.
 const source = await readFile(join(ROOT, "index.html"), "utf8");
 let html = between(source, ['<link data-trunk rel="icon"', "</head>"], head.join("\n"), "index.html");
-while (html.includes(SITE_ONLY[0])) html = html.slice(0, html.indexOf(SITE_ONLY[0])) + html.slice(html.indexOf(SITE_ONLY[1]) + SITE_ONLY[1].length);
+html = html.split(SITE_ONLY[0]).map((part, index) => (index === 0 ? part : part.split(SITE_ONLY[1])[1])).join("");
 html = between(html, ["</body>", "\n"], `${tail.join("\n")}\n`, "index.html");
 
 // 'self' would be the folder that the file lies in: what may run and what styles, the hashes say.

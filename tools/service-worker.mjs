@@ -10,8 +10,9 @@ const NAME = "sw.js";
 // What no page asks for: documents of the package and of the demo model.
 const LEFT_OUT = /\.(md|d\.ts)$|\/LICENSE-\w+$|THIRD-PARTY-NOTICES\.txt$|\/package\.json$|\/(expected|training)\.json$/;
 
-/** From what `files.json` says of the site (tools/trunk-hook.mjs). */
-export async function writeServiceWorker(site, { page, engine, relaxed, demo, look }) {
+/** `engines`: paths of script and module of the engine for every browser, then of the one with relaxed SIMD; `demo`:
+ *  the demo model's folder; `core`: what else a visit of the page needs. */
+export async function writeServiceWorker(site, { engines, demo, core }) {
   const entries = await readdir(site, { recursive: true, withFileTypes: true });
   const paths = entries.filter((entry) => entry.isFile())
     .map((entry) => relative(site, join(entry.parentPath ?? entry.path, entry.name)).split(sep).join("/"))
@@ -19,15 +20,17 @@ export async function writeServiceWorker(site, { page, engine, relaxed, demo, lo
   const files = {};
   for (const path of paths) files[path] = integrity(await readFile(join(site, path)), "sha256");
   const ofDemo = ["config.json", "model.safetensors", "tokenizer.json"].map((name) => demo + name);
-  const needed = ["index.html", ...look, ...Object.values(page), ...ofDemo];
-  for (const path of [...needed, ...engine, ...relaxed]) {
+  const needed = [...core, ...ofDemo];
+  for (const path of [...needed, ...engines]) {
     if (!files[path]) throw new Error(`the service worker would miss ${path}`);
   }
 
   const source = await readFile(SOURCE, "utf8");
   const list = JSON.stringify(files, null, 1);
-  const engines = JSON.stringify({ plain: engine, relaxed });
-  const values = { version: nameHash(source, list), files: list, core: JSON.stringify(needed), engines };
+  const values = {
+    version: nameHash(source, list), files: list, core: JSON.stringify(needed),
+    engines: JSON.stringify({ plain: engines.slice(0, 2), relaxed: engines.slice(2, 4) }),
+  };
   await writeFile(join(site, NAME), fill(source, values, "www/sw.js"));
 }
 

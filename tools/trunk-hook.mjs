@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { NOTICES, notices } from "./licences.mjs";
 import { buildEmbedOf, buildEngines, buildPackage } from "./package.mjs";
 import { writeNoServiceWorker, writeServiceWorker } from "./service-worker.mjs";
-import { fill, integrity, nameHash } from "./template.mjs";
+import { between, fill, integrity, nameHash } from "./template.mjs";
 
 const staging = process.env.TRUNK_STAGING_DIR;
 if (!staging) throw new Error("tools/trunk-hook.mjs is started by trunk (see Trunk.toml), not by hand");
@@ -24,20 +24,21 @@ const demo = `models/demo-${nameHash(...ofDemo)}/`;
 await rename(join(models, "demo"), join(staging, demo));
 
 const pkg = join(staging, "pkg");
-const engines = served ? await buildEngines({ out: pkg, profile, relaxed: false })
+const built = served ? await buildEngines({ out: pkg, profile, relaxed: false })
   : await buildPackage({ out: pkg, profile, demo: `../${demo}` });
-const [engine, relaxed = engine] = engines.map(({ script, module }) => [`pkg/${script}`, `pkg/${module}`]);
-if (!served) await buildEmbedOf({ out: staging, pkg: staging, engines: [...engine, ...relaxed], profile });
+const [engine, relaxed = engine] = built.map(({ script, module }) => [`pkg/${script}`, `pkg/${module}`]);
+const engines = [...engine, ...relaxed];
+if (!served) await buildEmbedOf({ out: staging, pkg: staging, engines, profile });
 await writeFile(join(staging, NOTICES), await notices());
 
 // The lessons have the page's colours.
 const style = await readFile("www/style.css", "utf8");
 await writeFile(join(staging, "lessons/colours.css"), style.slice(style.indexOf(":root"), style.indexOf("*, *::before")));
 
-const built = await readdir(staging);
+const names = await readdir(staging);
 /** The file that Trunk named after its content. */
 const named = (start, end) => {
-  const found = built.filter((name) => name.startsWith(`${start}-`) && name.endsWith(end));
+  const found = names.filter((name) => name.startsWith(`${start}-`) && name.endsWith(end));
   if (found.length !== 1) throw new Error(`expected one ${start}-….${end} from Trunk, found ${found.join(", ") || "none"}`);
   return found[0];
 };
@@ -46,12 +47,14 @@ const start = fill(await readFile("www/start.js", "utf8"), { page_script: page.s
 page.start = `start-${nameHash(start)}.js`;
 await writeFile(join(staging, page.start), start);
 
-const files = { page, engine, relaxed, demo, look: [named("style", ".css"), named("check", ".js"), named("icon", ".svg")] };
+const files = { page, engines, demo, look: [named("style", ".css"), named("check", ".js"), named("icon", ".svg")] };
 await writeFile(join(staging, "files.json"), JSON.stringify(files, null, 1));
 
 const index = join(staging, "index.html");
-await writeFile(index, fill(await readFile(index, "utf8"), {
-  engine: [...engine, ...relaxed, demo].join(" "),
+// What it has compiled, Trunk names where it starts it, and leaves where it does not.
+const html = between(await readFile(index, "utf8"), ['<link data-trunk rel="rust"', ">\n"], "", "index.html");
+await writeFile(index, fill(html, {
+  engine: [...engines, demo].join(" "),
   service_worker: served ? "" : "sw.js",
   page_script: page.script, page_script_hash: integrity(await readFile(join(staging, page.script))),
   page_module: page.module,
@@ -59,4 +62,4 @@ await writeFile(index, fill(await readFile(index, "utf8"), {
 }, "index.html"));
 
 if (served) await writeNoServiceWorker(staging);
-else await writeServiceWorker(staging, files);
+else await writeServiceWorker(staging, { engines, demo, core: ["index.html", ...Object.values(page), ...files.look] });
