@@ -34,12 +34,15 @@ self.addEventListener("fetch", (event) => {
 async function install() {
   const paths = [...CORE, ...(hasRelaxedSimd() ? ENGINES.relaxed : ENGINES.plain)];
   const cache = await caches.open(CACHE);
-  await Promise.all(paths.map(async (path) => {
+  const kept = await Promise.allSettled(paths.map(async (path) => {
     if (!(await cache.match(path))) await keep(cache, path);
-  })).catch(async (error) => {
+  }));
+  // Only once none of them is still writing: what is written after the deletion would stay.
+  const failed = kept.find(({ status }) => status === "rejected");
+  if (failed) {
     await caches.delete(CACHE);
-    throw error;
-  });
+    throw failed.reason;
+  }
   self.skipWaiting();
 }
 
