@@ -4,7 +4,8 @@ use super::super::cached::{Asking, Cached, CachedModels};
 use super::super::effect::{Deletion, Effect};
 use super::super::msg::{Found, Msg};
 use super::super::state::State;
-use super::{Effects, load};
+use super::common::{Effects, list_cache, next_look};
+use super::load;
 
 /// Between two looks that nobody asked for, in milliseconds.
 const LOOK_EVERY_MS: i32 = 500;
@@ -13,7 +14,7 @@ const LOOK_EVERY_MS: i32 = 500;
 pub fn look(state: &mut State, fx: &mut Effects) {
     let (number, at) = state.models.looked;
     if state.now - at > f64::from(LOOK_EVERY_MS) {
-        return list(state, fx);
+        return list_cache(state, fx);
     }
     fx.push(Effect::Later(LOOK_EVERY_MS, Box::new(Msg::LookAgain(number))));
 }
@@ -21,19 +22,8 @@ pub fn look(state: &mut State, fx: &mut Effects) {
 /// Looks, unless there was a look since.
 pub fn look_again(state: &mut State, fx: &mut Effects, number: u64) {
     if state.models.looked.0 == number {
-        list(state, fx);
+        list_cache(state, fx);
     }
-}
-
-/// Looks now.
-pub fn list(state: &mut State, fx: &mut Effects) {
-    let number = next_look(state);
-    fx.push(Effect::ListCache(number));
-}
-
-fn next_look(state: &mut State) -> u64 {
-    state.models.looked = (state.models.looked.0 + 1, state.now);
-    state.models.looked.0
 }
 
 /// What a look found, unless a later one knows better.

@@ -10,7 +10,7 @@ use super::super::effect::Effect;
 use super::super::msg::FileKind;
 use super::super::snippet::Subject;
 use super::super::state::{Origin, Shown, State};
-use super::{Effects, change_drawn, link, run};
+use super::common::{Effects, change_drawn, end_run, write_address};
 
 /// Saves what is shown.
 pub fn save(state: &mut State, fx: &mut Effects, kind: FileKind) {
@@ -38,7 +38,7 @@ pub fn show_saved(state: &mut State, fx: &mut Effects, name: &str, outcome: Resu
         Ok(trace) => *trace,
         Err(error) => return state.said.file_error = error.message,
     };
-    run::end_run(state, fx);
+    end_run(state, fx);
     if let Some(loading) = &mut state.models.loading {
         loading.runs = false;
     }
@@ -61,5 +61,5 @@ pub fn show_saved(state: &mut State, fx: &mut Effects, name: &str, outcome: Resu
     let shown = Shown { number, trace, status, from: Origin::File, text, made_by_lost: None };
     change_drawn(state, |state| state.shown = Some(shown));
     // Back undoes it; forward, and whoever is sent the link, runs the text.
-    link::write(state, fx);
+    write_address(state, fx);
 }

@@ -1,14 +1,14 @@
-//! The page follows its address, and writes it.
+//! The page follows its address.
 
 use view::repo::{KNOWN_MODELS, parse_repo_id};
 use view::settings::ViewSettings;
 
-use super::super::effect::Effect;
 use super::super::link::Link;
 use super::super::models::ModelChoice;
 use super::super::samples::SAMPLES;
 use super::super::state::{FromLink, Shown, State};
-use super::{Effects, cache, load, look, run};
+use super::common::{Effects, list_cache, pin_drawn};
+use super::{load, look, run};
 
 /// The page was opened: the demo model loads, and its arrival runs the text.
 pub fn open(state: &mut State, fx: &mut Effects, link: Option<&Link>, text: String) {
@@ -20,7 +20,7 @@ pub fn open(state: &mut State, fx: &mut Effects, link: Option<&Link>, text: Stri
     if let Some(link) = link.filter(|link| **link != Link::default()) {
         follow(state, fx, link);
     }
-    cache::list(state, fx);
+    list_cache(state, fx);
 }
 
 /// Shows what an address says: on opening the page, and after back and forward.
@@ -34,7 +34,7 @@ pub fn follow(state: &mut State, fx: &mut Effects, link: &Link) {
     follow_model(state, fx, link.model.as_deref());
     let is_shown = |shown: &Shown| shown.text == state.asked_text && State::in_link(&shown.text) == link.text;
     if state.shown.as_ref().is_some_and(is_shown) {
-        look::pin_drawn(state, link.settings.pin);
+        pin_drawn(state, link.settings.pin);
         return run::run_for_view(state, fx);
     }
     state.text = link.text.clone().unwrap_or_else(|| SAMPLES[0].text.to_owned());
@@ -64,17 +64,4 @@ fn follow_model(state: &mut State, fx: &mut Effects, named: Option<&str>) {
     if state.models.ticked != key {
         load::tick(state, fx, key);
     }
-}
-
-/// Makes the page's address say what the page shows.
-pub fn write(state: &State, fx: &mut Effects) {
-    // Before there is something to show, the address may say what is to be.
-    let Some(shown) = &state.shown else { return };
-    let current = state.models.in_use.as_ref().and_then(|in_use| in_use.choice.address());
-    let model = state.link.model.as_deref().or(current).filter(|address| *address != KNOWN_MODELS[0].address);
-    fx.push(Effect::WriteAddress(Link {
-        text: State::in_link(&shown.text),
-        model: model.map(str::to_owned),
-        settings: state.settings.clone(),
-    }));
 }

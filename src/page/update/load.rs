@@ -8,7 +8,7 @@ use view::progress::{RateMeter, Stage, describe_download};
 use super::super::effect::{Effect, Focus};
 use super::super::models::{InUse, Loading, ModelChoice, ModelFacts, Models, Named, Source};
 use super::super::state::{Origin, Run, State};
-use super::{Effects, cache, link, run};
+use super::common::{Effects, end_run, list_cache, write_address};
 
 /// For more than this, the browser is asked not to throw away what is cached.
 const PERSIST_ABOVE_BYTES: f64 = 50e6;
@@ -120,7 +120,7 @@ fn drop_loading(state: &mut State, fx: &mut Effects) {
 /// Closes a model, and ends what runs on it.
 fn close(state: &mut State, fx: &mut Effects, model: u64) {
     if state.run.running().is_some_and(|running| running.model == model) {
-        run::end_run(state, fx);
+        end_run(state, fx);
         state.said.status.clear();
     }
     fx.push(Effect::Close(model));
@@ -170,24 +170,35 @@ pub fn tell_progress(state: &mut State, load: u64, progress: &Progress) {
     }
 }
 
-/// The model can run: the charts fill block by block while the rest is on its way.
-pub fn open_model(state: &mut State, fx: &mut Effects, load: u64, facts: ModelFacts) {
+/// The model can run. Whether the text is to.
+pub fn open_model(state: &mut State, fx: &mut Effects, load: u64, facts: ModelFacts) -> bool {
     let bytes = facts.weights_bytes;
-    let Some(loading) = loading(state, load) else { return fx.push(Effect::Close(load)) };
+    let Some(loading) = loading(state, load) else {
+        fx.push(Effect::Close(load));
+        return false;
+    };
     loading.facts = Some(facts);
     let (choice, runs) = (loading.choice.clone(), loading.runs);
     if bytes > PERSIST_ABOVE_BYTES && !state.models.is_at_hand(&choice) {
         fx.push(Effect::Persist);
     }
-    if runs {
-        run::run_text(state, fx);
-    }
+    runs
+}
+
+/// What follows the end of a load.
+pub enum Next {
+    /// The text runs, on the model that has taken over from the one that it was running on.
+    Run,
+    /// The trace that is shown lacks what needed the last byte.
+    Leads,
+    /// Nothing.
+    Nothing,
 }
 
 /// The load has ended, one way or the other.
-pub fn end(state: &mut State, fx: &mut Effects, load: u64, outcome: Result<()>) {
+pub fn end(state: &mut State, fx: &mut Effects, load: u64, outcome: Result<()>) -> Next {
     if loading(state, load).is_none() {
-        return;
+        return Next::Nothing;
     }
     match outcome {
         Ok(()) => take_over(state, fx),
@@ -198,32 +209,37 @@ pub fn end(state: &mut State, fx: &mut Effects, load: u64, outcome: Result<()>) 
             };
             let message = if error.code == Code::Aborted { String::new() } else { explain(&error, step) };
             give_up(state, fx, message);
+            Next::Nothing
         }
     }
 }
 
 /// The model is complete: it replaces the one in use, whose memory is given back.
-fn take_over(state: &mut State, fx: &mut Effects) {
-    let Some(Loading { number, choice, facts: Some(facts), traced, .. }) = state.models.loading.take() else { return };
+fn take_over(state: &mut State, fx: &mut Effects) -> Next {
+    let Some(Loading { number, choice, facts: Some(facts), traced, .. }) = state.models.loading.take() else {
+        return Next::Nothing;
+    };
     let models = &mut state.models;
     (models.failed, models.crashed) = (None, None);
     models.notices.settle();
     models.blocks_at.get_or_insert(state.now);
-    if let Some(before) = models.in_use.replace(InUse { number, choice, facts }) {
-        let interrupts = matches!(&state.run, Run::Text(running, _) if running.model == before.number);
-        close(state, fx, before.number);
-        if interrupts {
-            run::run_text(state, fx);
-        }
+    let before = models.in_use.replace(InUse { number, choice, facts }).map(|before| before.number);
+    let interrupts = matches!(&state.run, Run::Text(running, _) if Some(running.model) == before);
+    if let Some(before) = before {
+        close(state, fx, before);
     }
-    // A trace of this model may have been shown before its last byte came: its line said that something was arriving.
-    if traced && state.run.is_idle() {
-        state.said.status = state.shown.as_ref().map_or_else(String::new, |shown| shown.status.clone());
-        link::write(state, fx);
-        run::find_leads(state, fx);
-    }
-    cache::list(state, fx);
+    list_cache(state, fx);
     fx.push(Effect::KeepSite);
+    if interrupts {
+        return Next::Run;
+    }
+    if !(traced && state.run.is_idle()) {
+        return Next::Nothing;
+    }
+    // A trace of this model was shown before its last byte came: its line said that something was arriving.
+    state.said.status = state.shown.as_ref().map_or_else(String::new, |shown| shown.status.clone());
+    write_address(state, fx);
+    Next::Leads
 }
 
 /// Ends the load under way because the reader asked for it.
@@ -250,7 +266,7 @@ fn give_up(state: &mut State, fx: &mut Effects, message: String) {
         (None, Some(current)) => format!("{current} is in use."),
     };
     state.models.failed = (!message.is_empty()).then_some((name, message));
-    cache::list(state, fx);
+    list_cache(state, fx);
 }
 
 /// The engine of the model in use is gone.

@@ -8,8 +8,8 @@ use view::settings::ViewSettings;
 use super::super::effect::{Chart, Effect, Focus};
 use super::super::msg::Input;
 use super::super::state::{AblationForm, State};
+use super::common::{Effects, pin_drawn, write_address};
 use super::run::{run_for_view, run_text};
-use super::{Effects, fit, link};
 
 /// Another view.
 pub fn choose(state: &mut State, view: ChartName) {
@@ -33,7 +33,7 @@ pub fn remember(state: &mut State) {
 /// Something else is looked at: the engine may have to add it, and the address says it.
 pub fn show(state: &mut State, fx: &mut Effects) {
     run_for_view(state, fx);
-    link::write(state, fx);
+    write_address(state, fx);
 }
 
 /// A tab.
@@ -83,13 +83,6 @@ pub fn set_pin(state: &mut State, fx: &mut Effects, pin: Option<(usize, usize)>)
     pin_drawn(state, pin);
     // What explains the prediction at one token says nothing of another.
     show(state, fx);
-}
-
-/// Pins a token of what is drawn; none where it does not have it.
-pub fn pin_drawn(state: &mut State, pin: Option<(usize, usize)>) {
-    state.settings.pin = pin;
-    let drawn = state.drawn().cloned();
-    fit(state, drawn.as_deref());
 }
 
 /// The button is gone with the pin; the keyboard goes on where the views are.

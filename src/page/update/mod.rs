@@ -3,6 +3,7 @@
 //! Must never know: the DOM, who carries effects out.
 
 mod cache;
+mod common;
 mod files;
 mod link;
 mod load;
@@ -12,17 +13,12 @@ mod run;
 #[cfg(test)]
 mod tests;
 
-use std::rc::Rc;
-
-use trace::{Sequence, Trace};
-
 use super::effect::Effect;
 use super::msg::Msg;
 use super::samples;
 use super::state::State;
-
-/// What is to be done, in order.
-type Effects = Vec<Effect>;
+use common::{Effects, write_address};
+use load::Next;
 
 /// Takes a message in, which came `now` milliseconds after the page opened.
 pub fn update(state: &mut State, msg: Msg, now: f64) -> Vec<Effect> {
@@ -58,12 +54,12 @@ pub fn update(state: &mut State, msg: Msg, now: f64) -> Vec<Effect> {
         Msg::Input(input, value) => look::set_input(state, fx, input, value),
         Msg::SkipFirst(skip) => {
             state.settings.skip_first = skip;
-            link::write(state, fx);
+            write_address(state, fx);
         }
         Msg::Bins(typed) => state.settings.bins = typed.trim().to_owned(),
         Msg::BinsDone(typed) => {
             state.settings.bins = typed.trim().to_owned();
-            link::write(state, fx);
+            write_address(state, fx);
         }
         Msg::Columns(columns) => {
             state.settings.tokens = columns.window();
@@ -88,8 +84,17 @@ pub fn update(state: &mut State, msg: Msg, now: f64) -> Vec<Effect> {
         Msg::StillTicked(choice) => load::load_if_still_wanted(state, fx, choice),
         Msg::LoadProgress(load, progress) => load::tell_progress(state, load, &progress),
         Msg::LoadNotice(load, notice) => load::tell_notice(state, load, &notice),
-        Msg::ModelOpened(load, facts) => load::open_model(state, fx, load, *facts),
-        Msg::LoadEnded(load, outcome) => load::end(state, fx, load, outcome),
+        Msg::ModelOpened(load, facts) => {
+            // The charts fill block by block while the rest is on its way.
+            if load::open_model(state, fx, load, *facts) {
+                run::run_text(state, fx);
+            }
+        }
+        Msg::LoadEnded(load, outcome) => match load::end(state, fx, load, outcome) {
+            Next::Run => run::run_text(state, fx),
+            Next::Leads => run::find_leads(state, fx),
+            Next::Nothing => {}
+        },
         Msg::Size(id, answer) => load::note_size(state, id, answer),
 
         Msg::LookAtCache => cache::look(state, fx),
@@ -107,36 +112,4 @@ pub fn update(state: &mut State, msg: Msg, now: f64) -> Vec<Effect> {
         Msg::Fault(error) => state.said.run_error = error.message,
     }
     effects
-}
-
-/// Changes which trace is drawn. A pinned token stays pinned where the new one reads the same up to it, and a part of the
-/// tokens stays chosen where the texts are as long.
-fn change_drawn(state: &mut State, change: impl FnOnce(&mut State)) {
-    let before = state.drawn().cloned();
-    change(state);
-    fit(state, before.as_deref());
-}
-
-/// Takes away what the trace that is drawn does not have.
-fn fit(state: &mut State, before: Option<&Trace>) {
-    let now = state.drawn().cloned();
-    let same = |&(sequence, token): &(usize, usize)| {
-        let ids = |trace: Option<&Trace>| trace?.sequences.get(sequence)?.ids.get(..=token).map(<[u32]>::to_vec);
-        let (now, before) = (ids(now.as_deref()), ids(before));
-        now.is_some() && now == before
-    };
-    state.settings.pin = state.settings.pin.filter(same);
-    let lengths = |trace: &Trace| trace.sequences.iter().map(Sequence::token_count).collect::<Vec<_>>();
-    if let (Some(before), Some(now)) = (before, &now)
-        && lengths(before) != lengths(now)
-    {
-        state.settings.tokens = None;
-    }
-}
-
-/// Changes the trace that is shown, which others may hold too.
-fn change_shown(state: &mut State, change: impl FnOnce(&mut Trace)) {
-    if let Some(shown) = &mut state.shown {
-        change(Rc::make_mut(&mut shown.trace));
-    }
 }

@@ -8,8 +8,8 @@ use view::advice::{Step, ends_engine, explain};
 
 use super::super::effect::Effect;
 use super::super::state::{Origin, PatchRequest, Run, Running, State};
-use super::run::{model_at_hand, replace_run, say_both};
-use super::{Effects, change_shown, load};
+use super::common::{Effects, change_shown, forget_patched, model_at_hand, replace_run, say_both};
+use super::load;
 
 /// Patches for the patching view, unless that was done.
 pub fn patch_for_view(state: &mut State, fx: &mut Effects) {
@@ -19,7 +19,7 @@ pub fn patch_for_view(state: &mut State, fx: &mut Effects) {
         return;
     }
     let Some(model) = model_at_hand(state) else { return };
-    forget(state);
+    forget_patched(state);
     state.said.view_error.clear();
     let run = state.next_number();
     let record = RunOptions::default();
@@ -67,15 +67,5 @@ pub fn end(state: &mut State, fx: &mut Effects, run: u64, outcome: Result<Box<Pa
             }
             state.said.view_error = explain(&error, Step::Run);
         }
-    }
-}
-
-/// Forgets what was patched: by another model, or of another text. What a saved run holds stays.
-pub fn forget(state: &mut State) {
-    state.patched = None;
-    let is_ours =
-        state.shown.as_ref().is_some_and(|shown| shown.from != Origin::File && shown.trace.patching.is_some());
-    if is_ours {
-        change_shown(state, |trace| trace.patching = None);
     }
 }

@@ -12,7 +12,11 @@ use view::settings::{both, covers, missing};
 use super::super::effect::{Effect, TraceRun};
 use super::super::msg::{Appending, Finished};
 use super::super::state::{Origin, Run, Running, Shown, State};
-use super::{Effects, change_drawn, change_shown, link, load, look, patch};
+use super::common::{
+    Effects, change_drawn, change_shown, end_run, forget_patched, model_at_hand, pin_drawn, replace_run, say_both,
+    write_address,
+};
+use super::{load, patch};
 
 /// Said after a run on a model whose token table is not all there.
 const REST: &str = "The charts are complete; predictions wait for the rest.";
@@ -38,7 +42,7 @@ fn run_recording(state: &mut State, fx: &mut Effects, record: RunOptions) {
         end_run(state, fx);
         return wait_for_model(state, fx);
     };
-    patch::forget(state);
+    forget_patched(state);
     let is_arriving = state.models.loading.is_some();
     let running =
         Running { number: state.next_number(), model, record, computed: 0, began: state.now, what: "Running" };
@@ -87,20 +91,6 @@ fn refuse(state: &mut State, message: &str) {
     state.asked_text.clone_from(&state.text);
 }
 
-/// Another run, or none, in the place of the one under way, which is ended.
-pub fn replace_run(state: &mut State, fx: &mut Effects, run: Run) {
-    if let Some(running) = state.run.running() {
-        fx.push(Effect::Abort(running.number));
-    }
-    state.run = run;
-    state.said.busy.clear();
-}
-
-/// Ends what is under way; the last whole trace is drawn again where a part of another was.
-pub fn end_run(state: &mut State, fx: &mut Effects) {
-    change_drawn(state, |state| replace_run(state, fx, Run::Idle));
-}
-
 /// Ends what is under way because the reader asked for it.
 pub fn stop(state: &mut State, fx: &mut Effects) {
     if !state.run.is_idle() {
@@ -134,7 +124,7 @@ pub fn run_for_view(state: &mut State, fx: &mut Effects) {
 fn run_more(state: &mut State, fx: &mut Effects, wanted: &RunOptions) {
     // The engine does one thing after the other, and patching may take minutes.
     if matches!(state.run, Run::Patch(_)) {
-        patch::forget(state);
+        forget_patched(state);
     }
     let Some(Shown { trace, from: Origin::Run { model, recorded }, .. }) = &state.shown else { return };
     let texts: Option<Vec<String>> = trace.sequences.iter().map(|sequence| sequence.text.clone()).collect();
@@ -151,12 +141,6 @@ fn run_more(state: &mut State, fx: &mut Effects, wanted: &RunOptions) {
     replace_run(state, fx, Run::More(running));
     say_both(state, format!("{what}…"));
     fx.push(Effect::Trace(TraceRun { run, model, texts, record: missing, parts: false, share: true }));
-}
-
-/// Says what is under way, beside Run and in the place of an empty view.
-pub fn say_both(state: &mut State, words: String) {
-    state.said.busy.clone_from(&words);
-    state.said.status = words;
 }
 
 /// How far a run is, once that is worth telling.
@@ -230,14 +214,12 @@ fn show_whole(state: &mut State, fx: &mut Effects, running: Running, finished: F
             made_by_lost: None,
         });
     });
-    match state.link.pin.take() {
-        Some(pin) => look::set_pin(state, fx, Some(pin)),
-        None => {
-            link::write(state, fx);
-            // Another view may have been chosen meanwhile.
-            run_for_view(state, fx);
-        }
+    if let Some(pin) = state.link.pin.take() {
+        pin_drawn(state, Some(pin));
     }
+    write_address(state, fx);
+    // Another view may have been chosen meanwhile.
+    run_for_view(state, fx);
     find_leads(state, fx);
 }
 
@@ -250,7 +232,7 @@ fn add_more(state: &mut State, fx: &mut Effects, running: Running, more: Trace) 
         *recorded = RunOptions { patterns, ..running.record };
         state.said.status.clone_from(status);
     }
-    link::write(state, fx);
+    write_address(state, fx);
     // What the engine did not add now it would not add the next time.
     patch::patch_for_view(state, fx);
     find_leads(state, fx);
@@ -342,13 +324,4 @@ pub fn append_sampled(state: &mut State, fx: &mut Effects, appending: &Appending
         }
         Err(error) => state.said.view_error = explain(&error, Step::Run),
     }
-}
-
-/// The model that an experiment runs on; says so where there is none.
-pub fn model_at_hand(state: &mut State) -> Option<u64> {
-    let model = state.model();
-    if model.is_none() {
-        "No model is loaded. Pick one in the model panel first.".clone_into(&mut state.said.view_error);
-    }
-    model
 }
