@@ -60,8 +60,9 @@ test-site: setup-test
 test-node: test-site ## the package and its command in Node
 	PACKAGE=$${PACKAGE:-$(TEST_PKG)} node --test --test-concurrency=1 --test-timeout=600000 $(wildcard tests/node/*.test.mjs)
 
+# Two files side by side: they share nothing, and most of their time is waiting.
 test-browser: test-site ## the tests in browsers (TESTS=tests/browser/loading.test.mjs for one file)
-	SITE=$${SITE:-$(TEST_DIST)} PACKAGE=$${PACKAGE:-$(TEST_PKG)} node --test --test-concurrency=1 --test-timeout=1200000 $(TESTS)
+	SITE=$${SITE:-$(TEST_DIST)} PACKAGE=$${PACKAGE:-$(TEST_PKG)} node --test --test-concurrency=2 --test-timeout=1200000 $(TESTS)
 
 # With SECONDS=0 it checks one case: the way to see a failure again.
 fuzz: setup ## random inputs against oracles (SECONDS=60 for each room, all side by side, SEED=1, ROOM=checkpoints for one)
