@@ -159,7 +159,7 @@ pub const SETTINGS: [Setting; 16] = [
         expected: "a token",
         concerns: EXPLAIN,
         needs_model: true,
-        parse: |to, text| Some(to.target = text.to_owned()),
+        parse: |to, text| as_typed(&mut to.target, text),
         print: |from| filled(&from.target),
     },
     Setting {
@@ -168,7 +168,7 @@ pub const SETTINGS: [Setting; 16] = [
         expected: "a token",
         concerns: EXPLAIN,
         needs_model: true,
-        parse: |to, text| Some(to.against = text.to_owned()),
+        parse: |to, text| as_typed(&mut to.against, text),
         print: |from| filled(&from.against),
     },
     Setting {
@@ -216,7 +216,7 @@ pub const SETTINGS: [Setting; 16] = [
         expected: "a number",
         concerns: NONE,
         needs_model: true,
-        parse: |to, text| Some(to.sampling.temperature = text.to_owned()),
+        parse: |to, text| as_typed(&mut to.sampling.temperature, text),
         print: |from| unless_usual(from, |s| s.sampling.temperature.clone()),
     },
     Setting {
@@ -225,7 +225,7 @@ pub const SETTINGS: [Setting; 16] = [
         expected: "a whole number",
         concerns: NONE,
         needs_model: true,
-        parse: |to, text| Some(to.sampling.top_k = text.to_owned()),
+        parse: |to, text| as_typed(&mut to.sampling.top_k, text),
         print: |from| unless_usual(from, |s| s.sampling.top_k.clone()),
     },
     Setting {
@@ -234,7 +234,7 @@ pub const SETTINGS: [Setting; 16] = [
         expected: "a number",
         concerns: NONE,
         needs_model: true,
-        parse: |to, text| Some(to.sampling.top_p = text.to_owned()),
+        parse: |to, text| as_typed(&mut to.sampling.top_p, text),
         print: |from| unless_usual(from, |s| s.sampling.top_p.clone()),
     },
     Setting {
@@ -243,7 +243,7 @@ pub const SETTINGS: [Setting; 16] = [
         expected: "a whole number",
         concerns: NONE,
         needs_model: true,
-        parse: |to, text| Some(to.sampling.seed = text.to_owned()),
+        parse: |to, text| as_typed(&mut to.sampling.seed, text),
         print: |from| unless_usual(from, |s| s.sampling.seed.clone()),
     },
     Setting {
@@ -256,6 +256,12 @@ pub const SETTINGS: [Setting; 16] = [
         print: |from| from.tokens.map(pair),
     },
 ];
+
+/// What makes sense whatever it is.
+fn as_typed(to: &mut String, text: &str) -> Option<()> {
+    text.clone_into(to);
+    Some(())
+}
 
 fn word<T: std::str::FromStr>(text: &str) -> Option<T> {
     text.trim().parse().ok()
