@@ -1,6 +1,7 @@
 //! "What this text shows": sentences computed from the trace, each a way to what it speaks of.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 
 use trace::summary::{self, Finding, Topic};
 use trace::{Result, Trace};
@@ -8,23 +9,26 @@ use view::dom;
 use web_sys::{Element, HtmlElement};
 
 use super::super::msg::Msg;
-use super::wire::on;
+use super::wire::{closest, on};
 
 /// The list in the page.
 pub struct FindingsList {
     root: HtmlElement,
     list: Element,
-    shown: RefCell<Vec<Finding>>,
+    shown: Rc<RefCell<Vec<Finding>>>,
 }
 
 impl FindingsList {
     /// Finds the list in the page.
     pub fn new() -> Result<FindingsList> {
-        Ok(FindingsList {
-            root: dom::by_id("findings")?,
-            list: dom::by_id("findings-list")?,
-            shown: RefCell::default(),
-        })
+        let list: Element = dom::by_id("findings-list")?;
+        let shown: Rc<RefCell<Vec<Finding>>> = Rc::default();
+        let of_list = shown.clone();
+        on(&list, "click", move |event| {
+            let index: usize = closest(event, "[data-finding]")?.get_attribute("data-finding")?.parse().ok()?;
+            of_list.borrow().get(index).cloned().map(Msg::Finding)
+        });
+        Ok(FindingsList { root: dom::by_id("findings")?, list, shown })
     }
 
     /// Shows what a trace allows to say.
@@ -37,12 +41,11 @@ impl FindingsList {
             return Ok(());
         }
         self.list.set_text_content(None);
-        for finding in &found {
+        for (index, finding) in found.iter().enumerate() {
             let item: Element = dom::create("li", "")?;
             let button = dom::create_with_text("button", "finding-link", &finding.text)?;
             dom::set_attribute(&button, "type", "button");
-            let finding = finding.clone();
-            on(&button, "click", move |_| Some(Msg::Finding(finding.clone())));
+            dom::set_attribute(&button, "data-finding", &index.to_string());
             dom::append(&item, &button);
             dom::append(&self.list, &item);
         }
