@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use trace::{Code, Error};
 use view::attributes::{ATTRIBUTES, Settings};
 use view::part_names::{read_ablated, read_pair, write_ablated};
+use view::record::covers;
 use view::repo;
-use view::settings::covers;
 
 use super::damage;
 use super::harness::{Input, Outcome, Room};

@@ -19,7 +19,7 @@ use view::advice::sentence;
 use view::attributes::{Colours, Live, Settings, Source};
 use view::chart_panel::ChartPanel;
 use view::dom::{self, Listener, listen_for};
-use view::settings::covers;
+use view::record::covers;
 
 #[wasm_bindgen]
 extern "C" {

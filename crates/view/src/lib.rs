@@ -7,6 +7,7 @@ pub mod attributes;
 pub mod keys;
 pub mod part_names;
 pub mod progress;
+pub mod record;
 pub mod repo;
 pub mod settings;
 pub mod text_lines;

@@ -2,16 +2,12 @@
 //! embed and in the snippet that makes one.
 //! Must never know: the DOM, where a setting is written.
 
-use charts::{ChartName, ChartOptions, Control, Needs, Quantity};
-use protocol::{RunOptions, SampleOptions};
-use trace::{Ablation, AttributionOptions, Head, TokenRef};
+use charts::{ChartName, ChartOptions, Control, Quantity};
+use protocol::SampleOptions;
+use trace::{Ablation, Head, TokenRef};
 
 use crate::part_names::{read_ablated, read_pair, write_ablated};
 
-/// Predictions a cell of the logit lens: as many as the read-out lists.
-const LENS_TOKENS: usize = 5;
-/// Candidates for the next token.
-const NEXT_TOKENS: usize = 20;
 /// Most bins that a distribution is worth.
 const MOST_BINS: usize = 500;
 
@@ -299,34 +295,6 @@ impl ViewSettings {
         (token(&self.target), token(&self.against))
     }
 
-    /// What a trace must record to show this.
-    pub fn record(&self) -> RunOptions {
-        let mut record = RunOptions::new(false, 0, false);
-        match self.view.spec().needs {
-            Needs::Heads => record.heads = true,
-            Needs::Lens | Needs::LensOfAny => record.lens = LENS_TOKENS,
-            Needs::Pattern => {
-                record.heads = true;
-                record.predictions = true;
-                record.patterns = vec![self.head];
-            }
-            Needs::Attribution => {
-                let (target, against) = self.explained();
-                let position = self.pin.map(|(_, token)| token);
-                record.attribution = Some(AttributionOptions { target, against, position });
-            }
-            Needs::Predictions => {
-                record.predictions = true;
-                record.next = NEXT_TOKENS;
-            }
-            _ => {}
-        }
-        // How far the predictions move is part of what an ablation shows.
-        record.predictions |= !self.ablate.is_empty();
-        record.ablate.clone_from(&self.ablate);
-        record
-    }
-
     /// How a chart draws this.
     pub fn chart_options(&self) -> ChartOptions {
         ChartOptions {
@@ -359,48 +327,6 @@ impl ViewSettings {
     pub fn advance_seed(&mut self) {
         let seed: u64 = word(&self.sampling.seed).unwrap_or_default();
         self.sampling.seed = (seed + 1).to_string();
-    }
-}
-
-/// Whether a trace that was recorded so has what is wanted.
-pub fn covers(recorded: &RunOptions, wanted: &RunOptions) -> bool {
-    let attributed = wanted.attribution.is_none() || wanted.attribution == recorded.attribution;
-    let heads = wanted.patterns.iter().all(|head| recorded.patterns.contains(head));
-    let predicted = !wanted.predictions || recorded.predictions && recorded.next >= wanted.next;
-    (!wanted.heads || recorded.heads)
-        && recorded.lens >= wanted.lens
-        && heads
-        && attributed
-        && predicted
-        && recorded.ablate == wanted.ablate
-}
-
-/// What is wanted beyond what was recorded.
-pub fn missing(recorded: &RunOptions, wanted: &RunOptions) -> RunOptions {
-    let predictions = wanted.predictions && !(recorded.predictions && recorded.next >= wanted.next);
-    RunOptions {
-        heads: wanted.heads && !recorded.heads,
-        lens: if wanted.lens > recorded.lens { wanted.lens } else { 0 },
-        patterns: wanted.patterns.iter().filter(|head| !recorded.patterns.contains(head)).copied().collect(),
-        attribution: wanted.attribution.clone().filter(|_| wanted.attribution != recorded.attribution),
-        // What a pattern's head writes is found only together with predictions.
-        predictions: predictions || wanted.predictions && !wanted.patterns.is_empty(),
-        ..wanted.clone()
-    }
-}
-
-/// What is recorded once what was missing is added.
-pub fn both(recorded: &RunOptions, wanted: &RunOptions) -> RunOptions {
-    let mut patterns = recorded.patterns.clone();
-    patterns.extend(wanted.patterns.iter().filter(|head| !recorded.patterns.contains(head)));
-    RunOptions {
-        heads: recorded.heads || wanted.heads,
-        lens: recorded.lens.max(wanted.lens),
-        next: recorded.next.max(wanted.next),
-        patterns,
-        attribution: wanted.attribution.clone().or_else(|| recorded.attribution.clone()),
-        predictions: recorded.predictions || wanted.predictions,
-        ..wanted.clone()
     }
 }
 
@@ -481,17 +407,6 @@ mod tests {
             let mut settings = unusual();
             assert_eq!((setting.parse)(&mut settings, value), None, "settings.rs: {key}={value}");
             assert_eq!(settings, unusual(), "settings.rs: {key}={value}");
-        }
-    }
-
-    #[test]
-    fn what_was_missing_makes_a_record_that_covers_the_wish() {
-        let plain = RunOptions::new(false, 0, false);
-        for view in ChartName::ALL {
-            let wanted = ViewSettings { view, ..ViewSettings::default() }.record();
-            let missing = missing(&plain, &wanted);
-            assert!(covers(&both(&plain, &wanted), &wanted), "settings.rs: {view:?} wants {wanted:?}");
-            assert!(covers(&missing, &wanted), "settings.rs: {view:?} is recorded by {missing:?}");
         }
     }
 }

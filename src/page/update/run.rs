@@ -7,7 +7,7 @@ use trace::{Code, Error, Result, Trace};
 use trace::{Head, Sampled};
 use view::advice::{Step, ends_engine, explain};
 use view::progress::format_milliseconds;
-use view::settings::{both, covers, missing};
+use view::record::{both, covers, missing};
 
 use super::super::effect::{Effect, TraceRun};
 use super::super::msg::{Appending, Finished};
