@@ -34,15 +34,12 @@ self.addEventListener("fetch", (event) => {
 async function install() {
   const paths = [...CORE, ...(hasRelaxedSimd() ? ENGINES.relaxed : ENGINES.plain)];
   const cache = await caches.open(CACHE);
-  const kept = await Promise.allSettled(paths.map(async (path) => {
+  await Promise.all(paths.map(async (path) => {
     if (!(await cache.match(path))) await keep(cache, path);
-  }));
-  // Only once none of them is still writing: what is written after the deletion would stay.
-  const failed = kept.find(({ status }) => status === "rejected");
-  if (failed) {
+  })).catch(async (error) => {
     await caches.delete(CACHE);
-    throw failed.reason;
-  }
+    throw error;
+  });
   self.skipWaiting();
 }
 

@@ -49,7 +49,8 @@ for (const { name, launch, open, closePage } of BROWSERS) {
       await page.goto(`${site.origin}${SITE_PATH}`);
       await traced(page);
     };
-    // Browsers look for a new version some time after a navigation; a busy machine makes that long.
+    // Browsers look for a new version some time after a navigation; a busy machine makes that long. A look may fail (the server
+    // has just been replaced), and the page itself registers the worker once more when all is there: so it is repeated.
     const lookForNews = () => page.evaluate(async () => (await navigator.serviceWorker.getRegistration())?.update().then(() => {}, () => {}));
     const isKept = () => until("the service worker to be active, with all it needs", () => page.evaluate(async () => {
       const registration = await navigator.serviceWorker.getRegistration();
@@ -156,7 +157,10 @@ for (const { name, launch, open, closePage } of BROWSERS) {
       await visit();
       assert.equal(await page.title(), title, "the version that is kept is what opens");
       await lookForNews();
-      await until("the new version to be kept", async () => Object.keys(await kept(page)).some((name) => name !== before), PATIENCE_MS);
+      await until("the new version to be kept", async () => {
+        await lookForNews();
+        return Object.keys(await kept(page)).some((name) => name !== before);
+      }, PATIENCE_MS);
       await isKept();
       const asked = site.requests.filter((path) => path.endsWith(".safetensors") || path.endsWith(".wasm"));
       assert.deepEqual(asked, [], "files that did not change were fetched again");
@@ -179,7 +183,10 @@ for (const { name, launch, open, closePage } of BROWSERS) {
       site = await served(copy);
       await visit();
       await lookForNews();
-      await until("the service worker to be gone", () => page.evaluate(async () => !(await navigator.serviceWorker.getRegistration())));
+      await until("the service worker to be gone", async () => {
+        await lookForNews();
+        return page.evaluate(async () => !(await navigator.serviceWorker.getRegistration()));
+      }, PATIENCE_MS);
       await visit();
       assert.equal(await page.title(), "no service worker");
     });
