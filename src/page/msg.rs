@@ -4,8 +4,7 @@
 use charts::{ChartName, Columns};
 use protocol::{Notice, Progress};
 use trace::summary::Finding;
-use trace::{Error, Result, Trace};
-use trace::{Head, Patching, Sampled};
+use trace::{Error, Head, Patching, Result, Sampled, Trace};
 
 use super::cached::{Asking, Cached};
 use super::link::Link;
@@ -82,7 +81,7 @@ pub enum Msg {
 
     /// The run is to be saved.
     Save(FileKind),
-    /// Something is to be done with the snippet for embeds.
+    /// The dialog about embeds is to open.
     OpenEmbed,
     /// A saved run was read.
     SavedRun(String, Result<Box<Trace>>),

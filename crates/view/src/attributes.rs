@@ -50,7 +50,7 @@ pub enum Source {
 pub struct Live {
     /// "demo", a repo id, or a folder's address.
     pub model: String,
-    /// AblationMode of the hub.
+    /// Instead of the hub.
     pub hub: Option<String>,
     /// Workers to compute with; the engine chooses if none are named.
     pub workers: Option<usize>,

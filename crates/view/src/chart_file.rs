@@ -10,7 +10,6 @@ use crate::{PICTURE, dom};
 pub fn offer(figure: &Figure, kind: &str, stem: &str) -> Result<()> {
     let size = Size::new(f64::from(PICTURE.0), f64::from(PICTURE.1));
     let name = format!("{stem}.{kind}");
-    // PNGs have twice as many pixels each way.
     match kind {
         "svg" => {
             let picture = canvas::export_svg(figure, size, &Theme::light())?;
@@ -19,6 +18,7 @@ pub fn offer(figure: &Figure, kind: &str, stem: &str) -> Result<()> {
         "json" => dom::offer_file(&dom::text_blob(&figure.table().to_json(), "application/json")?, &name),
         "csv" => dom::offer_file(&dom::text_blob(&figure.table().to_csv(), "text/csv")?, &name),
         _ => {
+            // Twice as many pixels each way: sharp on paper, too.
             let picture = canvas::export(figure, size, 2.0, &Theme::light())?;
             let save = Closure::once_into_js(move |blob: JsValue| {
                 if let Ok(blob) = blob.dyn_into::<web_sys::Blob>() {

@@ -6,17 +6,14 @@ use std::rc::Rc;
 use wasm_bindgen::prelude::*;
 use web_sys::{Element, HtmlButtonElement, HtmlCanvasElement, HtmlElement, ResizeObserver};
 
-use crate::chart_table::table_element;
+use crate::chart_table::ChartTable;
 use crate::dom::{self, Listener, listen_for};
 use crate::pointer::{self, ChartInput, OnInput};
 use crate::read_out::ReadOut;
 use crate::{chart_file, chart_legend, keys};
-use charts::{ChartName, ChartOptions, Columns, Figure, Hit, Scene, Table, Theme, canvas};
+use charts::{ChartName, ChartOptions, Columns, Figure, Hit, Scene, Theme, canvas};
 use trace::summary::Place;
 use trace::{Result, Trace};
-
-/// Cells of a table that are shown at first.
-const CELLS: usize = 1600;
 
 /// What the next frame has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,9 +41,7 @@ pub struct ChartPanel {
     /// What the chart is drawn on.
     pub canvas: HtmlCanvasElement,
     legend: Element,
-    plot: Element,
-    table_box: HtmlElement,
-    table_button: HtmlButtonElement,
+    table: ChartTable,
     notes: Element,
     finding: Element,
     how_to_read: Element,
@@ -61,8 +56,6 @@ pub struct ChartPanel {
     dragged: Cell<bool>,
     /// What the next figure is to be looked at for.
     wanted: Cell<Option<Place>>,
-    /// How many cells of the table are shown at most.
-    cells_shown: Cell<usize>,
     /// Light on dark, or dark on light; as the system prefers if neither is chosen.
     dark: Cell<Option<bool>>,
     /// Whether what is drawn goes to paper.
@@ -85,9 +78,7 @@ impl ChartPanel {
             name: Cell::new(name),
             canvas: dom::find(&root, "canvas")?,
             legend: dom::find(&root, ".legend")?,
-            plot: dom::find(&root, ".plot")?,
-            table_box: dom::find(&root, ".table-box")?,
-            table_button: dom::find(&root, "[data-tool=table]")?,
+            table: ChartTable::new(&root)?,
             notes: dom::find(&root, ".notes")?,
             finding: dom::find(&root, ".finding")?,
             how_to_read: dom::find(&root, ".how-to-read .from-data")?,
@@ -100,7 +91,6 @@ impl ChartPanel {
             held: Cell::new(None),
             dragged: Cell::new(false),
             wanted: Cell::new(None),
-            cells_shown: Cell::new(CELLS),
             dark: Cell::new(None),
             printing: Cell::new(false),
             due: Cell::new(Due::Nothing),
@@ -126,9 +116,10 @@ impl ChartPanel {
                 }
             }));
         }
-        listeners.push(listen_for(&panel, &panel.table_box, "click", |panel, event| {
-            if event.target().is_some_and(|target| target.has_type::<HtmlButtonElement>()) {
-                panel.show_more_rows();
+        listeners.push(listen_for(&panel, &panel.table.place, "click", |panel, event| {
+            let is_button = event.target().is_some_and(|target| target.has_type::<HtmlButtonElement>());
+            if let Some(figure) = panel.figure.borrow().as_ref().filter(|_| is_button) {
+                panel.table.show_more_rows(figure);
             }
         }));
         listeners.extend(panel.follow_window()?);
@@ -193,9 +184,7 @@ impl ChartPanel {
         for button in dom::find_all::<HtmlButtonElement>(&self.root, "[data-tool]") {
             button.set_disabled(empty);
         }
-        if !self.table_box.hidden() {
-            self.fill_table(&figure.table(), CELLS)?;
-        }
+        self.table.refresh(&figure)?;
         self.figure.replace(Some(figure));
         self.draw_soon(Due::Layout);
         Ok(())
@@ -407,44 +396,13 @@ impl ChartPanel {
         }
     }
 
-    /// Twice the rows. The keyboard goes on in the table.
-    fn show_more_rows(&self) {
-        let table = self.figure.borrow().as_ref().map(Figure::table);
-        if let Some(table) = table
-            && self.fill_table(&table, self.cells_shown.get() * 2).is_ok()
-        {
-            let _ = self.table_box.focus();
-        }
-    }
-
     fn use_tool(&self, tool: &str) -> Result<()> {
         let figure = self.figure.borrow();
         let Some(figure) = figure.as_ref() else { return Ok(()) };
-        if tool != "table" {
-            return chart_file::offer(figure, tool, &figure.title().to_ascii_lowercase().replace(' ', "-"));
+        match tool {
+            "table" => self.table.toggle(figure),
+            kind => chart_file::offer(figure, kind, &figure.title().to_ascii_lowercase().replace(' ', "-")),
         }
-        let show = self.table_box.hidden();
-        if show {
-            self.fill_table(&figure.table(), CELLS)?;
-        }
-        self.table_box.set_hidden(!show);
-        dom::set_class(&self.plot, "tabular", show);
-        dom::set_attribute(&self.table_button, "aria-pressed", if show { "true" } else { "false" });
-        Ok(())
-    }
-
-    /// Fills the table, with a button for more where that is not all of it.
-    fn fill_table(&self, data: &Table, most_cells: usize) -> Result<()> {
-        let (table, has_more) = table_element(data, most_cells)?;
-        self.table_box.set_text_content(None);
-        dom::append(&self.table_box, &table);
-        self.cells_shown.set(most_cells);
-        if has_more {
-            let more = dom::create_with_text("button", "more-rows", "More rows")?;
-            dom::set_attribute(&more, "type", "button");
-            dom::append(&self.table_box, &more);
-        }
-        Ok(())
     }
 
     fn theme(&self) -> Theme {

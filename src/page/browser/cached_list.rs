@@ -13,7 +13,6 @@ use super::wire::{closest, on};
 use trace::Result;
 
 /// What was written last.
-#[derive(Default)]
 struct Written {
     cached: CachedModels,
     asking: Option<Asking>,
@@ -60,17 +59,17 @@ impl CachedList {
         if is_first && !view.cached.models.is_empty() {
             dom::set_attribute(&self.root, "open", "");
         }
-        let before = self.written.take().unwrap_or_default();
-        let same = !is_first && before.cached == *view.cached && before.asking.as_ref() == view.asking;
-        self.written.replace(Some(Written { cached: view.cached.clone(), asking: view.asking.cloned() }));
+        let same = |written: &Written| written.cached == *view.cached && written.asking.as_ref() == view.asking;
         // Written anew, the list would lose the keyboard's place.
-        if same {
+        if self.written.borrow().as_ref().is_some_and(same) {
             return;
         }
+        let now = Written { cached: view.cached.clone(), asking: view.asking.cloned() };
+        let before = self.written.replace(Some(now)).and_then(|before| before.asking);
         let had_focus = self.has_focus();
         self.write_list(view.cached, view.asking);
         if had_focus && !self.has_focus() {
-            self.focus(before.asking.as_ref(), view.asking);
+            self.focus(before.as_ref(), view.asking);
         }
     }
 

@@ -18,9 +18,8 @@ use super::findings::FindingsList;
 use super::token_strip::TokenStrip;
 use super::wire::on;
 use super::{Dom, send};
-use trace::Head;
 use trace::summary::Place;
-use trace::{Result, Trace};
+use trace::{Head, Result, Trace};
 
 /// What was drawn last.
 struct Drawn {

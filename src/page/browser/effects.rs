@@ -14,6 +14,7 @@ use web_sys::HtmlInputElement;
 use super::super::cached::Cached;
 use super::super::effect::{Deletion, Effect, Focus};
 use super::super::msg::{FileKind, Found, Msg};
+use super::super::snippet::Subject;
 use super::embed_dialog::Dialog;
 use super::engine::Engine;
 use super::wire::on;
@@ -65,7 +66,7 @@ impl Effects {
         }
     }
 
-    fn open_embed(&self, subject: Option<super::super::snippet::Subject>) {
+    fn open_embed(&self, subject: Option<Subject>) {
         match self.dialog() {
             Ok(dialog) => dialog.open(subject),
             Err(error) => send(Msg::Saved(Err(error))),

@@ -5,8 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use protocol::{Notice, PatchOptions, Progress, RunOptions, SampleOptions};
-use trace::Patching;
-use trace::{Code, Error, Result, Trace};
+use trace::{Code, Error, Patching, Result, Trace};
 use view::dom;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{AbortController, AbortSignal, File};

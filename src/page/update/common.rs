@@ -64,10 +64,9 @@ pub fn change_drawn(state: &mut State, change: impl FnOnce(&mut State)) {
 /// Takes away what the trace that is drawn does not have.
 pub fn fit(state: &mut State, before: Option<&Trace>) {
     let now = state.drawn().cloned();
-    let same = |&(sequence, token): &(usize, usize)| {
-        let ids = |trace: Option<&Trace>| trace?.sequences.get(sequence)?.ids.get(..=token).map(<[u32]>::to_vec);
-        let (now, before) = (ids(now.as_deref()), ids(before));
-        now.is_some() && now == before
+    let same = |&pin: &(usize, usize)| {
+        let now = ids_up_to(now.as_deref(), pin);
+        now.is_some() && now == ids_up_to(before, pin)
     };
     state.settings.pin = state.settings.pin.filter(same);
     let lengths = |trace: &Trace| trace.sequences.iter().map(Sequence::token_count).collect::<Vec<_>>();
@@ -76,6 +75,11 @@ pub fn fit(state: &mut State, before: Option<&Trace>) {
     {
         state.settings.tokens = None;
     }
+}
+
+/// The ids of a sequence up to a token of it, that one included.
+fn ids_up_to(trace: Option<&Trace>, (sequence, token): (usize, usize)) -> Option<&[u32]> {
+    trace?.sequences.get(sequence)?.ids.get(..=token)
 }
 
 /// Changes the trace that is shown, which others may hold too.

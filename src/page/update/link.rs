@@ -6,7 +6,7 @@ use view::settings::ViewSettings;
 use super::super::link::Link;
 use super::super::models::ModelChoice;
 use super::super::samples::SAMPLES;
-use super::super::state::{FromLink, Shown, State};
+use super::super::state::{Shown, State};
 use super::common::{Effects, list_cache, pin_drawn};
 use super::{load, look, run};
 
@@ -52,7 +52,7 @@ fn follow_model(state: &mut State, fx: &mut Effects, named: Option<&str>) {
     if current == Some(address) || named.is_none() && current.is_none() {
         return;
     }
-    state.link = FromLink { model: named.map(str::to_owned), pin: state.link.pin };
+    state.link.model = named.map(str::to_owned);
     let key = match KNOWN_MODELS.iter().find(|model| model.address == address) {
         Some(model) => model.key,
         None if parse_repo_id(address).is_ok() => {

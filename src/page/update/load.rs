@@ -7,6 +7,7 @@ use view::progress::{RateMeter, Stage, describe_download};
 
 use super::super::effect::{Effect, Focus};
 use super::super::models::{InUse, Loading, ModelChoice, ModelFacts, Models, Named, Source};
+use super::super::msg::Msg;
 use super::super::state::{Origin, Run, State};
 use super::common::{Effects, end_run, list_cache, write_address};
 
@@ -29,7 +30,7 @@ pub fn tick(state: &mut State, fx: &mut Effects, key: &str) {
         // Small enough not to ask.
         load_for_reader(state, fx, choice);
     } else if state.models.is_at_hand(&choice) {
-        fx.push(Effect::Later(TICKED_MS, Box::new(super::super::msg::Msg::StillTicked(choice))));
+        fx.push(Effect::Later(TICKED_MS, Box::new(Msg::StillTicked(choice))));
     }
 }
 
@@ -269,9 +270,9 @@ fn give_up(state: &mut State, fx: &mut Effects, message: String) {
     list_cache(state, fx);
 }
 
-/// The engine of the model in use is gone.
-pub fn lose_model(state: &mut State, fx: &mut Effects, error: &Error) {
-    if let Some(lost) = state.models.in_use.take() {
+/// The engine of a model is gone. One that is still arriving says so by its load.
+pub fn lose_model(state: &mut State, fx: &mut Effects, model: u64, error: &Error) {
+    if let Some(lost) = state.models.in_use.take_if(|in_use| in_use.number == model) {
         close(state, fx, lost.number);
         state.models.failed = Some((lost.choice.name.clone(), explain(error, Step::Run)));
         state.models.crashed = Some(lost.choice);

@@ -2,8 +2,7 @@
 
 use charts::ChartName;
 use protocol::{PatchOptions, RunOptions};
-use trace::Patching;
-use trace::Result;
+use trace::{Patching, Result};
 use view::advice::{Step, ends_engine, explain};
 
 use super::super::effect::Effect;
@@ -35,10 +34,13 @@ pub fn patch_for_view(state: &mut State, fx: &mut Effects) {
 /// The two texts and tokens that the patching view asks for; none where there are no two texts.
 fn requested(state: &State) -> Option<PatchRequest> {
     let settings = &state.settings;
+    if settings.view != ChartName::Patching {
+        return None;
+    }
     let texts = state.texts();
     let (clean, corrupted) = (texts.get(settings.texts.0)?.clone(), texts.get(settings.texts.1)?.clone());
     let (target, against) = (settings.target.clone(), settings.against.clone());
-    (settings.view == ChartName::Patching).then_some(PatchRequest { clean, corrupted, target, against })
+    Some(PatchRequest { clean, corrupted, target, against })
 }
 
 /// Draws the layers that are done.
@@ -56,14 +58,14 @@ pub fn end(state: &mut State, fx: &mut Effects, run: u64, outcome: Result<Box<Pa
     if !state.run.is(run) {
         return;
     }
-    state.run = Run::Idle;
+    let Run::Patch(running) = std::mem::replace(&mut state.run, Run::Idle) else { return };
     state.said.busy.clear();
     state.said.status = state.shown.as_ref().map_or_else(String::new, |shown| shown.status.clone());
     match outcome {
         Ok(found) => change_shown(state, |trace| trace.patching = Some(*found)),
         Err(error) => {
             if ends_engine(error.code) {
-                load::lose_model(state, fx, &error);
+                load::lose_model(state, fx, running.model, &error);
             }
             state.said.view_error = explain(&error, Step::Run);
         }

@@ -3,8 +3,7 @@
 use std::rc::Rc;
 
 use protocol::RunOptions;
-use trace::{Code, Error, Result, Trace};
-use trace::{Head, Sampled};
+use trace::{Code, Error, Head, Result, Sampled, Trace};
 use view::advice::{Step, ends_engine, explain};
 use view::progress::format_milliseconds;
 use view::record::{both, covers, missing};
@@ -280,8 +279,8 @@ fn fail(state: &mut State, fx: &mut Effects, run: &Run, error: &Error) {
     if error.code == Code::Aborted || is_arriving && !is_of_the_text {
         return;
     }
-    if ends_engine(error.code) {
-        load::lose_model(state, fx, error);
+    if let Some(running) = run.running().filter(|_| ends_engine(error.code)) {
+        load::lose_model(state, fx, running.model, error);
     }
     let message = explain(error, Step::Run);
     match run {

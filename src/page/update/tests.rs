@@ -6,8 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use charts::ChartName;
 use proptest::prelude::*;
-use trace::{Code, Error, ModelInfo, Sequence, Trace};
-use trace::{Head, Patching, Sampled};
+use trace::{Code, Error, Head, ModelInfo, Patching, Sampled, Sequence, Trace};
 use view::settings::ViewSettings;
 
 use super::super::cached::{Asking, Cached};
@@ -336,6 +335,22 @@ fn a_crash_ends_the_model_and_the_next_run_loads_it_again() {
     world.settle();
     assert_eq!(view(&world.state).models.chip.text, "Demo, ready");
     assert!(view(&world.state).stale.is_none(), "its arrival ran the text");
+}
+
+#[test]
+fn a_crash_of_an_arriving_model_leaves_the_one_in_use() {
+    let mut world = ready();
+    world.say(Msg::Typed("ab\nac".to_owned()));
+    world.say(Msg::Row("gpt2".to_owned()));
+    world.say(Msg::Load);
+    let load = world.state.models.loading.as_ref().map(|loading| loading.number).unwrap();
+    world.open_model(load);
+    world.answer(usize::MAX, 3);
+    world.say(Msg::Tab(ChartName::Patching));
+    let run = world.patches.pop_first().unwrap();
+    world.say(Msg::Patched(run, Err(Error::new(Code::EngineCrashed, "the engine crashed."))));
+    assert_eq!(world.state.models.in_use.as_ref().map(|in_use| in_use.choice.name.key), Some("demo"));
+    assert!(world.state.models.crashed.is_none() && world.open.len() == 2, "{:?}", world.open);
 }
 
 #[test]

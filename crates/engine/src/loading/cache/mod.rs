@@ -84,7 +84,7 @@ impl CacheStore for NoCache {
         match *self {}
     }
 
-    async fn write_manifest(&self, _about: Manifest) -> Result<(), CacheError> {
+    async fn write_manifest(&self, _manifest: Manifest) -> Result<(), CacheError> {
         match *self {}
     }
 
