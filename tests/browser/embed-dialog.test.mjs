@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
-import { until } from "./support/browser.mjs";
+import { painted, until } from "./support/browser.mjs";
 import { heard, openBlog, seen, strict, visit } from "./support/blog.mjs";
 import { openLab } from "./support/lab.mjs";
 import { axeObjections, isQuiet, openSite } from "./support/site-page.mjs";
@@ -97,7 +97,7 @@ test("in a column of 720 pixels the snippet overflows nothing and moves nothing,
       await there.goto(`${blog.origin}/`);
       if (javaScriptEnabled) {
         await heard(there, "one", "ready");
-        await there.waitForTimeout(300);
+        await painted(there);
         const shift = await there.evaluate(() => window.shift);
         assert.ok(shift < 0.02, `the page shifts by ${shift}`);
         assert.ok(await there.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "wider than the page");

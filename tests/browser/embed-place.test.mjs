@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { heard, openBlog, seen, visit } from "./support/blog.mjs";
-import { until } from "./support/browser.mjs";
+import { painted, until } from "./support/browser.mjs";
 import { openLab, SITE, SITE_PATH } from "./support/lab.mjs";
 import { openSite } from "./support/site-page.mjs";
 
@@ -85,7 +85,7 @@ test("in narrow columns of a wide screen nothing lies over the title or leaves t
   await heard(page, "one", "ready");
   for (const width of [720, 600, 480, 360, 320, 260, 180]) {
     await page.evaluate((width) => { document.getElementById("column").style.width = `${width}px`; }, width);
-    await page.waitForTimeout(150);
+    await painted(page);
     const wrong = await page.evaluate(() => {
       const root = document.getElementById("one").shadowRoot;
       const box = (element) => element.getBoundingClientRect();

@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { heard, openBlog, seen, visit, visitInFirefox } from "./support/blog.mjs";
-import { launch, until } from "./support/browser.mjs";
+import { launch, painted, until } from "./support/browser.mjs";
 import { launchFirefox } from "./support/firefox.mjs";
 import { SITE, SITE_PATH } from "./support/lab.mjs";
 import { serve } from "./support/site.mjs";
@@ -133,7 +133,7 @@ test("wheel and drag move the columns under the pointer, scaled as they are plai
     await page.locator("#one canvas").focus();
     for (const key of ["Home", "End"]) {
       await page.keyboard.press(key);
-      await page.waitForTimeout(60);
+      await painted(page);
       both.push(await table());
     }
     await page.evaluate(() => document.activeElement.blur());
@@ -145,14 +145,14 @@ test("wheel and drag move the columns under the pointer, scaled as they are plai
     await page.keyboard.down("Control");
     await page.mouse.wheel(0, -100);
     await page.keyboard.up("Control");
-    await page.waitForTimeout(100);
+    await painted(page);
     const zoomed = await ends();
     const from = await placeOf(page, 0.3, 0.4), to = await placeOf(page, 0.7, 0.4);
     await page.mouse.move(from.x, from.y);
     await page.mouse.down();
     await page.mouse.move(to.x, to.y, { steps: 8 });
     await page.mouse.up();
-    await page.waitForTimeout(100);
+    await painted(page);
     return { zoomed, dragged: await ends() };
   };
   const plain = await walk();
@@ -163,7 +163,7 @@ test("wheel and drag move the columns under the pointer, scaled as they are plai
     }, way);
     // Back to all columns.
     for (let i = 0; i < 8; i += 1) await page.locator("#one").getByRole("button", { name: "More tokens" }).evaluate((button) => button.click());
-    await page.waitForTimeout(100);
+    await painted(page);
     assert.deepEqual(await walk(), plain, way);
   }
   await page.context().close();
@@ -216,7 +216,7 @@ test("the site's own charts, on a page that is zoomed or scaled by its reader's 
   const plain = await titleAt();
   for (const way of ["zoom:.8", "zoom:1.2", "transform:scale(.8);transform-origin:0 0"]) {
     await page.evaluate((way) => { document.body.style.cssText = way; window.scrollTo(0, 0); }, way);
-    await page.waitForTimeout(200);
+    await painted(page);
     await page.locator("#evolution canvas").scrollIntoViewIfNeeded();
     assert.equal(await titleAt(), plain, way);
   }

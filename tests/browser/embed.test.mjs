@@ -95,7 +95,7 @@ test("three embeds on another origin's page share one engine, say what they do, 
 test("nothing loads before the embed is scrolled into view", async () => {
   const from = lab.site.requests.length;
   const page = await open("/below.html", { viewport: { width: 1000, height: 800 } });
-  await page.waitForTimeout(1000);
+  await page.waitForLoadState("networkidle");
   assert.deepEqual(asked(from), ["embed.js"]);
   assert.equal(page.workers().length, 0);
   await page.locator("#low").scrollIntoViewIfNeeded();

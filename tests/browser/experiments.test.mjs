@@ -8,7 +8,7 @@ import { after, afterEach, before, test } from "node:test";
 import { launch, until } from "./support/browser.mjs";
 import { SITE, SITE_PATH } from "./support/lab.mjs";
 import { serve } from "./support/site.mjs";
-import { axeObjections, canvasOf, isQuiet, openSite, run, traced } from "./support/site-page.mjs";
+import { axeObjections, canvasOf, isQuiet, openSite, run, tableOf, traced } from "./support/site-page.mjs";
 
 let browser, site, page;
 before(async () => {
@@ -30,7 +30,7 @@ const hash = () => new URLSearchParams(new URL(page.url()).hash.slice(1));
 
 test("a part that is switched off shows in every chart, in the address, and can be switched on again", async () => {
   page = await openSite(browser, site.origin);
-  const before = (await canvasOf(page, "evolution")).fingerprint;
+  const before = await tableOf(page, "evolution");
   await page.click("#tab-change");
   assert.match(await page.locator("#view canvas").getAttribute("aria-label"), /Nothing is switched off/);
   await page.fill("#off-layer", "3");
@@ -39,7 +39,7 @@ test("a part that is switched off shows in every chart, in the address, and can 
   await until("the change to be found", async () => /layer \d+: from/.test(await finding()));
   assert.match(await notes("view"), /switched off: layer 3's MLP.*KL divergence/);
   for (const chart of ["histogram", "evolution"]) assert.match(await notes(chart), /dotted: without ablation/);
-  assert.notEqual((await canvasOf(page, "evolution")).fingerprint, before);
+  assert.notEqual(await tableOf(page, "evolution"), before);
   assert.equal(hash().get("off"), "mlp.2");
   assert.equal(await page.locator("#off-list button").count(), 1);
   await page.click("#tab-next");
@@ -68,7 +68,7 @@ test("a part that is switched off shows in every chart, in the address, and can 
   await traced(page);
   await page.locator("#off-list button").click();
   await until("all to be on", async () => !(await page.isVisible("#off")) && !hash().has("off"));
-  await until("the first picture", async () => (await canvasOf(page, "evolution")).fingerprint === before);
+  await until("the first numbers", async () => await tableOf(page, "evolution") === before);
 
   await page.fill("#off-layer", "40");
   await page.click("#off-add");
@@ -155,7 +155,7 @@ test("a saved run opens again without any model, from either kind of file; other
   await traced(page);
   await page.click("#tab-lens");
   await until("the lens", async () => /leads from/.test(await finding()));
-  const picture = (await canvasOf(page, "view")).fingerprint;
+  const numbers = await tableOf(page, "view");
   const folder = await mkdtemp(join(tmpdir(), "residual-stream-"));
   try {
     for (const kind of ["json", "safetensors"]) {
@@ -174,7 +174,7 @@ test("a saved run opens again without any model, from either kind of file; other
       assert.match(new URL(other.url()).hash, /text=The\+whale/, "back would not undo the opening");
       assert.match(await other.locator("#evolution .finding").textContent(), /layer/);
       await other.click("#tab-lens");
-      await until("the same lens", async () => (await canvasOf(other, "view")).fingerprint === picture);
+      await until("the same lens", async () => await tableOf(other, "view") === numbers);
       await other.close();
     }
     const saved = JSON.parse(await readFile(join(folder, "run.json"), "utf8"));

@@ -5,7 +5,7 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { launch, until } from "./support/browser.mjs";
+import { launch, painted, until } from "./support/browser.mjs";
 import { SITE, SITE_PATH } from "./support/lab.mjs";
 import { fixture, tinyModel } from "./support/models.mjs";
 import { serve } from "./support/site.mjs";
@@ -47,7 +47,7 @@ const idle = () => until("nothing to be under way", () => page.evaluate(() => !d
 async function choose(view) {
   await page.click(`#tab-${view}`);
   await until(`the view ${view}`, async () => await page.getAttribute(`#tab-${view}`, "aria-selected") === "true");
-  await page.waitForTimeout(100);
+  await painted(page);
   await idle();
 }
 

@@ -11,7 +11,7 @@ import { launch, until } from "./support/browser.mjs";
 import { SITE, SITE_PATH } from "./support/lab.mjs";
 import { fixture, places, tinyModel, tinyModelWithGpt2Tokenizer, tinyModelWithSettings } from "./support/models.mjs";
 import { serve } from "./support/site.mjs";
-import { canvasOf, isQuiet, openSite, run, said } from "./support/site-page.mjs";
+import { isQuiet, openSite, run, said, tableOf } from "./support/site-page.mjs";
 
 const CDN = "cdn-lfs.hf.co";
 let browser, hub, page, site, folder;
@@ -78,11 +78,8 @@ const ready = (words) => async () => (await chip().getAttribute("data-state")) =
 test("GPT-2 by its row: downloaded from huggingface.co through the CDN, then traced", async () => {
   await page.locator('input[name="model"][value="gpt2"]').check();
   await load(ready(/^GPT-2/));
-  await until("tokens split by GPT-2's tokenizer", async () => {
-    await run(page, "Transformers update a residual stream.");
-    await page.waitForTimeout(200);
-    return (await page.locator("#tokens [role=option]").count()) === 7;
-  });
+  await run(page, "Transformers update a residual stream.");
+  await until("tokens split by GPT-2's tokenizer", async () => (await page.locator("#tokens [role=option]").count()) === 7);
   assert.ok(hub.requests.some((request) => request.where === "cdn"), "the CDN was never asked");
   await isQuiet(page, { except: [/404/] });
 });
@@ -96,13 +93,13 @@ test("any repo id, and the demo model again afterwards", async () => {
 });
 
 test("what cannot be loaded says why, and the demo model goes on", async () => {
-  const before = await canvasOf(page, "evolution");
+  const before = await tableOf(page, "evolution");
   for (const [repo, words] of [["someone/llama", /llama/], ["nobody/none", /nobody\/none/]]) {
     await chooseRepo(repo);
     await load(failed);
     assert.match(await page.locator("#model-error").textContent(), words, `message for ${repo}`);
   }
-  assert.equal((await canvasOf(page, "evolution")).fingerprint, before.fingerprint, "the last good chart is gone");
+  assert.equal(await tableOf(page, "evolution"), before, "the last good chart is gone");
   await run(page, "Still here.");
   await until("a trace by the demo model", async () => (await page.locator("#tokens").innerText()).includes("Still"));
 });

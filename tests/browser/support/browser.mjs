@@ -35,6 +35,12 @@ export async function openPage(browser, options = {}) {
   return page;
 }
 
+/** Waits until what has changed in the page is laid out and drawn: charts draw on a frame, and where that changed a size,
+ *  on the next. */
+export function painted(page) {
+  return page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done)))));
+}
+
 /** Waits until `look` (in node) returns something true; the error says what never came. */
 export async function until(what, look, timeoutMs = 30_000) {
   const end = Date.now() + timeoutMs;

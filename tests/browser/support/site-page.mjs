@@ -46,15 +46,28 @@ export async function run(page, text) {
   await page.getByRole("button", { name: "Run", exact: true }).click();
 }
 
-/** Pixels of a chart's canvas: its backing size, its size on the page, and how many colours it holds. */
+/** What a chart's table says: the numbers in its picture. */
+export function tableOf(page, chart) {
+  return page.evaluate((chart) => {
+    const panel = document.getElementById(chart), button = panel.querySelector("[data-tool=table]");
+    button.click();
+    const text = panel.querySelector("table").textContent;
+    button.click();
+    return text;
+  }, chart);
+}
+
+/** Pixels of a chart's canvas: its backing size, its size on the page, how many colours it holds, and which of them is
+ *  most of what is drawn. */
 export function canvasOf(page, chart) {
   return page.locator(`#${chart} canvas`).evaluate((canvas) => {
     const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
     const box = canvas.getBoundingClientRect();
-    let sum = 0;
-    for (let i = 0; i < data.length; i += 4) sum = (sum * 31 + data[i] + data[i + 1] * 3 + data[i + 2] * 7) | 0;
+    const counts = new Map();
+    for (const pixel of new Uint32Array(data.buffer)) if (pixel !== 0) counts.set(pixel, (counts.get(pixel) ?? 0) + 1);
+    const [ink] = [...counts].reduce((most, one) => (one[1] > most[1] ? one : most), [0, 0]);
     return { width: canvas.width, height: canvas.height, cssWidth: box.width, cssHeight: box.height,
-      colours: new Set(new Uint32Array(data.buffer)).size, fingerprint: sum };
+      colours: counts.size, ink };
   });
 }
 
