@@ -238,7 +238,7 @@ fn without_an_unembedding_there_are_norms_and_no_predictions() {
         let options = SampleOptions { count: 1, ..SampleOptions::default() };
         is_refused("sample", sample(&parts, None, text(3), &options, &NoControl).await.err());
         let options = PatchOptions::default();
-        is_refused("patch", patch(&parts, None, (text(3), text(4)), &options, &NoControl, |_| {}).await.err());
+        is_refused("patch", patch(&parts, None, text(3), text(4), &options, &NoControl, |_| {}).await.err());
     });
 }
 

@@ -336,12 +336,21 @@ fn patching_is_the_references() {
             answer: Some(TokenRef::Id(reference.answer)),
             against: Some(TokenRef::Id(reference.against)),
         };
-        let texts = || (from_ids(None, reference.clean.clone()), from_ids(None, reference.corrupted.clone()));
+        let [clean, corrupted] = [&reference.clean, &reference.corrupted].map(|ids| from_ids(None, ids.clone()));
+        let patched = |options: PatchOptions| {
+            pollster::block_on(patch(model, None, clean.clone(), corrupted.clone(), &options, &NoControl, |_| {}))
+        };
+        let refused = |clean: Vec<u32>, corrupted: Vec<u32>| {
+            let (clean, corrupted) = (from_ids(None, clean), from_ids(None, corrupted));
+            let options = PatchOptions::default();
+            pollster::block_on(patch(model, None, clean, corrupted, &options, &NoControl, |_| {})).unwrap_err()
+        };
         let seen = std::cell::Cell::new(0);
-        let found = pollster::block_on(patch(model, None, texts(), &options, &NoControl, |part| {
-            seen.set(seen.get() + 1);
-            assert_eq!(part.recovered.len(), seen.get() * reference.clean.len(), "patch.rs: a layer at a time");
-        }));
+        let found =
+            pollster::block_on(patch(model, None, clean.clone(), corrupted.clone(), &options, &NoControl, |part| {
+                seen.set(seen.get() + 1);
+                assert_eq!(part.recovered.len(), seen.get() * reference.clean.len(), "patch.rs: a layer at a time");
+            }));
         let found = found.unwrap();
         let what = |part: &str| format!("patch.rs: {folder}: {part}");
         let differences = [found.clean_difference, found.corrupted_difference];
@@ -353,19 +362,15 @@ fn patching_is_the_references() {
         );
         // A tenth of a logit's difference between logits of several, in F32: the rounding of both shows.
         assert_close(&what("recovered"), &found.recovered, &reference.recovered.concat(), (0.0, 1e-3));
-        let shorter = (from_ids(None, vec![1, 2]), from_ids(None, vec![1, 2, 3]));
-        let error = pollster::block_on(patch(model, None, shorter, &options, &NoControl, |_| {})).unwrap_err();
+        let error = refused(vec![1, 2], vec![1, 2, 3]);
         assert!(error.code == Code::BadArgument && error.message.contains("2 tokens"), "patch.rs: {error}");
-        let same = (from_ids(None, vec![1, 2]), from_ids(None, vec![1, 2]));
-        let error =
-            pollster::block_on(patch(model, None, same, &PatchOptions::default(), &NoControl, |_| {})).unwrap_err();
+        let error = refused(vec![1, 2], vec![1, 2]);
         assert!(error.code == Code::BadArgument && error.message.contains("are the same"), "patch.rs: {error}");
-        let both = || PatchOptions { answer: Some(TokenRef::Id(9)), against: Some(TokenRef::Id(9)) };
-        let error = pollster::block_on(patch(model, None, texts(), &both(), &NoControl, |_| {})).unwrap_err();
+        let both = PatchOptions { answer: Some(TokenRef::Id(9)), against: Some(TokenRef::Id(9)) };
+        let error = patched(both).unwrap_err();
         assert!(error.code == Code::BadArgument && error.message.contains("Choose two"), "patch.rs: {error}");
         // Random weights predict one token after both: the tokens that move furthest apart, as the fixture chose them.
-        let chosen =
-            pollster::block_on(patch(model, None, texts(), &PatchOptions::default(), &NoControl, |_| {})).unwrap();
+        let chosen = patched(PatchOptions::default()).unwrap();
         assert_eq!(
             (chosen.answer, chosen.against),
             (reference.answer, reference.against),

@@ -173,10 +173,11 @@ fn a_model_that_overflows_says_so_and_predicts_nothing() {
                 );
             }
         }
-        let pair = || (from_ids(None, vec![1, 2, 3]), from_ids(None, vec![1, 4, 3]));
+        let (clean, corrupted) = (from_ids(None, vec![1, 2, 3]), from_ids(None, vec![1, 4, 3]));
         let chosen = PatchOptions { answer: Some(TokenRef::Id(5)), against: Some(TokenRef::Id(6)) };
         for options in [PatchOptions::default(), chosen] {
-            let error = pollster::block_on(patch(&parts, None, pair(), &options, &NoControl, |_| {})).unwrap_err();
+            let patched = patch(&parts, None, clean.clone(), corrupted.clone(), &options, &NoControl, |_| {});
+            let error = pollster::block_on(patched).unwrap_err();
             assert!(error.code == Code::NotFinite && error.message.contains("overflow"), "patch.rs: {what}: {error}");
         }
     }
@@ -199,9 +200,9 @@ fn extreme_logits_that_are_finite_are_sampled() {
 fn where_both_texts_differ_alike_nothing_is_brought_back() {
     // Without attention the last token knows nothing of the others, and so both differences are one.
     let parts = model(&[("attn.c_proj", 0.0)]);
-    let texts = (from_ids(None, vec![1, 2, 3]), from_ids(None, vec![1, 4, 3]));
+    let (clean, corrupted) = (from_ids(None, vec![1, 2, 3]), from_ids(None, vec![1, 4, 3]));
     let chosen = PatchOptions { answer: Some(TokenRef::Id(5)), against: Some(TokenRef::Id(6)) };
-    let found = pollster::block_on(patch(&parts, None, texts, &chosen, &NoControl, |_| {})).unwrap();
+    let found = pollster::block_on(patch(&parts, None, clean, corrupted, &chosen, &NoControl, |_| {})).unwrap();
     assert_eq!(found.clean_difference, found.corrupted_difference);
     assert_eq!(found.recovered.len(), 4 * 3);
     assert!(found.recovered.iter().all(|part| part.is_nan()), "patch.rs: {:?}", found.recovered);

@@ -180,7 +180,8 @@ impl Model {
     /// `BadArgument` for texts of different lengths; as [`Model::trace`].
     pub async fn patch(
         &self,
-        (clean, corrupted): (String, String),
+        clean: String,
+        corrupted: String,
         options: PatchOptions,
         signal: Option<AbortSignal>,
         on_partial: impl Fn(Patching) + 'static,

@@ -84,9 +84,9 @@ impl Link {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use charts::{ChartName, Quantity};
+    use charts::{ChartName, Quantity, Window};
     use proptest::prelude::*;
-    use trace::Head;
+    use trace::{Head, TokenPosition};
 
     #[test]
     fn addresses_are_spelled_as_they_ever_were() {
@@ -95,7 +95,7 @@ mod tests {
             quantity: Quantity::Stream,
             head: Head { layer: 3, head: 1 },
             target: " Paris & Rome".to_owned(),
-            pin: Some((0, 4)),
+            pin: Some(TokenPosition { sequence: 0, token: 4 }),
             skip_first: false,
             ..ViewSettings::default()
         };
@@ -118,7 +118,11 @@ mod tests {
 
     #[test]
     fn a_text_that_is_too_long_is_left_out_with_what_points_into_it() {
-        let settings = ViewSettings { pin: Some((0, 4)), view: ChartName::Lens, ..ViewSettings::default() };
+        let settings = ViewSettings {
+            pin: Some(TokenPosition { sequence: 0, token: 4 }),
+            view: ChartName::Lens,
+            ..ViewSettings::default()
+        };
         let link = Link { text: Some("long ".repeat(5000)), model: None, settings };
         assert_eq!(link.hash(), "view=lens");
     }
@@ -127,7 +131,7 @@ mod tests {
     fn other_tokens_of_the_same_picture_are_no_step() {
         let whole = Link::default();
         let part = |view| Link {
-            settings: ViewSettings { tokens: Some((3, 9)), view, ..ViewSettings::default() },
+            settings: ViewSettings { tokens: Some(Window { from: 3, to: 9 }), view, ..ViewSettings::default() },
             ..Link::default()
         };
         assert!(!part(ChartName::Heatmap).is_step_from(Some(&whole)));
@@ -136,7 +140,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_address_is_read_as_it_was_written(text in ".{0,40}", target in ".{0,8}", pin in any::<(usize, usize)>()) {
+        fn an_address_is_read_as_it_was_written(text in ".{0,40}", target in ".{0,8}", sequence: usize, token: usize) {
+            let pin = TokenPosition { sequence, token };
             let settings = ViewSettings { target, pin: Some(pin), ..ViewSettings::default() };
             let link = Link { text: Some(text), model: None, settings };
             prop_assert_eq!(Link::read(&link.hash()), Some(link));

@@ -4,7 +4,7 @@
 use charts::{ChartName, Columns};
 use protocol::{Notice, Progress};
 use trace::summary::Finding;
-use trace::{Error, Head, Patching, Result, Sampled, Trace};
+use trace::{Error, Head, Patching, Result, Sampled, TokenPosition, Trace};
 
 use super::cached::{Asking, Cached};
 use super::link::Link;
@@ -38,7 +38,7 @@ pub enum Msg {
     /// These columns of a grid.
     Columns(Columns),
     /// A token was chosen: pinned, or not any more.
-    Pin(usize, usize),
+    Pin(TokenPosition),
     /// No token is to be pinned.
     Unpin,
     /// A head was chosen.

@@ -125,13 +125,13 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use charts::{ChartName, Quantity};
-    use trace::{Ablation, AblationMode, Component};
+    use charts::{ChartName, Quantity, Window};
+    use trace::{Ablation, AblationMode, Component, TokenPosition};
 
     fn snippet(settings: ViewSettings, numbers: Numbers) -> String {
         let settings = ViewSettings {
             ablate: vec![Ablation { layer: 3, part: Component::Mlp, head: None, how: AblationMode::Mean }],
-            pin: Some((0, 2)),
+            pin: Some(TokenPosition { sequence: 0, token: 2 }),
             skip_first: false,
             ..settings
         };
@@ -158,10 +158,10 @@ mod tests {
             quantity: Quantity::Stream,
             ranks: true,
             head: trace::Head { layer: 1, head: 2 },
-            texts: (1, 0),
+            texts: [1, 0],
             target: " a".into(),
             bins: "12".into(),
-            tokens: Some((1, 3)),
+            tokens: Some(Window { from: 1, to: 3 }),
             ..ViewSettings::default()
         };
         for (view, own) in [

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use charts::ChartName;
 use protocol::RunOptions;
-use trace::Trace;
+use trace::{TokenPosition, Trace};
 use view::settings::ViewSettings;
 
 use super::models::Models;
@@ -144,7 +144,7 @@ pub struct PatchRequest {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FromLink {
     /// A token to pin once the text has run.
-    pub pin: Option<(usize, usize)>,
+    pub pin: Option<TokenPosition>,
     /// A model that waits for the reader's click, or for the list of what is cached.
     pub model: Option<String>,
 }

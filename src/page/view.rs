@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use charts::format::quote_token;
 use charts::{ChartName, ChartOptions};
-use trace::Trace;
+use trace::{TokenPosition, Trace};
 
 use super::cached::{Asking, CachedModels};
 use super::model_view::{Below, Labelled};
@@ -80,8 +80,8 @@ pub struct CommonView<'a> {
     pub bins_invalid: bool,
     /// What is switched off, in words.
     pub off: Vec<String>,
-    /// The pinned token: sequence and position, and what the button says that takes the pin away.
-    pub pin: Option<((usize, usize), String)>,
+    /// The pinned token, and what the button says that takes the pin away.
+    pub pin: Option<(TokenPosition, String)>,
 }
 
 /// The panel of the chosen view.
@@ -165,9 +165,9 @@ fn stale(state: &State) -> Option<String> {
 
 fn common(state: &State) -> CommonView<'_> {
     let settings = &state.settings;
-    let pin = settings.pin.and_then(|(sequence, token)| {
-        let text = state.drawn()?.sequences.get(sequence)?.tokens.get(token)?;
-        Some(((sequence, token), format!("Unpin {}", quote_token(text))))
+    let pin = settings.pin.and_then(|pin| {
+        let text = state.drawn()?.sequences.get(pin.sequence)?.tokens.get(pin.token)?;
+        Some((pin, format!("Unpin {}", quote_token(text))))
     });
     CommonView {
         skip_first: settings.skip_first,
@@ -209,8 +209,8 @@ fn value_of(state: &State, input: Input) -> String {
         Input::Parts => state.tabs.attribution.as_str().to_owned(),
         Input::HeadLayer => (settings.head.layer + 1).to_string(),
         Input::HeadNumber => settings.head.head.to_string(),
-        Input::FirstText => (settings.texts.0 + 1).to_string(),
-        Input::SecondText => (settings.texts.1 + 1).to_string(),
+        Input::FirstText => (settings.texts[0] + 1).to_string(),
+        Input::SecondText => (settings.texts[1] + 1).to_string(),
         Input::Target => settings.target.clone(),
         Input::Against => settings.against.clone(),
         Input::Temperature => settings.sampling.temperature.clone(),

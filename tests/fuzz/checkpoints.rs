@@ -230,7 +230,7 @@ pub fn trace(random: &mut Random) -> Trace {
     let (first, last) = (from_ids(None, texts[0].clone()), from_ids(None, texts[0].iter().rev().copied().collect()));
     trace.sequences = go(&parts, &Run { texts, options }).unwrap_or_default();
     let any = PatchOptions::default();
-    let patched = patch(&parts, None, (first, last), &any, &NoControl, |_| {});
+    let patched = patch(&parts, None, first, last, &any, &NoControl, |_| {});
     trace.patching = if random.one_in(2) { pollster::block_on(patched).ok() } else { None };
     trace
 }

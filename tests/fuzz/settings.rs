@@ -142,7 +142,7 @@ fn check(input: &Input) -> Outcome {
 /// What a link or attribute spells is the same after it was written.
 fn spellings_come_back(text: &str) -> Result<(), String> {
     if let Some(ablated) = read_ablated(text) {
-        let _ = (ablated.check((4, 4)), ablated.text());
+        let _ = (ablated.check(4, 4), ablated.text());
         let written = write_ablated(&ablated);
         if read_ablated(&written) != Some(ablated) {
             return Err(format!("{text:?} is {ablated:?}, and {written:?} another"));

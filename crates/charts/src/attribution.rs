@@ -291,7 +291,7 @@ impl AttributionChart {
         let (low, high) = finite.fold((0.0f64, 0.0f64), |(low, high), value| (low.min(value), high.max(value)));
         let pad = ((high - low) * 0.05).max(f64::MIN_POSITIVE);
         let x = Axis {
-            domain: (-0.6, self.layers() as f64 + 1.6),
+            domain: [-0.6, self.layers() as f64 + 1.6],
             title: "layer (0 = embedding; after the last: the final layer norm's bias)",
             short_title: "layer (0 = embedding)",
             ticks: Ticks::UpTo(self.layers()),
@@ -299,7 +299,7 @@ impl AttributionChart {
             log: false,
         };
         let y = Axis {
-            domain: (low - if low < 0.0 { pad } else { 0.0 }, high + pad),
+            domain: [low - if low < 0.0 { pad } else { 0.0 }, high + pad],
             title: "logit",
             short_title: "logit",
             ticks: Ticks::Round,

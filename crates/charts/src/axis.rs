@@ -25,7 +25,7 @@ pub enum Ticks {
 #[derive(Clone, Copy, Debug)]
 pub struct Axis<'a> {
     /// Lowest and highest value.
-    pub domain: (f64, f64),
+    pub domain: [f64; 2],
     /// What is measured, with its unit.
     pub title: &'a str,
     /// The title where there is no room for the long one.
@@ -73,11 +73,11 @@ impl Frame {
             return None;
         }
         let y_count = ((plot_height / 22.0) as usize).clamp(2, 6);
-        let pixels = (plot_bottom, plot_top);
+        let pixels = [plot_bottom, plot_top];
         let y_scale = y.log.then(|| Scale::log(y.domain, pixels)).flatten();
         let y_scale = y_scale.unwrap_or_else(|| Scale::linear(y.domain, pixels));
         let rounded = y_scale.nice(y_count);
-        let height = |scale: &Scale| scale.domain().1 - scale.domain().0;
+        let height = |scale: &Scale| scale.domain()[1] - scale.domain()[0];
         let y_scale = if y.nice && height(&rounded) <= MOST_WASTE * height(&y_scale) { rounded } else { y_scale };
         let (y_ticks, y_step) = match y.ticks {
             Ticks::Round => y_scale.ticks(y_count),
@@ -89,13 +89,13 @@ impl Frame {
 
         // The last label stands half beyond the plot; how wide it is depends on the ticks that fit.
         let mut right = 12.0;
-        let mut x_scale = Scale::linear(x.domain, (left, size.width - right));
+        let mut x_scale = Scale::linear(x.domain, [left, size.width - right]);
         let mut x_labels = Vec::new();
         for _ in 0..2 {
             if size.width - right - left < SMALLEST {
                 return None;
             }
-            x_scale = x_scale.with_range((left, size.width - right));
+            x_scale = x_scale.with_range([left, size.width - right]);
             x_labels = x_ticks(&x_scale, x.ticks, size.width - right - left, measure);
             let beyond = x_labels.iter().map(|tick| x_scale.map(tick.value) + tick.width / 2.0).fold(0.0, f64::max);
             right = right.max((right + beyond - size.width + EDGE).ceil());
@@ -178,7 +178,7 @@ fn x_ticks(scale: &Scale, ticks: Ticks, width: f64, measure: &dyn MeasureText) -
             .filter(|step| (last / step) as f64 * LABEL_GAP <= width || *step >= last)
             .map(|step| {
                 let layers = (0..=last).step_by(step).map(|layer| layer as f64);
-                (layers.filter(|layer| *layer >= scale.domain().0).collect(), 1.0)
+                (layers.filter(|layer| *layer >= scale.domain()[0]).collect(), 1.0)
             })
             .collect(),
     };

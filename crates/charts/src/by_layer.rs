@@ -48,8 +48,8 @@ pub(super) struct LayerChart {
 impl LayerChart {
     pub(super) fn new(measure: Measure, trace: &Trace, options: &ChartOptions) -> Self {
         let pinned = super::pinned::Pinned::of(trace, options).and_then(|pinned| {
-            let sequence = trace.sequences.get(pinned.sequence)?;
-            let cells = (0..sequence.layer_count()).map(|layer| layer * sequence.token_count() + pinned.token);
+            let sequence = trace.sequences.get(pinned.at.sequence)?;
+            let cells = (0..sequence.layer_count()).map(|layer| layer * sequence.token_count() + pinned.at.token);
             let values = |mlp| cells.clone().map(|cell| measure.of(sequence, mlp, cell)).collect();
             Some((pinned.name, [values(false), values(true)]))
         });
@@ -58,7 +58,7 @@ impl LayerChart {
     }
 
     fn series(&self) -> [Series<'_>; 2] {
-        let floor = if self.measure == Measure::Relative { self.domain().0 } else { -1.0 };
+        let floor = if self.measure == Measure::Relative { self.domain()[0] } else { -1.0 };
         [
             Series { kind: Kind::Attention, shape: Shape::Circle, stats: &self.summary.attn, floor },
             Series { kind: Kind::Mlp, shape: Shape::Square, stats: &self.summary.mlp, floor },
@@ -75,11 +75,11 @@ impl LayerChart {
     /// Whether the axis is logarithmic: ratios are, and the first layer's dwarf all others. Without a ratio above 0 there
     /// is no such axis.
     fn is_log(&self) -> bool {
-        self.measure == Measure::Relative && self.domain().0 > 0.0
+        self.measure == Measure::Relative && self.domain()[0] > 0.0
     }
 
     /// Lowest and highest value the axis must show.
-    fn domain(&self) -> (f64, f64) {
+    fn domain(&self) -> [f64; 2] {
         let stats = || self.summary.attn.iter().chain(&self.summary.mlp).filter(|stat| stat.n > 0);
         let pinned = self.pinned.iter().flat_map(|(_, values)| values.iter().flatten());
         let before = self.before.iter().flat_map(|before| before.attn.iter().chain(&before.mlp));
@@ -95,9 +95,9 @@ impl LayerChart {
                 let near = stats().map(|stat| stat.mean - stat.std).zip(stats().map(|stat| stat.mean));
                 let near = near.filter(|(end, mean)| *end > mean / 4.0).map(|(end, _)| end);
                 let low = means.chain(near).fold(f64::INFINITY, f64::min);
-                if low.is_finite() { (low / 1.15, high * 1.15) } else { (0.0, high.max(f64::MIN_POSITIVE)) }
+                if low.is_finite() { [low / 1.15, high * 1.15] } else { [0.0, high.max(f64::MIN_POSITIVE)] }
             }
-            Measure::Cosine => ((low - 0.04).max(-1.0), (high + 0.04).min(1.0)),
+            Measure::Cosine => [(low - 0.04).max(-1.0), (high + 0.04).min(1.0)],
         }
     }
 }

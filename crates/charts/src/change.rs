@@ -7,12 +7,12 @@ use super::format;
 use super::geometry::Size;
 use super::grid::{Grid, Ramp, layer_number};
 use super::legend::{LegendItem, Swatch};
-use super::scene::{HitRow, Scene};
+use super::scene::{HitRow, Scene, Window};
 use super::surface::MeasureText;
 use super::table::{Cell, Table};
 use super::theme::Theme;
 use trace::summary::{Coverage, Finding, Place, Stat, Topic, aligned};
-use trace::{Sequence, Trace};
+use trace::{Sequence, TokenPosition, Trace};
 
 pub(super) static ABLATION: ChartSpec = ChartSpec {
     name: "change",
@@ -53,17 +53,16 @@ pub(super) struct ChangeChart {
     /// Positions of the tokens in either, where they have one.
     columns: Vec<(Option<usize>, Option<usize>)>,
     /// Places of the two in the trace.
-    numbers: (usize, usize),
+    numbers: [usize; 2],
     coverage: Coverage,
     most: f64,
     /// Under ablation: what was switched off, in words.
     ablated: Vec<String>,
     /// Mean of the divergences over tokens.
     kl: Option<f64>,
-    /// Sequence and position of the pinned token.
-    pinned: Option<(usize, usize)>,
+    pinned: Option<TokenPosition>,
     /// Which columns are shown.
-    window: Option<(usize, usize)>,
+    window: Option<Window>,
 }
 
 impl ChangeChart {
@@ -80,12 +79,12 @@ impl ChangeChart {
         let number = if options.sequence < trace.sequences.len() { options.sequence } else { 0 };
         let (pair, numbers) = match between {
             Between::Ablation => {
-                (at(number).and_then(|after| Some((after.baseline.as_deref()?, after))), (number, number))
+                (at(number).and_then(|after| Some((after.baseline.as_deref()?, after))), [number, number])
             }
             Between::Texts => {
-                let (first, second) = options.compare.unwrap_or((0, 1));
+                let [first, second] = options.compared();
                 let pair = if first == second { None } else { at(first).zip(at(second)) };
-                (pair, (first, second))
+                (pair, [first, second])
             }
         };
         let (before, after) = pair.map_or_else(Default::default, |(before, after)| (of(before), of(after)));
@@ -102,7 +101,7 @@ impl ChangeChart {
             most: 0.0,
             ablated: trace.ablate.iter().map(|ablated| ablated.text()).collect(),
             kl,
-            pinned: options.token.map(|token| (options.sequence, token)),
+            pinned: options.pinned(),
             window: options.tokens,
         };
         chart.most = chart.cells().map(|(_, _, value)| value.abs()).fold(0.0, f64::max);
@@ -180,7 +179,7 @@ impl ChangeChart {
             Between::Ablation => ("without ablation".to_owned(), "with ablation".to_owned()),
             Between::Texts => {
                 let name = |number: usize| format!("sentence {}", number.saturating_add(1));
-                (name(self.numbers.0), name(self.numbers.1))
+                (name(self.numbers[0]), name(self.numbers[1]))
             }
         }
     }
@@ -241,7 +240,7 @@ impl Chart for ChangeChart {
             format::norm(after)
         );
         let token = self.columns.get(column).and_then(|pair| pair.1);
-        let place = Place { layer: Some(layer), sequence: Some(self.numbers.1), token, ..Place::default() };
+        let place = Place { layer: Some(layer), sequence: Some(self.numbers[1]), token, ..Place::default() };
         Some(Finding { topic: Topic::Change, text, place })
     }
 
@@ -314,24 +313,19 @@ impl Chart for ChangeChart {
             };
             (format!("layer {}, {}", layer + 1, format::quote_token(self.token(column))), rows)
         };
-        let of_first = |layer: usize, column: usize| {
-            let token = self.columns.get(column).and_then(|pair| pair.0);
-            token.map(|token| (layer, self.numbers.0, token))
+        let place = |layer: usize, sequence: usize, token: usize| Place {
+            layer: Some(layer),
+            sequence: Some(sequence),
+            token: Some(token),
+            ..Place::default()
         };
-        let of_second = |layer: usize, column: usize| {
-            let token = self.columns.get(column).and_then(|pair| pair.1);
-            token.map(|token| (layer, self.numbers.1, token))
-        };
-        let place = |found: Option<(usize, usize, usize)>| {
-            let (layer, sequence, token) = found?;
-            Some(Place { layer: Some(layer), sequence: Some(sequence), token: Some(token), ..Place::default() })
-        };
-        let marked = self.pinned.and_then(|(sequence, token)| {
-            let is = |pair: &(Option<usize>, Option<usize>)| {
-                sequence == self.numbers.1 && pair.1 == Some(token)
-                    || sequence == self.numbers.0 && pair.0 == Some(token)
-            };
-            self.columns.iter().position(is)
+        let [first_number, second_number] = self.numbers;
+        let of_first = |layer: usize, column: usize| Some(place(layer, first_number, self.columns.get(column)?.0?));
+        let of_second = |layer: usize, column: usize| Some(place(layer, second_number, self.columns.get(column)?.1?));
+        let marked = self.pinned.and_then(|TokenPosition { sequence, token }| {
+            self.columns.iter().position(|&(first, second)| {
+                sequence == second_number && second == Some(token) || sequence == first_number && first == Some(token)
+            })
         });
         let change = Grid {
             rows: self.layers(),
@@ -342,7 +336,7 @@ impl Chart for ChangeChart {
             value: &|layer, column| self.value(layer, column),
             ramp: Ramp::diverging(theme, self.most),
             read_out: &read_out,
-            place: &|layer, column| place(of_second(layer, column).or_else(|| of_first(layer, column))),
+            place: &|layer, column| of_second(layer, column).or_else(|| of_first(layer, column)),
             marked,
             text: None,
             window: self.window,
@@ -354,13 +348,13 @@ impl Chart for ChangeChart {
             row_title: "layer, first text",
             value: &|layer, column| self.single(false, layer, column),
             ramp: Ramp::of(self.quantity, theme, self.most_of_both()),
-            place: &|layer, column| place(of_first(layer, column)),
+            place: &of_first,
             ..change
         };
         let second = Grid {
             row_title: "layer, second text",
             value: &|layer, column| self.single(true, layer, column),
-            place: &|layer, column| place(of_second(layer, column)),
+            place: &of_second,
             ..first
         };
         // Where three have no room, the difference says most.

@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::geometry::Size;
 use super::legend::LegendItem;
-use super::scene::Scene;
+use super::scene::{Scene, Window};
 use super::surface::MeasureText;
 use super::table::Table;
 use super::theme::Theme;
 use trace::summary::{Coverage, Finding};
-use trace::{Code, Error, Head, Result, Sequence, Trace};
+use trace::{Code, Error, Head, Result, Sequence, TokenPosition, Trace};
 
 /// What others know of a chart before it is built. Serialized (`charts()` in JavaScript), it is what a reader may see.
 #[derive(Serialize)]
@@ -202,16 +202,26 @@ pub struct ChartOptions {
     pub head: Option<Head>,
     /// Whether the true token's ranks are drawn rather than its probabilities.
     pub ranks: bool,
-    /// Which tokens grids show, `[from, to)`; all if none are named.
-    pub tokens: Option<(usize, usize)>,
+    /// Which tokens grids show; all if none are named.
+    pub tokens: Option<Window>,
     /// Which two sequences are compared: the second less the first.
-    pub compare: Option<(usize, usize)>,
+    pub compare: Option<[usize; 2]>,
 }
 
 impl ChartOptions {
     /// What JavaScript calls them.
     pub const NAMES: [&str; 10] =
         ["bins", "skipFirst", "legend", "quantity", "sequence", "token", "head", "ranks", "tokens", "compare"];
+
+    /// The pinned token, whether or not the trace has it.
+    pub(super) fn pinned(&self) -> Option<TokenPosition> {
+        self.token.map(|token| TokenPosition { sequence: self.sequence, token })
+    }
+
+    /// The two sequences that are compared: the first and the second if none are named.
+    pub(super) fn compared(&self) -> [usize; 2] {
+        self.compare.unwrap_or([0, 1])
+    }
 }
 
 impl Default for ChartOptions {

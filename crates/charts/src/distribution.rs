@@ -158,7 +158,7 @@ impl Chart for Distribution {
         // Norms start at 0: show it where that costs little room.
         let low = if low > 0.0 && low < 0.3 * high { 0.0 } else { low };
         let x = Axis {
-            domain: (low, high),
+            domain: [low, high],
             title: "L2 norm of the update (activation units)",
             short_title: "L2 norm (activation units)",
             ticks: Ticks::Round,
@@ -166,7 +166,7 @@ impl Chart for Distribution {
             log: false,
         };
         let y = Axis {
-            domain: (0.0, f64::from(most) * 1.04),
+            domain: [0.0, f64::from(most) * 1.04],
             title: "number of updates (layer × token)",
             short_title: "number of updates",
             ticks: Ticks::Whole,

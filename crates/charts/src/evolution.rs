@@ -175,7 +175,7 @@ impl Chart for EvolutionChart {
         let layers = self.evolution.coverage.n_layer;
         let x = layer_axis(0, layers);
         let y = Axis {
-            domain: (0.0, (self.top() * 1.04).max(f64::MIN_POSITIVE)),
+            domain: [0.0, (self.top() * 1.04).max(f64::MIN_POSITIVE)],
             title: "mean L2 norm (activation units)",
             short_title: "mean L2 norm",
             ticks: Ticks::Round,

@@ -8,7 +8,7 @@ use super::format;
 use super::geometry::{Point, Rect, Size};
 use super::legend::{Room, fit, width_up_to};
 use super::mark::Mark;
-use super::scene::{Columns, Hit, HitRow, Scene};
+use super::scene::{Columns, Hit, HitRow, Scene, Window};
 use super::surface::{Align, Font, Label, MeasureText, Stroke};
 use super::theme::{Color, Theme};
 use trace::summary::Place;
@@ -31,20 +31,20 @@ pub(super) struct Ramp {
     pub middle: Color,
     pub high: Color,
     /// Lowest and highest value; beyond, colours stay as they are.
-    pub domain: (f64, f64),
+    pub domain: [f64; 2],
 }
 
 impl Ramp {
     /// From the ground's colour at 0 to full colour.
     pub fn sequential(theme: &Theme, color: Color, most: f64) -> Ramp {
         let (low, middle) = (theme.panel.mix(color, 0.06), theme.panel.mix(color, 0.5));
-        Ramp { low, middle, high: color.mix(theme.ink, 0.25), domain: (0.0, most.max(f64::MIN_POSITIVE)) }
+        Ramp { low, middle, high: color.mix(theme.ink, 0.25), domain: [0.0, most.max(f64::MIN_POSITIVE)] }
     }
 
     /// Symmetric about 0: attention's colour below, the MLP's above.
     pub fn diverging(theme: &Theme, most: f64) -> Ramp {
         let most = most.max(f64::MIN_POSITIVE);
-        Ramp { low: theme.attn, middle: theme.panel.mix(theme.ink, 0.04), high: theme.mlp, domain: (-most, most) }
+        Ramp { low: theme.attn, middle: theme.panel.mix(theme.ink, 0.04), high: theme.mlp, domain: [-most, most] }
     }
 
     /// Of a quantity, up to `most`.
@@ -59,7 +59,7 @@ impl Ramp {
 
     /// The colour of a value.
     pub fn color(&self, value: f64) -> Color {
-        let (low, high) = self.domain;
+        let [low, high] = self.domain;
         let share = ((value - low) / (high - low)).clamp(0.0, 1.0);
         match share < 0.5 {
             true => self.low.mix(self.middle, share * 2.0),
@@ -94,8 +94,8 @@ pub(super) struct Grid<'a> {
     pub marked: Option<usize>,
     /// Words in the cells, where they fit.
     pub text: Option<&'a dyn Fn(usize, usize) -> String>,
-    /// Which columns are shown, `[from, to)`; all if none are named.
-    pub window: Option<(usize, usize)>,
+    /// Which columns are shown; all if none are named.
+    pub window: Option<Window>,
 }
 
 impl Grid<'_> {
@@ -170,29 +170,21 @@ impl Grid<'_> {
         }
         let width = |text: &str| measure.width(text, Font::SMALL);
         let (left, room) = self.room(size.width, measure);
-        let together = (self.columns.len() as f64 * NARROWEST / room.max(1.0)).ceil().max(1.0) as usize;
-        let shown = self.columns.len().div_ceil(together);
-        let cell = room / shown as f64;
+        let (columns_together, shown) = drawn_together(self.columns.len(), room.max(1.0));
+        let cell_width = room / shown as f64;
         let widest = self.columns.iter().map(|label| width_up_to(size.width, label, measure)).fold(0.0, f64::max);
-        let upright = is_upright(widest, cell);
-        let below = if named { label_height(widest, cell) + TITLE + 4.0 } else { 4.0 };
+        let below = if named { label_height(widest, cell_width) + TITLE + 4.0 } else { 4.0 };
         let plot = Rect { x: left, y: top + HEADER, width: room, height: size.height - top - HEADER - below };
         if room < 24.0 || plot.height < 24.0 {
             return None;
         }
-        let rows_together = (self.rows as f64 * NARROWEST / plot.height).ceil().max(1.0) as usize;
-        let shown_rows = self.rows.div_ceil(rows_together);
-        let row_height = plot.height / shown_rows as f64;
-        let rect = |row: usize, column: usize| Rect {
-            x: plot.x + cell * column as f64,
-            y: plot.bottom() - row_height * (row + 1) as f64,
-            width: cell,
-            height: row_height,
-        };
+        let (rows_together, shown_rows) = drawn_together(self.rows, plot.height);
+        let cell_height = plot.height / shown_rows as f64;
+        let cells = Cells { plot, width: cell_width, height: cell_height, rows_together, columns_together };
         // The row and column that stand for all that are drawn together.
         let chosen = |row: usize, column: usize| {
             let rows = row * rows_together..((row + 1) * rows_together).min(self.rows);
-            let columns = column * together..((column + 1) * together).min(self.columns.len());
+            let columns = column * columns_together..((column + 1) * columns_together).min(self.columns.len());
             let mut found = (rows.start, columns.start);
             // A pattern of thousand tokens has a million values: each is asked for once.
             let mut most = -1.0;
@@ -218,7 +210,7 @@ impl Grid<'_> {
                 let of = chosen(row, column);
                 chosen_cells.push(of);
                 colors.push(color(of.0, of.1));
-                let rect = rect(row, column);
+                let rect = cells.rect(row, column);
                 let (title, rows) = (self.read_out)(of.0, of.1);
                 let anchor = Point::new(rect.x + rect.width / 2.0, rect.y + rect.height / 2.0);
                 let highlight = vec![outline(rect, Stroke::solid(theme.ink, 2.0))];
@@ -234,13 +226,13 @@ impl Grid<'_> {
         let mut marks = vec![Mark::Cells { rect: plot, columns: shown, colors }];
         marks.extend(words);
         if let Some(column) = self.marked {
-            let first = rect(0, column / together);
+            let first = cells.rect(0, column / columns_together);
             let whole = Rect { y: plot.y, height: plot.height, ..first };
             marks.push(outline(whole, Stroke::solid(theme.ink, 1.5)));
         }
-        marks.extend(self.row_marks(plot, (row_height, rows_together), theme, measure));
+        marks.extend(self.row_marks(&cells, theme, measure));
         if named {
-            marks.extend(self.column_marks(plot, (cell, together, upright), theme, measure));
+            marks.extend(self.column_marks(&cells, is_upright(widest, cell_width), theme, measure));
         }
         let label = |at, text: &str, align| axis::text(at, text.to_owned(), align, theme);
         marks.push(label(Point::new(EDGE, top + 13.0), self.row_title, Align::Start));
@@ -253,42 +245,29 @@ impl Grid<'_> {
         Some(Scene { hits_in_a_row: shown, ..Scene::new(size, plot, marks, hits) })
     }
 
-    fn row_marks(
-        &self,
-        plot: Rect,
-        (height, together): (f64, usize),
-        theme: &Theme,
-        measure: &dyn MeasureText,
-    ) -> Vec<Mark> {
-        let every = (14.0 / height).ceil().max(1.0) as usize;
-        let label = |(place, row): (usize, usize)| {
-            let y = plot.bottom() - height * (place as f64 + 0.5) + 4.0;
+    fn row_marks(&self, cells: &Cells, theme: &Theme, measure: &dyn MeasureText) -> Vec<Mark> {
+        let every = (14.0 / cells.height).ceil().max(1.0) as usize;
+        let label = |(place, row)| {
+            let y = cells.plot.bottom() - cells.height * (place as f64 + 0.5) + 4.0;
             let text = fit(&(self.row_label)(row), TALLEST_LABEL, measure);
-            axis::text(Point::new(plot.x - 6.0, y), text, Align::End, theme)
+            axis::text(Point::new(cells.plot.x - 6.0, y), text, Align::End, theme)
         };
-        (0..self.rows).step_by(together).enumerate().step_by(every).map(label).collect()
+        (0..self.rows).step_by(cells.rows_together).enumerate().step_by(every).map(label).collect()
     }
 
-    fn column_marks(
-        &self,
-        plot: Rect,
-        (cell, together, upright): (f64, usize, bool),
-        theme: &Theme,
-        measure: &dyn MeasureText,
-    ) -> Vec<Mark> {
-        let every = if upright { 1 } else { (LABEL_PITCH / cell).ceil().max(1.0) as usize };
-        let middle = |column: usize| plot.x + cell * (column as f64 + 0.5);
+    fn column_marks(&self, cells: &Cells, upright: bool, theme: &Theme, measure: &dyn MeasureText) -> Vec<Mark> {
+        let every = if upright { 1 } else { (LABEL_PITCH / cells.width).ceil().max(1.0) as usize };
+        let middle = |column: usize| cells.plot.x + cells.width * (column as f64 + 0.5);
+        let bottom = cells.plot.bottom();
         self.columns
             .iter()
-            .step_by(together)
+            .step_by(cells.columns_together)
             .enumerate()
             .step_by(every)
             .map(|(column, text)| match upright {
-                true => {
-                    axis::text(Point::new(middle(column), plot.bottom() + 16.0), text.clone(), Align::Middle, theme)
-                }
+                true => axis::text(Point::new(middle(column), bottom + 16.0), text.clone(), Align::Middle, theme),
                 false => {
-                    let at = Point::new(middle(column) + 4.0, plot.bottom() + 6.0);
+                    let at = Point::new(middle(column) + 4.0, bottom + 6.0);
                     let text = fit(text, TALLEST_LABEL, measure);
                     let (align, font, color) = (Align::End, Font::SMALL, theme.mute);
                     Mark::Turned(Label { at, text, align, font, color })
@@ -302,7 +281,7 @@ impl Grid<'_> {
         let Room { left, right, top } = room;
         const STEPS: usize = 48;
         const STRIP: f64 = 96.0;
-        let (low, high) = self.ramp.domain;
+        let [low, high] = self.ramp.domain;
         let (low_text, high_text) = (format::norm(low), format::norm(high));
         let high_width = measure.width(&high_text, Font::SMALL);
         let strip = Rect { x: right - high_width - 6.0 - STRIP, y: top + 4.0, width: STRIP, height: 10.0 };
@@ -318,6 +297,32 @@ impl Grid<'_> {
             axis::text(Point::new(right, top + 13.0), high_text, Align::End, theme),
         ]
     }
+}
+
+/// How the cells of a grid are laid out.
+struct Cells {
+    /// All of them.
+    plot: Rect,
+    /// Of one cell.
+    width: f64,
+    height: f64,
+    /// Rows and columns that one cell stands for.
+    rows_together: usize,
+    columns_together: usize,
+}
+
+impl Cells {
+    /// A cell, by its row and column among those that are drawn.
+    fn rect(&self, row: usize, column: usize) -> Rect {
+        let (x, y) = (self.plot.x + self.width * column as f64, self.plot.bottom() - self.height * (row + 1) as f64);
+        Rect { x, y, width: self.width, height: self.height }
+    }
+}
+
+/// How many rows or columns of so many share a cell, so that none is too narrow, and how many cells that makes.
+fn drawn_together(count: usize, room: f64) -> (usize, usize) {
+    let together = (count as f64 * NARROWEST / room).ceil().max(1.0) as usize;
+    (together, count.div_ceil(together))
 }
 
 /// Whether the widest label fits below a column as it is.

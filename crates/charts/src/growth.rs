@@ -175,7 +175,7 @@ impl Chart for GrowthChart {
         let x = layer_axis(1, layers);
         let (low, high) = self.values().fold((f64::MAX, 0.0f64), |(low, high), v| (low.min(v), high.max(v)));
         let y = Axis {
-            domain: (low / 1.15, high * 1.15),
+            domain: [low / 1.15, high * 1.15],
             title: "L2 norm of the stream (activation units, logarithmic)",
             short_title: "stream norm (log)",
             ticks: Ticks::Round,

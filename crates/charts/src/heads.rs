@@ -40,10 +40,10 @@ pub(super) struct Heads {
 impl Heads {
     pub(super) fn new(trace: &Trace, options: &ChartOptions) -> Self {
         let pinned = Pinned::of(trace, options);
-        let place = pinned.as_ref().map(|pinned| (pinned.sequence, pinned.token));
-        let stats = by_head(trace.run(), place, options.skip_first);
+        let token = pinned.as_ref().map(|pinned| pinned.at);
+        let stats = by_head(trace.run(), token, options.skip_first);
         let heads = stats.first().map_or(0, Vec::len);
-        let before = trace.unablated().map(|before| by_head(before, place, options.skip_first)).unwrap_or_default();
+        let before = trace.unablated().map(|before| by_head(before, token, options.skip_first)).unwrap_or_default();
         let bias = trace.sequences.first().and_then(|sequence| sequence.attn_bias_norm.clone());
         let bias = bias.filter(|bias| bias.len() == stats.len()).unwrap_or_default();
         Heads { stats, heads, coverage: Coverage::of(trace.run(), options.skip_first), pinned, before, bias }

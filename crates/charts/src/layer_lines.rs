@@ -18,7 +18,7 @@ const PAD: f64 = 0.4;
 /// The axis of the layers from `first` (0: the embedding) to the last.
 pub(super) fn layer_axis(first: usize, last: usize) -> Axis<'static> {
     Axis {
-        domain: (first as f64 - PAD, last as f64 + PAD),
+        domain: [first as f64 - PAD, last as f64 + PAD],
         title: if first == 0 { "layer (0 = embedding)" } else { "layer" },
         short_title: "layer",
         ticks: Ticks::UpTo(last),

@@ -2,6 +2,7 @@
 
 use super::chart::ChartOptions;
 use super::format;
+use super::scene::Window;
 use trace::summary::Place;
 use trace::{Sequence, Trace};
 
@@ -15,7 +16,7 @@ pub(super) struct OneText {
     /// Position of the pinned token.
     pub pinned: Option<usize>,
     /// Which tokens are shown.
-    pub window: Option<(usize, usize)>,
+    pub window: Option<Window>,
 }
 
 impl OneText {

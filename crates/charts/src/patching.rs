@@ -6,7 +6,7 @@ use super::format;
 use super::geometry::Size;
 use super::grid::{Grid, Ramp, layer_number};
 use super::legend::{LegendItem, Swatch};
-use super::scene::{HitRow, Scene};
+use super::scene::{HitRow, Scene, Window};
 use super::surface::MeasureText;
 use super::table::{Cell, Table};
 use super::theme::Theme;
@@ -28,7 +28,7 @@ pub(super) struct PatchingChart {
     found: Option<Patching>,
     n_layer: usize,
     /// Which tokens are shown.
-    window: Option<(usize, usize)>,
+    window: Option<Window>,
 }
 
 impl PatchingChart {

@@ -3,17 +3,15 @@
 use super::Kind;
 use super::chart::ChartOptions;
 use super::format::quote_token;
-use trace::Trace;
+use trace::{TokenPosition, Trace};
 
 /// A token's own values, L each.
 #[derive(Clone, Debug)]
 pub(super) struct Pinned {
     /// "“ cat”, position 3".
     pub name: String,
-    /// Place of its sequence in the trace.
-    pub sequence: usize,
-    /// Its position in that sequence, from 0.
-    pub token: usize,
+    /// Which token it is.
+    pub at: TokenPosition,
     pub attn: Vec<f32>,
     pub mlp: Vec<f32>,
     pub resid: Vec<f32>,
@@ -22,13 +20,13 @@ pub(super) struct Pinned {
 impl Pinned {
     /// The pinned token of a trace, where there is one.
     pub fn of(trace: &Trace, options: &ChartOptions) -> Option<Pinned> {
-        let sequence = trace.sequences.get(options.sequence)?;
-        let token = options.token.filter(|token| *token < sequence.token_count())?;
+        let at = options.pinned()?;
+        let sequence = trace.sequences.get(at.sequence)?;
+        let token = Some(at.token).filter(|token| *token < sequence.token_count())?;
         let text = sequence.tokens.get(token).map_or_else(|| "a token".to_owned(), |text| quote_token(text));
         Some(Pinned {
             name: format!("{text}, position {token}"),
-            sequence: options.sequence,
-            token,
+            at,
             attn: sequence.column(&sequence.attn_norm, token),
             mlp: sequence.column(&sequence.mlp_norm, token),
             resid: sequence.column(&sequence.resid_post_norm, token),

@@ -2,6 +2,7 @@
 //! of a sentence, without a word.
 
 use super::chart::{ChartOptions, ChartSpec, Needs};
+use super::scene::Window;
 use trace::summary::check_bins;
 use trace::{Code, Error, Result, Sequence, Trace};
 
@@ -26,7 +27,7 @@ impl ChartOptions {
         if self.sequence > 0 {
             has("sequence", self.sequence)?;
         }
-        if let Some((first, second)) = self.compare {
+        if let Some([first, second]) = self.compare {
             has("compare", first)?;
             has("compare", second)?;
         }
@@ -38,7 +39,7 @@ impl ChartOptions {
                 return bad(format!("token: there is no token {token}: text {text} has {tokens}, from 0."));
             }
         }
-        if let Some((from, to)) = self.tokens {
+        if let Some(Window { from, to }) = self.tokens {
             let longest = trace.sequences.iter().map(Sequence::token_count).max().unwrap_or_default();
             if from >= to || from >= longest {
                 return bad(format!(
@@ -117,7 +118,7 @@ fn check_pattern(shown: Option<&Sequence>, options: &ChartOptions) -> Result<()>
 }
 
 fn check_compare(trace: &Trace, options: &ChartOptions) -> Result<()> {
-    let (first, second) = options.compare.unwrap_or((0, 1));
+    let [first, second] = options.compared();
     let count = trace.sequences.len();
     if first == second {
         return bad(format!("compare: expected two different texts, got text {first} twice."));
@@ -145,9 +146,9 @@ mod tests {
         for (options, word) in [
             (ChartOptions { sequence: 2, ..plain }, "sequence: there is no text 2: this trace has 2, from 0."),
             (ChartOptions { token: Some(3), ..plain }, "token: there is no token 3: text 0 has 3, from 0."),
-            (ChartOptions { compare: Some((0, 9)), ..plain }, "compare: there is no text 9"),
-            (ChartOptions { tokens: Some((5, 7)), ..plain }, "tokens: expected [from, to]"),
-            (ChartOptions { tokens: Some((2, 2)), ..plain }, "tokens: expected [from, to]"),
+            (ChartOptions { compare: Some([0, 9]), ..plain }, "compare: there is no text 9"),
+            (ChartOptions { tokens: Some(Window { from: 5, to: 7 }), ..plain }, "tokens: expected [from, to]"),
+            (ChartOptions { tokens: Some(Window { from: 2, to: 2 }), ..plain }, "tokens: expected [from, to]"),
             (ChartOptions { bins: Some(501), ..plain }, "bins: expected a whole number from 1 to 500, got 501."),
         ] {
             let error = options.check(&trace()).unwrap_err();
@@ -155,7 +156,8 @@ mod tests {
         }
         for options in [
             plain,
-            ChartOptions { sequence: 1, token: Some(4), tokens: Some((4, 90)), compare: Some((1, 0)), ..plain },
+            ChartOptions { sequence: 1, token: Some(4), compare: Some([1, 0]), ..plain },
+            ChartOptions { tokens: Some(Window { from: 4, to: 90 }), ..plain },
             ChartOptions { bins: Some(500), ..plain },
         ] {
             options.check(&trace()).unwrap();
@@ -184,7 +186,7 @@ mod tests {
         let error = ChartName::Pattern.check(&trace(), &ChartOptions { head, ..ChartOptions::default() }).unwrap_err();
         assert!(error.message.contains("--patterns 2.3"), "request.rs: {error}");
         ChartName::Compare.check(&trace(), &ChartOptions::default()).unwrap();
-        let same = ChartOptions { compare: Some((1, 1)), ..ChartOptions::default() };
+        let same = ChartOptions { compare: Some([1, 1]), ..ChartOptions::default() };
         assert!(ChartName::Compare.check(&trace(), &same).unwrap_err().message.contains("twice"));
         for chart in [ChartName::Distribution, ChartName::Evolution, ChartName::Heatmap, ChartName::Growth] {
             chart.check(&trace(), &ChartOptions::default()).unwrap();

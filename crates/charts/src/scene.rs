@@ -1,6 +1,6 @@
 //! A scene: a chart laid out for one size, ready to paint, with the places a reader can point at.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Kind;
 use super::geometry::{Point, Rect, Size};
@@ -70,6 +70,28 @@ pub struct Scene {
     pub columns: Option<Columns>,
 }
 
+/// Which of a grid's columns are to be shown. In JavaScript and in files: `[from, to]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(usize, usize)", into = "(usize, usize)")]
+pub struct Window {
+    /// The first that is shown.
+    pub from: usize,
+    /// The first that is not.
+    pub to: usize,
+}
+
+impl From<(usize, usize)> for Window {
+    fn from((from, to): (usize, usize)) -> Window {
+        Window { from, to }
+    }
+}
+
+impl From<Window> for (usize, usize) {
+    fn from(Window { from, to }: Window) -> (usize, usize) {
+        (from, to)
+    }
+}
+
 /// A part of a grid's columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Columns {
@@ -85,10 +107,10 @@ impl Columns {
     /// Fewest columns that are worth a look.
     const FEWEST: usize = 4;
 
-    /// A window given as `[from, to)`, kept within the columns there are.
-    pub fn new(window: Option<(usize, usize)>, of: usize) -> Columns {
+    /// A window, kept within the columns there are.
+    pub fn new(window: Option<Window>, of: usize) -> Columns {
         match window {
-            Some((from, to)) if from < to.min(of) => Columns { from, to: to.min(of), of },
+            Some(Window { from, to }) if from < to.min(of) => Columns { from, to: to.min(of), of },
             _ => Columns { from: 0, to: of, of },
         }
     }
@@ -112,8 +134,8 @@ impl Columns {
     }
 
     /// The window; none where all are shown.
-    pub fn window(self) -> Option<(usize, usize)> {
-        (self.to - self.from < self.of).then_some((self.from, self.to))
+    pub fn window(self) -> Option<Window> {
+        (self.to - self.from < self.of).then_some(Window { from: self.from, to: self.to })
     }
 }
 

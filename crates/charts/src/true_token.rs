@@ -214,7 +214,7 @@ impl Chart for TrueToken {
         let largest = self.places.lines.iter().flatten().copied().fold(1.0, f64::max);
         let y = Axis {
             // Ranks go downwards: the axis is of 1 / rank.
-            domain: if self.ranks { (1.0 / (largest * 1.3), 1.25) } else { (0.0, 1.0) },
+            domain: if self.ranks { [1.0 / (largest * 1.3), 1.25] } else { [0.0, 1.0] },
             title: if self.ranks { "1 / rank (logarithmic)" } else { "probability" },
             short_title: if self.ranks { "1 / rank (log)" } else { "probability" },
             ticks: Ticks::Round,

@@ -123,14 +123,14 @@ impl Run {
     }
 
     async fn patch(&self, model: &Model, settings: &Settings, live: &Live) -> Result<trace::Patching> {
-        let (clean, corrupted) = settings.view.texts;
+        let [clean, corrupted] = settings.view.texts;
         let text = |at: usize| {
             let message = "The chart \"patching\" needs a text of two lines of as many tokens.";
             live.texts.get(at).cloned().ok_or_else(|| Error::new(Code::BadArgument, message))
         };
         let (answer, against) = settings.view.explained();
         let options = PatchOptions { answer, against };
-        model.patch((text(clean)?, text(corrupted)?), options, Some(self.signal.clone()), |_| {}).await
+        model.patch(text(clean)?, text(corrupted)?, options, Some(self.signal.clone()), |_| {}).await
     }
 
     /// Returns once the model may be downloaded: it is small, or here already, or the reader agrees.

@@ -14,7 +14,7 @@ use super::frame::Frame;
 use super::ui::{self, Ui};
 use charts::{ChartName, Columns};
 use protocol::{RunOptions, js_error};
-use trace::{Error, Result, Trace};
+use trace::{Error, Result, TokenPosition, Trace};
 use view::advice::sentence;
 use view::attributes::{Colours, Live, Settings, Source};
 use view::chart_panel::ChartPanel;
@@ -45,7 +45,7 @@ pub(super) enum Made {
         live: Live,
         record: RunOptions,
         /// The two texts and tokens of a patching.
-        patch: Option<((usize, usize), String, String)>,
+        patch: Option<([usize; 2], String, String)>,
     },
 }
 
@@ -354,7 +354,7 @@ impl Element {
             let Some(element) = weak.upgrade() else { return };
             if let (Some(layer), Some(head)) = (place.layer, place.head) {
                 element.choose_head(layer, head);
-            } else if let (Some(sequence), Some(token)) = (place.sequence, place.token) {
+            } else if let Some(TokenPosition { sequence, token }) = place.token_position() {
                 let pin = format!("{sequence}.{token}");
                 let is_pinned = element.host.get_attribute("pin").as_deref() == Some(&pin);
                 element.set("pin", (!is_pinned).then_some(pin.as_str()));

@@ -7,7 +7,7 @@ use wasm_bindgen_futures::JsFuture;
 use web_sys::{Request, Response};
 
 use protocol::js::bytes;
-use trace::file::{check_head, text};
+use trace::file::{check_header, text};
 use trace::{Code, Error, Result};
 use view::dom;
 
@@ -42,7 +42,7 @@ fn parse(text: &str) -> Result<JsValue, String> {
         false => NOT_JSON.to_owned(),
     })?;
     let field = |name: &str| Reflect::get(&value, &name.into()).unwrap_or(JsValue::UNDEFINED);
-    check_head(field("format").as_string().as_deref(), field("version").as_f64())?;
+    check_header(field("format").as_string().as_deref(), field("version").as_f64())?;
     Ok(value)
 }
 

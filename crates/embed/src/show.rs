@@ -12,7 +12,7 @@ use super::element::Element;
 use charts::format::quote_token;
 use charts::{ChartName, ChartOptions, Columns, Figure, Needs};
 use protocol::js;
-use trace::{Code, Error, Result, Sequence, Trace};
+use trace::{Code, Error, Result, Sequence, TokenPosition, Trace};
 use view::attributes::{Settings, Source};
 use view::dom;
 use view::keys;
@@ -82,7 +82,7 @@ impl Element {
 
     fn show(&self, trace: &Trace, settings: &Settings) -> Result<()> {
         let chart = settings.view.view;
-        if let Some((sequence, token)) = settings.view.pin
+        if let Some(TokenPosition { sequence, token }) = settings.view.pin
             && trace.sequences.get(sequence).is_none_or(|sequence| token >= sequence.token_count())
         {
             let message =
@@ -104,7 +104,7 @@ impl Element {
             dom::set_text(&self.frame.lead, lead);
         }
         let pin = settings.view.pin;
-        let token = pin.and_then(|(sequence, token)| trace.sequences.get(sequence)?.tokens.get(token).cloned());
+        let token = pin.and_then(|pin| trace.sequences.get(pin.sequence)?.tokens.get(pin.token).cloned());
         self.frame.unpin.set_hidden(token.is_none());
         if let Some(token) = token {
             dom::set_text(&self.frame.unpin, &format!("Unpin {}", quote_token(&token)));
@@ -129,7 +129,7 @@ impl Element {
                     Needs::TwoTexts => trace.sequences.len() > 1,
                     // Texts of other lengths than each other's cannot be patched.
                     Needs::Patching if live => {
-                        let (clean, corrupted) = settings.view.texts;
+                        let [clean, corrupted] = settings.view.texts;
                         let length = |at: usize| trace.sequences.get(at).map(Sequence::token_count);
                         length(clean).is_some() && length(clean) == length(corrupted) && clean != corrupted
                     }

@@ -75,7 +75,7 @@ impl CustomOp3 for Normalise {
             let mean = sums::sum(row) / width as f64;
             let variance = sums::squares_about(row, mean) / width as f64;
             let scale = 1.0 / (variance + self.epsilon).sqrt();
-            normalise(row, (mean, scale), (weight, bias), out);
+            normalise(row, mean, scale, weight, bias, out);
         }
         Ok((CpuStorage::F32(out.into_vec()), x_layout.shape().clone()))
     }
@@ -83,7 +83,7 @@ impl CustomOp3 for Normalise {
 
 /// (v - mean) * scale * weight + bias. The mean goes in two parts: what F32 loses of it would show where the row's
 /// coordinates are large and close together.
-fn normalise(row: &[f32], (mean, scale): (f64, f64), (weight, bias): (&[f32], &[f32]), out: &mut [f32]) {
+fn normalise(row: &[f32], mean: f64, scale: f64, weight: &[f32], bias: &[f32], out: &mut [f32]) {
     let high = mean as f32;
     let low = (mean - f64::from(high)) as f32;
     let [high, low, scale] = [high, low, scale as f32].map(F32x4::splat);

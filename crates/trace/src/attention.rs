@@ -15,11 +15,11 @@ pub struct Head {
 }
 
 impl Head {
-    /// Whether a model has this head.
+    /// Whether a model of so many layers, with so many heads each, has this head.
     ///
     /// # Errors
     /// `BadArgument`, naming the setting.
-    pub fn check(self, setting: &str, (layers, heads): (usize, usize)) -> Result<()> {
+    pub fn check(self, setting: &str, layers: usize, heads: usize) -> Result<()> {
         check_layer(setting, self.layer, layers)?;
         if self.head < heads {
             return Ok(());

@@ -7,7 +7,7 @@ use super::fields::{Axis, Field, Record, Sizes, Source, Value};
 
 /// Some of the rows that a record holds.
 #[derive(Clone, Debug)]
-pub struct Rows<'a> {
+pub struct RecordedRows<'a> {
     /// The record: its arrays have a column per row.
     pub record: &'a Sequence,
     /// Rows in the record.
@@ -19,7 +19,7 @@ pub struct Rows<'a> {
 impl Sequence {
     /// What is recorded token by token in records that hold a sequence's tokens, in order: of `layers` layers with `heads`
     /// heads each, and `k` predictions a cell. Optional fields are those that every record has.
-    pub fn gathered(parts: &[Rows], (layers, heads, k): (usize, usize, usize)) -> Sequence {
+    pub fn gathered(parts: &[RecordedRows], layers: usize, heads: usize, k: usize) -> Sequence {
         let sizes = Sizes { tokens: 0, layers, heads, some: k };
         let parts = parts.iter().map(|part| (part.record as &dyn Record, part.of, part.rows.clone()));
         // A sequence's rows are never missing.
@@ -101,8 +101,9 @@ mod tests {
             }
         };
         let (first, second) = (record(3, 0.0), record(2, 100.0));
-        let parts = [Rows { record: &first, of: 3, rows: 0..2 }, Rows { record: &second, of: 2, rows: 1..2 }];
-        let sequence = Sequence::gathered(&parts, (2, 2, 2));
+        let parts =
+            [RecordedRows { record: &first, of: 3, rows: 0..2 }, RecordedRows { record: &second, of: 2, rows: 1..2 }];
+        let sequence = Sequence::gathered(&parts, 2, 2, 2);
         assert_eq!(sequence.embed_norm, [0.0, 1.0, 101.0]);
         assert_eq!(sequence.attn_norm, [0.0, 1.0, 101.0, 3.0, 4.0, 103.0]);
         let heads = sequence.head_norm.as_deref().unwrap();

@@ -57,13 +57,13 @@ impl Ablation {
         if self.how == AblationMode::Mean { format!("{what} (its mean instead)") } else { what }
     }
 
-    /// Whether a model has this part.
+    /// Whether a model of so many layers, with so many heads each, has this part.
     ///
     /// # Errors
     /// `BadArgument`, naming what the model lacks.
-    pub fn check(self, (layers, heads): (usize, usize)) -> Result<()> {
+    pub fn check(self, layers: usize, heads: usize) -> Result<()> {
         match (self.part, self.head) {
-            (Component::Head, Some(head)) => Head { layer: self.layer, head }.check("ablate", (layers, heads)),
+            (Component::Head, Some(head)) => Head { layer: self.layer, head }.check("ablate", layers, heads),
             (Component::Head, None) => {
                 Err(Error::new(Code::BadArgument, "ablate: part \"head\" needs a number in `head`."))
             }

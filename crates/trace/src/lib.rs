@@ -18,6 +18,6 @@ pub mod wording;
 pub use attention::{Head, Pattern, PromotedTokens};
 pub use attribution::{Attribution, AttributionOptions, TokenRef};
 pub use error::{Code, Error, Result};
-pub use gather::Rows;
+pub use gather::RecordedRows;
 pub use interventions::{Ablation, AblationMode, Component, Patching};
-pub use record::{Lens, LensLead, ModelInfo, Next, Run, Sampled, Sequence, Trace, Vocab};
+pub use record::{Lens, LensLead, ModelInfo, Next, Run, Sampled, Sequence, TokenPosition, Trace, Vocab};

@@ -271,6 +271,15 @@ impl Trace {
     }
 }
 
+/// One token of a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenPosition {
+    /// Its sequence, from 0.
+    pub sequence: usize,
+    /// Its position in that sequence, from 0.
+    pub token: usize,
+}
+
 /// One run of a model over a trace's texts. A trace under ablation holds two: the changed model's and the unchanged one's.
 #[derive(Clone, Copy, Debug)]
 pub struct Run<'a> {

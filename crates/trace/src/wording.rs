@@ -38,7 +38,7 @@ fn kind(expected: &str) -> &str {
         "a boolean" => "true or false",
         "a sequence" => "a list",
         "a string" => "a text",
-        "a tuple of size 2" => "a list of two whole numbers from 0",
+        "a tuple of size 2" | "an array of length 2" => "a list of two whole numbers from 0",
         other if other.starts_with("struct ") => "an object",
         other => other,
     }

@@ -153,7 +153,7 @@ fn no_sense(name: &str, value: &str, expected: &str) -> Error {
 mod tests {
     use super::*;
     use charts::Quantity;
-    use trace::{Component, Head};
+    use trace::{Component, Head, TokenPosition};
 
     fn read(attributes: &[(&str, &str)]) -> Result<Settings> {
         let get = |name: &str| {
@@ -197,7 +197,7 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(settings.view.head, Head { layer: 2, head: 1 });
-        assert_eq!((settings.view.pin, settings.view.texts), (Some((0, 3)), (1, 0)));
+        assert_eq!((settings.view.pin, settings.view.texts), (Some(TokenPosition { sequence: 0, token: 3 }), [1, 0]));
         assert_eq!(
             settings.view.ablate.iter().map(|off| off.part).collect::<Vec<_>>(),
             [Component::Attn, Component::Head]

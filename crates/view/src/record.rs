@@ -26,7 +26,7 @@ impl ViewSettings {
             }
             Needs::Attribution => {
                 let (target, against) = self.explained();
-                let position = self.pin.map(|(_, token)| token);
+                let position = self.pin.map(|pin| pin.token);
                 record.attribution = Some(AttributionOptions { target, against, position });
             }
             Needs::Predictions => {

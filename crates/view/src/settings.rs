@@ -2,9 +2,9 @@
 //! embed and in the snippet that makes one.
 //! Must never know: the DOM, where a setting is written.
 
-use charts::{ChartName, ChartOptions, Control, Quantity};
+use charts::{ChartName, ChartOptions, Control, Quantity, Window};
 use protocol::SampleOptions;
-use trace::{Ablation, Head, TokenRef};
+use trace::{Ablation, Head, TokenPosition, TokenRef};
 
 use crate::part_names::{read_ablated, read_pair, write_ablated};
 
@@ -23,23 +23,23 @@ pub struct ViewSettings {
     /// Whose attention pattern.
     pub head: Head,
     /// Places of the two texts that are compared, or patched from the first into the second.
-    pub texts: (usize, usize),
+    pub texts: [usize; 2],
     /// A token whose logit is explained; empty for the predicted one.
     pub target: String,
     /// One whose logit is taken off; empty for none.
     pub against: String,
     /// What is switched off.
     pub ablate: Vec<Ablation>,
-    /// Sequence and position of the token that every view shows by itself.
-    pub pin: Option<(usize, usize)>,
+    /// The token that every view shows by itself.
+    pub pin: Option<TokenPosition>,
     /// Whether position 0 is left out.
     pub skip_first: bool,
     /// Bins of the distribution, as typed; anything but a number from 1 to 500 leaves the choice to the rule.
     pub bins: String,
     /// How tokens are sampled, as typed.
     pub sampling: Sampling,
-    /// Which tokens grids show, `[from, to)`; none for all.
-    pub tokens: Option<(usize, usize)>,
+    /// Which tokens grids show; none for all.
+    pub tokens: Option<Window>,
 }
 
 /// The sampling controls, as typed.
@@ -59,7 +59,7 @@ impl Default for ViewSettings {
             quantity: Quantity::default(),
             ranks: false,
             head: Head { layer: 0, head: 0 },
-            texts: (0, 1),
+            texts: [0, 1],
             target: String::new(),
             against: String::new(),
             ablate: Vec::new(),
@@ -138,7 +138,7 @@ pub const SETTINGS: [Setting; 16] = [
         concerns: |chart| chart.spec().controls.contains(&Control::Head),
         needs_model: false,
         parse: |to, text| read_pair(text).map(|(layer, head)| to.head = Head { layer, head }),
-        print: |from| unless_usual(from, |s| s.head).map(|head| pair((head.layer, head.head))),
+        print: |from| unless_usual(from, |s| s.head).map(|head| pair(head.layer, head.head)),
     },
     Setting {
         key: "texts",
@@ -146,8 +146,8 @@ pub const SETTINGS: [Setting; 16] = [
         expected: "two lines of the text, counted from 0, such as 0.1",
         concerns: |chart| chart.spec().controls.contains(&Control::Texts),
         needs_model: false,
-        parse: |to, text| read_pair(text).map(|texts| to.texts = texts),
-        print: |from| unless_usual(from, |s| s.texts).map(pair),
+        parse: |to, text| read_pair(text).map(|(first, second)| to.texts = [first, second]),
+        print: |from| unless_usual(from, |s| s.texts).map(|[first, second]| pair(first, second)),
     },
     Setting {
         key: "token",
@@ -185,8 +185,8 @@ pub const SETTINGS: [Setting; 16] = [
         expected: "a line of the text and a token, counted from 0, such as 0.3",
         concerns: ALL,
         needs_model: false,
-        parse: |to, text| read_pair(text).map(|pin| to.pin = Some(pin)),
-        print: |from| from.pin.map(pair),
+        parse: |to, text| read_pair(text).map(|(sequence, token)| to.pin = Some(TokenPosition { sequence, token })),
+        print: |from| from.pin.map(|pin| pair(pin.sequence, pin.token)),
     },
     Setting {
         key: "first",
@@ -248,8 +248,12 @@ pub const SETTINGS: [Setting; 16] = [
         expected: "the first token and the one after the last, counted from 0, such as 3.9",
         concerns: NONE,
         needs_model: false,
-        parse: |to, text| read_pair(text).filter(|(from, until)| from < until).map(|tokens| to.tokens = Some(tokens)),
-        print: |from| from.tokens.map(pair),
+        parse: |to, text| {
+            let (from, until) = read_pair(text).filter(|(from, until)| from < until)?;
+            to.tokens = Some(Window { from, to: until });
+            Some(())
+        },
+        print: |from| from.tokens.map(|tokens| pair(tokens.from, tokens.to)),
     },
 ];
 
@@ -271,7 +275,7 @@ fn read_bins(text: &str) -> Option<usize> {
     word(text).filter(|bins| (1..=MOST_BINS).contains(bins))
 }
 
-fn pair((first, second): (usize, usize)) -> String {
+fn pair(first: usize, second: usize) -> String {
     format!("{first}.{second}")
 }
 
@@ -301,8 +305,8 @@ impl ViewSettings {
             bins: self.bins(),
             skip_first: self.skip_first,
             quantity: self.quantity,
-            sequence: self.pin.map_or(0, |(sequence, _)| sequence),
-            token: self.pin.map(|(_, token)| token),
+            sequence: self.pin.map_or(0, |pin| pin.sequence),
+            token: self.pin.map(|pin| pin.token),
             head: Some(self.head),
             ranks: self.ranks,
             tokens: self.tokens,
@@ -342,14 +346,14 @@ mod tests {
             quantity: Quantity::Stream,
             ranks: true,
             head: Head { layer: 2, head: 1 },
-            texts: (1, 0),
+            texts: [1, 0],
             target: " the".to_owned(),
             against: "~".to_owned(),
             ablate: vec![
                 Ablation { layer: 3, part: Component::Attn, head: None, how: AblationMode::Zero },
                 Ablation { layer: 1, part: Component::Head, head: Some(4), how: AblationMode::Mean },
             ],
-            pin: Some((0, 3)),
+            pin: Some(TokenPosition { sequence: 0, token: 3 }),
             skip_first: false,
             bins: "12".to_owned(),
             sampling: Sampling {
@@ -358,7 +362,7 @@ mod tests {
                 top_p: "0.9".to_owned(),
                 seed: "7".to_owned(),
             },
-            tokens: Some((3, 9)),
+            tokens: Some(Window { from: 3, to: 9 }),
         }
     }
 

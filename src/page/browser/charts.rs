@@ -64,10 +64,12 @@ impl Charts {
     }
 
     fn listen(&self, view: &HtmlElement) {
-        self.chosen.on_choose(|place| match place {
-            Place { layer: Some(layer), head: Some(head), .. } => send(Msg::Head(Head { layer, head })),
-            Place { sequence: Some(sequence), token: Some(token), .. } => send(Msg::Pin(sequence, token)),
-            _ => {}
+        self.chosen.on_choose(|place| {
+            if let (Some(layer), Some(head)) = (place.layer, place.head) {
+                send(Msg::Head(Head { layer, head }));
+            } else if let Some(token) = place.token_position() {
+                send(Msg::Pin(token));
+            }
         });
         self.chosen.on_zoom(Rc::new(|columns: Columns| send(Msg::Columns(columns))));
         for button in dom::find_all::<Element>(view, "[data-zoom]") {

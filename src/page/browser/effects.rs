@@ -39,7 +39,7 @@ impl Effects {
             Effect::Leads { shown, model, texts, record } => self.engine.find_leads(shown, model, texts, record),
             Effect::Sample { model, text, options, appending } => self.engine.sample(model, text, options, appending),
             Effect::Patch { run, model, clean, corrupted, options } => {
-                self.engine.patch(run, model, (clean, corrupted), options);
+                self.engine.patch(run, model, clean, corrupted, options);
             }
             Effect::Persist => api::ask_to_persist(),
             Effect::KeepSite => offline_copy::keep_site(),

@@ -154,7 +154,7 @@ impl Engine {
     }
 
     /// Patches the first text into the second.
-    pub fn patch(&self, run: u64, model: u64, texts: (String, String), options: PatchOptions) {
+    pub fn patch(&self, run: u64, model: u64, clean: String, corrupted: String, options: PatchOptions) {
         let (model, signal) = match self.model(model).and_then(|model| Ok((model, self.begin(run)?))) {
             Ok(begun) => begun,
             Err(error) => return send(Msg::Patched(run, Err(error))),
@@ -162,7 +162,7 @@ impl Engine {
         let runs = self.runs.clone();
         spawn_local(async move {
             let on_part = move |found: Patching| send(Msg::PatchPart(run, Box::new(found)));
-            let outcome = model.patch(texts, options, Some(signal), on_part).await;
+            let outcome = model.patch(clean, corrupted, options, Some(signal), on_part).await;
             runs.borrow_mut().remove(&run);
             send(Msg::Patched(run, outcome.map(Box::new)));
         });

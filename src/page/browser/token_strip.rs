@@ -9,7 +9,7 @@ use web_sys::{Element, HtmlElement, KeyboardEvent};
 
 use super::super::msg::Msg;
 use super::super::token_groups::{Piece, TokenGroup, describe_group, group_tokens, pieces};
-use trace::{Result, Trace};
+use trace::{Result, TokenPosition, Trace};
 use view::dom;
 
 use super::wire::{closest, on};
@@ -42,7 +42,7 @@ pub struct TokenStrip {
     current: Cell<usize>,
     /// Counts builds; a later one outdates an earlier one.
     build: Cell<u32>,
-    pinned: Cell<Option<(usize, usize)>>,
+    pinned: Cell<Option<TokenPosition>>,
 }
 
 impl TokenStrip {
@@ -145,11 +145,11 @@ impl TokenStrip {
     fn chosen(&self) -> Option<Msg> {
         let chips = self.chips.borrow();
         let chip = chips.get(self.current.get())?;
-        Some(Msg::Pin(chip.sequence, chip.group.tokens.start))
+        Some(Msg::Pin(TokenPosition { sequence: chip.sequence, token: chip.group.tokens.start }))
     }
 
     /// Marks the pinned token.
-    pub fn set_pinned(&self, pinned: Option<(usize, usize)>) {
+    pub fn set_pinned(&self, pinned: Option<TokenPosition>) {
         if self.pinned.replace(pinned) != pinned {
             self.mark_pinned();
         }
@@ -158,7 +158,8 @@ impl TokenStrip {
     fn mark_pinned(&self) {
         let pinned = self.pinned.get();
         for chip in self.chips.borrow().iter() {
-            let is_pinned = pinned.is_some_and(|(s, token)| chip.sequence == s && chip.group.tokens.contains(&token));
+            let has = |pin: TokenPosition| chip.sequence == pin.sequence && chip.group.tokens.contains(&pin.token);
+            let is_pinned = pinned.is_some_and(has);
             dom::set_class(&chip.element, "pinned", is_pinned);
         }
     }

@@ -4,7 +4,7 @@
 
 use std::rc::Rc;
 
-use trace::{Sequence, Trace};
+use trace::{Sequence, TokenPosition, Trace};
 use view::repo::KNOWN_MODELS;
 
 use super::super::effect::Effect;
@@ -64,7 +64,7 @@ pub fn change_drawn(state: &mut State, change: impl FnOnce(&mut State)) {
 /// Takes away what the trace that is drawn does not have.
 pub fn fit(state: &mut State, before: Option<&Trace>) {
     let now = state.drawn().cloned();
-    let same = |&pin: &(usize, usize)| {
+    let same = |&pin: &TokenPosition| {
         let now = ids_up_to(now.as_deref(), pin);
         now.is_some() && now == ids_up_to(before, pin)
     };
@@ -78,8 +78,8 @@ pub fn fit(state: &mut State, before: Option<&Trace>) {
 }
 
 /// The ids of a sequence up to a token of it, that one included.
-fn ids_up_to(trace: Option<&Trace>, (sequence, token): (usize, usize)) -> Option<&[u32]> {
-    trace?.sequences.get(sequence)?.ids.get(..=token)
+fn ids_up_to(trace: Option<&Trace>, pin: TokenPosition) -> Option<&[u32]> {
+    trace?.sequences.get(pin.sequence)?.ids.get(..=pin.token)
 }
 
 /// Changes the trace that is shown, which others may hold too.
@@ -90,7 +90,7 @@ pub fn change_shown(state: &mut State, change: impl FnOnce(&mut Trace)) {
 }
 
 /// Pins a token of what is drawn; none where it does not have it.
-pub fn pin_drawn(state: &mut State, pin: Option<(usize, usize)>) {
+pub fn pin_drawn(state: &mut State, pin: Option<TokenPosition>) {
     state.settings.pin = pin;
     let drawn = state.drawn().cloned();
     fit(state, drawn.as_deref());

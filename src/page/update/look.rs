@@ -2,7 +2,7 @@
 
 use charts::{ChartName, Kind, Quantity};
 use trace::summary::{Finding, Topic};
-use trace::{Ablation, AblationMode, Component, Head};
+use trace::{Ablation, AblationMode, Component, Head, TokenPosition};
 use view::settings::ViewSettings;
 
 use super::super::effect::{Chart, Effect, Focus};
@@ -61,8 +61,8 @@ pub fn set_input(state: &mut State, fx: &mut Effects, input: Input, value: Strin
         Input::Parts => choose(state, value.parse().unwrap_or(ChartName::Attribution)),
         Input::HeadLayer => settings.head.layer = number(1).unwrap_or(usual.head.layer),
         Input::HeadNumber => settings.head.head = number(0).unwrap_or(usual.head.head),
-        Input::FirstText => settings.texts.0 = number(1).unwrap_or(usual.texts.0),
-        Input::SecondText => settings.texts.1 = number(1).unwrap_or(usual.texts.1),
+        Input::FirstText => settings.texts[0] = number(1).unwrap_or(usual.texts[0]),
+        Input::SecondText => settings.texts[1] = number(1).unwrap_or(usual.texts[1]),
         Input::Target => settings.target = value,
         Input::Against => settings.against = value,
         Input::Temperature => value.trim().clone_into(&mut settings.sampling.temperature),
@@ -79,7 +79,7 @@ pub fn set_input(state: &mut State, fx: &mut Effects, input: Input, value: Strin
 }
 
 /// Pins a token in every view, or none.
-pub fn set_pin(state: &mut State, fx: &mut Effects, pin: Option<(usize, usize)>) {
+pub fn set_pin(state: &mut State, fx: &mut Effects, pin: Option<TokenPosition>) {
     pin_drawn(state, pin);
     // What explains the prediction at one token says nothing of another.
     show(state, fx);
@@ -115,8 +115,8 @@ pub fn show_finding(state: &mut State, fx: &mut Effects, finding: &Finding) {
         _ => state.settings.quantity,
     };
     choose(state, view);
-    if let (Some(sequence), Some(token)) = (place.sequence, place.token) {
-        pin_drawn(state, Some((sequence, token)));
+    if let Some(token) = place.token_position() {
+        pin_drawn(state, Some(token));
     }
     show(state, fx);
     fx.push(Effect::LookAt(Chart::View, place));

@@ -65,10 +65,7 @@ pub fn update(state: &mut State, msg: Msg, now: f64) -> Vec<Effect> {
             state.settings.tokens = columns.window();
             look::show(state, fx);
         }
-        Msg::Pin(sequence, token) => {
-            let token = (sequence, token);
-            look::set_pin(state, fx, Some(token).filter(|token| state.settings.pin != Some(*token)));
-        }
+        Msg::Pin(token) => look::set_pin(state, fx, Some(token).filter(|token| state.settings.pin != Some(*token))),
         Msg::Unpin => look::unpin(state, fx),
         Msg::Head(head) => look::show_head(state, fx, head),
         Msg::Finding(finding) => look::show_finding(state, fx, &finding),

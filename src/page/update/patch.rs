@@ -38,7 +38,7 @@ fn requested(state: &State) -> Option<PatchRequest> {
         return None;
     }
     let texts = state.texts();
-    let (clean, corrupted) = (texts.get(settings.texts.0)?.clone(), texts.get(settings.texts.1)?.clone());
+    let (clean, corrupted) = (texts.get(settings.texts[0])?.clone(), texts.get(settings.texts[1])?.clone());
     let (target, against) = (settings.target.clone(), settings.against.clone());
     Some(PatchRequest { clean, corrupted, target, against })
 }

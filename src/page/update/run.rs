@@ -293,7 +293,7 @@ fn fail(state: &mut State, fx: &mut Effects, run: &Run, error: &Error) {
 /// Goes on with the text that is looked at, by so many tokens.
 pub fn append(state: &mut State, fx: &mut Effects, count: usize) {
     let texts = state.texts();
-    let sequence = state.settings.pin.map_or(0, |(sequence, _)| sequence);
+    let sequence = state.settings.pin.map_or(0, |pin| pin.sequence);
     let sequence = if sequence < texts.len() { sequence } else { 0 };
     let Some(text) = texts.into_iter().nth(sequence) else { return };
     let Some(model) = model_at_hand(state) else { return };

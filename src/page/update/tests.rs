@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use charts::ChartName;
 use proptest::prelude::*;
-use trace::{Code, Error, Head, ModelInfo, Patching, Sampled, Sequence, Trace};
+use trace::{Code, Error, Head, ModelInfo, Patching, Sampled, Sequence, TokenPosition, Trace};
 use view::settings::ViewSettings;
 
 use super::super::cached::{Asking, Cached};
@@ -115,7 +115,7 @@ impl World {
             let is_lost = self.state.shown.as_ref().is_some_and(|shown| shown.made_by_lost.is_some());
             assert_eq!(shown.stale.is_some(), texts != asked || is_lost, "{texts:?} is drawn, {asked:?} was asked for");
         }
-        if let Some((sequence, token)) = self.state.settings.pin {
+        if let Some(TokenPosition { sequence, token }) = self.state.settings.pin {
             let has = |trace: &Trace| trace.sequences.get(sequence).is_some_and(|sequence| token < sequence.ids.len());
             assert!(shown.trace.is_some_and(|trace| has(trace)), "a token is pinned that is not there");
         }
@@ -205,6 +205,10 @@ fn failure(seed: usize) -> Error {
     Error::new(CODES[seed / 5 % CODES.len()], "it failed.")
 }
 
+fn token() -> impl Strategy<Value = TokenPosition> {
+    (0usize..3, 0usize..3).prop_map(|(sequence, token)| TokenPosition { sequence, token })
+}
+
 fn reader() -> impl Strategy<Value = Msg> {
     let text = prop::sample::select(vec!["", "a", "b\nc", "ab\nac", "ab\nac\nd"]).prop_map(str::to_owned);
     let view = prop::sample::select(ChartName::ALL.to_vec());
@@ -218,7 +222,7 @@ fn reader() -> impl Strategy<Value = Msg> {
         2 => Just(Msg::Stop),
         3 => view.clone().prop_map(Msg::Tab),
         3 => (control, value).prop_map(|(control, value)| Msg::Input(control, value.to_owned())),
-        2 => (0usize..3, 0usize..3).prop_map(|(sequence, token)| Msg::Pin(sequence, token)),
+        2 => token().prop_map(Msg::Pin),
         1 => Just(Msg::Unpin),
         1 => Just(Msg::Head(Head { layer: 1, head: 0 })),
         1 => (1usize..3).prop_map(Msg::Append),
@@ -233,7 +237,7 @@ fn reader() -> impl Strategy<Value = Msg> {
         1 => Just(Msg::LookAtCache),
         1 => Just(Msg::OpenEmbed),
         1 => text.clone().prop_map(|text| Msg::SavedRun("run.json".to_owned(), Ok(Box::new(trace_of(&[text + "z"]))))),
-        1 => (text, view, prop::option::of((0usize..3, 0usize..3))).prop_map(move |(text, view, pin)| {
+        1 => (text, view, prop::option::of(token())).prop_map(move |(text, view, pin)| {
             Msg::Address(Link { text: Some(text), model: None, settings: settings(view, pin) })
         }),
     ]
@@ -411,15 +415,16 @@ fn a_link_is_followed_and_back_undoes_it() {
     let mut world = ready();
     world.say(Msg::Run("ab\nac".to_owned()));
     world.settle();
-    world.say(Msg::Pin(0, 1));
+    let pin = TokenPosition { sequence: 0, token: 1 };
+    world.say(Msg::Pin(pin));
     world.settle();
     let link = world.address.clone().unwrap();
-    assert_eq!((link.text.as_deref(), link.settings.pin), (Some("ab\nac"), Some((0, 1))));
+    assert_eq!((link.text.as_deref(), link.settings.pin), (Some("ab\nac"), Some(pin)));
     world.say(Msg::Address(Link::default()));
     world.settle();
     assert_eq!((view(&world.state).text.sample, world.state.settings.pin), (Some("fable"), None));
     world.say(Msg::Address(link.clone()));
     world.settle();
-    assert_eq!((world.state.text.as_str(), world.state.settings.pin), ("ab\nac", Some((0, 1))));
+    assert_eq!((world.state.text.as_str(), world.state.settings.pin), ("ab\nac", Some(pin)));
     assert_eq!(world.address, Some(link));
 }

@@ -35,7 +35,7 @@ pub use error::WeightsError;
 
 use crate::Result;
 use crate::model::checkpoint::wanted;
-use crate::model::config::{Head, plain_json};
+use crate::model::config::{LmHead, plain_json};
 use crate::model::tokenizer::SmallFiles;
 use crate::model::{Config, ModelError, Tokenizer};
 use crate::pool::WorkerPool;
@@ -47,7 +47,7 @@ use index::{Index, refuse_too_large};
 use loader::Loader;
 use notices::remarks;
 use protocol::{Notice, Phase, Progress};
-use source::names::ONE_FILE;
+use source::names::{LeftOut, ONE_FILE};
 use source::{CONFIG, Files, absent};
 
 /// What loading says of itself.
@@ -117,7 +117,7 @@ struct Read<F: Files, K: CacheStore> {
     tokenizer: Option<Tokenizer>,
     index: Index,
     files: Vec<OpenedFile<F, K>>,
-    left_out: Vec<(String, &'static str)>,
+    left_out: Vec<LeftOut>,
 }
 
 async fn read<F: Files, K: CacheStore>(cache: &ModelCache<F, K>, report: &impl Fn(LoadEvent)) -> Result<Read<F, K>> {
@@ -129,7 +129,7 @@ async fn read<F: Files, K: CacheStore>(cache: &ModelCache<F, K>, report: &impl F
     small(Phase::Config, config_json.len());
     let mut config = Config::from_json(&config_json)?;
     // Where the unembedding is, the weights will say.
-    let wanted = wanted(&Config { head: Head::Tied, ..config.clone() });
+    let wanted = wanted(&Config { lm_head: LmHead::Tied, ..config.clone() });
     refuse_too_large(&wanted)?;
     let config_json = String::from_utf8(plain_json(&config_json).into_owned())
         .map_err(|why| ModelError::BadConfig(why.to_string()))?;

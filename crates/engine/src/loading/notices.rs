@@ -1,20 +1,21 @@
 //! What a reader is told of a checkpoint that can be run, though not all of it is used, or not all is there.
 
 use crate::loading::index::Index;
+use crate::loading::source::names::LeftOut;
 use crate::model::Config;
-use crate::model::checkpoint::HEAD;
-use crate::model::config::Head;
+use crate::model::checkpoint::LM_HEAD;
+use crate::model::config::LmHead;
 use protocol::{Notice, NoticeKind};
 
 /// Names that are listed of many.
 const LISTED: usize = 4;
 
 /// What is known once the headers are read.
-pub(crate) fn remarks(config: &Config, index: &Index, left_out: &[(String, &'static str)]) -> Vec<Notice> {
+pub(crate) fn remarks(config: &Config, index: &Index, left_out: &[LeftOut]) -> Vec<Notice> {
     let mut notices = Vec::new();
-    if config.head == Head::Absent {
+    if config.lm_head == LmHead::Absent {
         let message = format!(
-            "The weights have no \"{HEAD}\", and config.json does not tie it to the embedding (tie_word_embeddings: false): this model makes no predictions. Norms can be traced."
+            "The weights have no \"{LM_HEAD}\", and config.json does not tie it to the embedding (tie_word_embeddings: false): this model makes no predictions. Norms can be traced."
         );
         notices.push(Notice { kind: NoticeKind::NoUnembedding, message });
     }
@@ -31,9 +32,9 @@ pub(crate) fn remarks(config: &Config, index: &Index, left_out: &[(String, &'sta
         notices.push(Notice { kind: NoticeKind::Unused, message });
     }
     // A system's hidden files are nothing that a reader knows of.
-    let told: Vec<_> = left_out.iter().filter(|(name, _)| !name.starts_with('.')).collect();
+    let told: Vec<_> = left_out.iter().filter(|file| !file.name.starts_with('.')).collect();
     if !told.is_empty() {
-        let names: Vec<String> = told.iter().map(|(name, what)| format!("{name} ({what})")).collect();
+        let names: Vec<String> = told.iter().map(|file| file.to_string()).collect();
         let message = format!("Not read as weights: {}.", list(&names));
         notices.push(Notice { kind: NoticeKind::Unused, message });
     }
@@ -43,7 +44,7 @@ pub(crate) fn remarks(config: &Config, index: &Index, left_out: &[(String, &'sta
 /// The unembedding is here, and is not the embedding.
 pub(crate) fn untied() -> Notice {
     let message = format!(
-        "The weights have an unembedding of their own, \"{HEAD}\", that differs from the embedding, though config.json ties the two: the file's counts, as in transformers from version 5 on. Set tie_word_embeddings to false in config.json to say so."
+        "The weights have an unembedding of their own, \"{LM_HEAD}\", that differs from the embedding, though config.json ties the two: the file's counts, as in transformers from version 5 on. Set tie_word_embeddings to false in config.json to say so."
     );
     Notice { kind: NoticeKind::Untied, message }
 }

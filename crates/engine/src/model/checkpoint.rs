@@ -3,12 +3,12 @@
 
 use candle_core::Tensor;
 
-use super::config::Head;
+use super::config::LmHead;
 use super::linear::Linear;
 use super::{Config, ModelError};
 
 /// The unembedding's name, where it is a tensor of its own.
-pub const HEAD: &str = "lm_head.weight";
+pub const LM_HEAD: &str = "lm_head.weight";
 
 /// A part of the model that is built as a whole once its tensors are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,8 +77,8 @@ pub fn wanted(config: &Config) -> Vec<Wanted> {
     }
     want(Part::Unembedding, "ln_f.weight".into(), &[d]);
     want(Part::Unembedding, "ln_f.bias".into(), &[d]);
-    if config.head == Head::Own {
-        want(Part::Unembedding, HEAD.into(), &[config.vocab_size, d]);
+    if config.lm_head == LmHead::Own {
+        want(Part::Unembedding, LM_HEAD.into(), &[config.vocab_size, d]);
     }
     list
 }
@@ -86,7 +86,7 @@ pub fn wanted(config: &Config) -> Vec<Wanted> {
 /// Numbers in a model's tensors. Where the configuration ties the unembedding to the embedding, a copy of it in the weights
 /// is not counted again.
 pub fn parameters(config: &Config) -> f64 {
-    let counts = |want: &Wanted| !(config.tie_word_embeddings && want.name == HEAD);
+    let counts = |want: &Wanted| !(config.tie_word_embeddings && want.name == LM_HEAD);
     wanted(config).iter().filter(|want| counts(want)).map(|want| want.shape.iter().product::<usize>() as f64).sum()
 }
 
@@ -178,17 +178,17 @@ mod tests {
     fn a_tied_unembedding_counts_once_and_one_of_its_own_twice() {
         // 7 tokens and 5 positions of width 4; of the block: two norms, attention, MLP; the final norm.
         let without = 7 * 4 + 5 * 4 + 2 * (4 + 4) + (4 * 12 + 12) + (4 * 4 + 4) + (4 * 6 + 6) + (6 * 4 + 4) + (4 + 4);
-        for (ties, head, expected) in [
-            (true, Head::Tied, without),
-            (true, Head::Own, without),
-            (false, Head::Own, without + 7 * 4),
-            (false, Head::Absent, without),
+        for (ties, lm_head, expected) in [
+            (true, LmHead::Tied, without),
+            (true, LmHead::Own, without),
+            (false, LmHead::Own, without + 7 * 4),
+            (false, LmHead::Absent, without),
         ] {
             let json = format!(
                 r#"{{"model_type": "gpt2", "n_layer": 1, "n_head": 2, "n_embd": 4, "n_inner": 6, "n_positions": 5, "vocab_size": 7, "tie_word_embeddings": {ties}}}"#
             );
-            let config = Config { head, ..Config::from_json(json.as_bytes()).unwrap() };
-            assert_eq!(parameters(&config), f64::from(expected), "checkpoint.rs: {head:?}, tied {ties}");
+            let config = Config { lm_head, ..Config::from_json(json.as_bytes()).unwrap() };
+            assert_eq!(parameters(&config), f64::from(expected), "checkpoint.rs: {lm_head:?}, tied {ties}");
         }
     }
 

@@ -16,7 +16,7 @@ const MOST_LAYERS: u64 = 4096;
 
 /// Where the scores of tokens come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Head {
+pub enum LmHead {
     /// From the token embedding.
     Tied,
     /// A matrix of its own, `lm_head.weight`.
@@ -52,7 +52,7 @@ pub struct Config {
     /// Whether the unembedding should be the token embedding; otherwise `lm_head.weight` is.
     pub tie_word_embeddings: bool,
     /// Where the unembedding is, which the weights have a say in: a `lm_head.weight` among them counts.
-    pub head: Head,
+    pub lm_head: LmHead,
 }
 
 impl Config {
@@ -95,7 +95,7 @@ impl Config {
             scale_attn_weights: fields.flag("scale_attn_weights", true)?,
             scale_attn_by_inverse_layer_idx: fields.flag("scale_attn_by_inverse_layer_idx", false)?,
             tie_word_embeddings,
-            head: if tie_word_embeddings { Head::Tied } else { Head::Own },
+            lm_head: if tie_word_embeddings { LmHead::Tied } else { LmHead::Own },
         };
         // Changes the order of rounding in half precision only; in F32 it is the same function.
         fields.flag("reorder_and_upcast_attn", false)?;

@@ -19,8 +19,8 @@ use futures_util::FutureExt;
 
 use super::attention::Segment;
 use super::buffer_pool::PooledTensor;
-use super::checkpoint::{HEAD, Tensors};
-use super::config::Head;
+use super::checkpoint::{LM_HEAD, Tensors};
+use super::config::LmHead;
 use super::executor::{Executor, SingleThread};
 use super::layers::{Attended, CaptureRequest, SubLayers};
 use super::linear::{times_rows_transposed, times_transposed};
@@ -165,14 +165,14 @@ impl Unembedding {
     /// # Errors
     /// `MissingTensor`, `NoUnembedding`.
     pub fn load(tensors: &mut impl Tensors, config: &Config, embedding: &Embedding) -> Result<Unembedding, ModelError> {
-        let weight = match config.head {
-            Head::Tied => embedding.wte.clone(),
-            Head::Own => {
-                let own = tensors.take(HEAD)?;
+        let weight = match config.lm_head {
+            LmHead::Tied => embedding.wte.clone(),
+            LmHead::Own => {
+                let own = tensors.take(LM_HEAD)?;
                 let is_copy = config.tie_word_embeddings && equal(&own, &embedding.wte)?;
                 if is_copy { embedding.wte.clone() } else { own }
             }
-            Head::Absent => return Err(ModelError::NoUnembedding),
+            LmHead::Absent => return Err(ModelError::NoUnembedding),
         };
         Ok(Unembedding { ln_f: layer_norm(tensors, "ln_f", config)?, weight })
     }

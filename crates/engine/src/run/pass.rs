@@ -20,7 +20,7 @@ use crate::run::hooks::{HookSpec, Hooks};
 use crate::run::lens::{chunks, lens_rows};
 use crate::run::probe::{Recorder, norms};
 use protocol::RunOptions;
-use trace::{Lens, Rows, Sequence};
+use trace::{Lens, RecordedRows, Sequence};
 
 /// Sequences on their way.
 pub struct Pass<'a> {
@@ -119,10 +119,11 @@ impl<'a> Pass<'a> {
 
     /// The sequences, recorded over so many layers.
     pub fn recorded(&self, layers: usize) -> Vec<Sequence> {
-        let size = (layers, self.model.config.n_head, self.options.lens);
+        let (heads, k) = (self.model.config.n_head, self.options.lens);
         let record = |(number, sequence): (usize, &Sequence)| {
             let Sequence { text, ids, tokens, spans, .. } = sequence.clone();
-            let mut found = Sequence { text, ids, tokens, spans, ..Sequence::gathered(&self.rows_of(number), size) };
+            let gathered = Sequence::gathered(&self.rows_of(number), layers, heads, k);
+            let mut found = Sequence { text, ids, tokens, spans, ..gathered };
             if !self.options.heads {
                 found.head_norm = None;
             }
@@ -136,11 +137,11 @@ impl<'a> Pass<'a> {
     }
 
     /// Where a sequence's tokens are recorded, in order.
-    fn rows_of(&self, number: usize) -> Vec<Rows<'_>> {
+    fn rows_of(&self, number: usize) -> Vec<RecordedRows<'_>> {
         let start = &self.starts[number];
         let known = start.known.as_ref().map(|known| {
             let record = &known.sequence;
-            Rows { record, of: record.ids.len(), rows: 0..start.keep }
+            RecordedRows { record, of: record.ids.len(), rows: 0..start.keep }
         });
         known.into_iter().chain(self.new_rows(number).map(|(batch, rows)| batch.record(rows))).collect()
     }
@@ -216,9 +217,9 @@ impl Batch {
         Ok(())
     }
 
-    fn record(&self, rows: Range<usize>) -> Rows<'_> {
+    fn record(&self, rows: Range<usize>) -> RecordedRows<'_> {
         let of = self.pieces.iter().map(|piece| piece.tokens.len()).sum();
-        Rows { record: &self.recorder.sequence, of, rows }
+        RecordedRows { record: &self.recorder.sequence, of, rows }
     }
 }
 

@@ -37,12 +37,13 @@ use trace::{Patching, Sequence};
 pub async fn patch(
     model: &StreamingModel,
     tokenizer: Option<&Tokenizer>,
-    (clean, corrupted): (Sequence, Sequence),
+    clean: Sequence,
+    corrupted: Sequence,
     options: &PatchOptions,
     control: &impl RunControl,
     on_layer: impl Fn(&Patching),
 ) -> Result<Patching> {
-    let done = patch_all(model, tokenizer, (clean, corrupted), options, control, on_layer).await;
+    let done = patch_all(model, tokenizer, clean, corrupted, options, control, on_layer).await;
     // What a helper died of says more than what failed for it.
     done.map_err(|error| model.pool.failure().unwrap_or(error))
 }
@@ -50,7 +51,8 @@ pub async fn patch(
 async fn patch_all(
     model: &StreamingModel,
     tokenizer: Option<&Tokenizer>,
-    (clean, corrupted): (Sequence, Sequence),
+    clean: Sequence,
+    corrupted: Sequence,
     options: &PatchOptions,
     control: &impl RunControl,
     on_layer: impl Fn(&Patching),
@@ -73,7 +75,7 @@ async fn patch_all(
         Some(token) => token_id(model, tokenizer, setting, token).map(Some),
         None => Ok(None),
     };
-    let chosen = (id("answer", &options.answer)?, id("against", &options.against)?);
+    let (chosen_answer, chosen_against) = (id("answer", &options.answer)?, id("against", &options.against)?);
     model.requests.everything();
     let mut found = Patching {
         clean_tokens: clean.tokens.clone(),
@@ -89,7 +91,7 @@ async fn patch_all(
     for logits in [&clean_logits, &corrupted_logits] {
         check_logits(&logits.squeeze(0)?, overflows)?;
     }
-    (found.answer, found.against) = answers((&clean_logits, &corrupted_logits), chosen)?;
+    (found.answer, found.against) = answers(&clean_logits, &corrupted_logits, chosen_answer, chosen_against)?;
     (found.answer_text, found.against_text) =
         (token_text(tokenizer, found.answer), token_text(tokenizer, found.against));
     if found.answer == found.against {
@@ -132,8 +134,10 @@ async fn patch_all(
 /// The two tokens that are watched, by the logits `[1, V]` after either text: those chosen, or else the predictions of the
 /// two texts; where those are one, the two tokens whose logits the change of text moves furthest apart.
 fn answers(
-    (clean, corrupted): (&Tensor, &Tensor),
-    chosen: (Option<TokenChoice>, Option<TokenChoice>),
+    clean: &Tensor,
+    corrupted: &Tensor,
+    chosen_answer: Option<TokenChoice>,
+    chosen_against: Option<TokenChoice>,
 ) -> Result<(u32, u32)> {
     let token = |logits: &Tensor, chosen: Option<TokenChoice>| {
         with_values(logits, |logits| {
@@ -141,8 +145,8 @@ fn answers(
             Ok(chosen.or_else(|| most_of(logits, 1).first().copied()).unwrap_or_default())
         })
     };
-    let (answer, against) = (token(clean, chosen.0)?, token(corrupted, chosen.1)?);
-    if chosen.0.or(chosen.1).is_some() || answer != against {
+    let (answer, against) = (token(clean, chosen_answer)?, token(corrupted, chosen_against)?);
+    if chosen_answer.or(chosen_against).is_some() || answer != against {
         return Ok((answer, against));
     }
     let furthest = |moved: Vec<f32>| most_of(&moved, 1).first().copied().unwrap_or_default();

@@ -7,7 +7,7 @@ use candle_core::Tensor;
 
 use crate::model::Config;
 use protocol::RunOptions;
-use trace::{Rows, Sequence};
+use trace::{RecordedRows, Sequence};
 
 /// Bytes that everything remembered may take, over all workers.
 const MOST_BYTES: usize = 96 << 20;
@@ -227,8 +227,8 @@ fn per_token(sequence: &Sequence) -> Sequence {
     let heads = sequence.head_norm.as_ref().map_or(0, Vec::len).checked_div(layers * t).unwrap_or(0);
     let lens = sequence.lens.as_ref();
     let k = lens.and_then(|lens| lens.ids.len().checked_div((layers + 1) * t)).unwrap_or(0);
-    let rows = [Rows { record: sequence, of: t, rows: 0..t }];
-    let gathered = Sequence::gathered(&rows, (layers, heads, k));
+    let rows = [RecordedRows { record: sequence, of: t, rows: 0..t }];
+    let gathered = Sequence::gathered(&rows, layers, heads, k);
     Sequence { token_logprob: sequence.token_logprob.clone(), ..gathered }
 }
 

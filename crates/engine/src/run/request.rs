@@ -48,12 +48,12 @@ impl Resolved {
         sequences: &[Sequence],
         options: &RunOptions,
     ) -> Result<Resolved> {
-        let size = (model.config.n_layer, model.config.n_head);
+        let (layers, heads) = (model.config.n_layer, model.config.n_head);
         for head in &options.patterns {
-            head.check("patterns", size)?;
+            head.check("patterns", layers, heads)?;
         }
         for ablated in &options.ablate {
-            ablated.check(size)?;
+            ablated.check(layers, heads)?;
         }
         let id = |setting: &str, token: &Option<TokenRef>| match token {
             Some(token) => token_id(model, tokenizer, setting, token).map(Some),

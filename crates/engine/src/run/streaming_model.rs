@@ -13,7 +13,7 @@ use crate::pool::WorkerPool;
 
 use crate::model::buffer_pool::PooledTensor;
 use crate::model::checkpoint::{Part, Table, Tensors, wanted, within_block};
-use crate::model::config::Head;
+use crate::model::config::LmHead;
 use crate::model::linear::packing::Packing;
 use crate::model::linear::{Linear, Weight};
 use crate::model::values::with_values;
@@ -184,7 +184,7 @@ impl StreamingModel {
                 Part::Unembedding => {}
             }
             // The unembedding may be the embedding's own table, and so waits for both.
-            if self.config.head != Head::Absent
+            if self.config.lm_head != LmHead::Absent
                 && let (None, Some(embedding), Some(0)) =
                     (&received.unembedding, &received.embedding, received.missing.get(&Part::Unembedding))
             {
@@ -289,7 +289,7 @@ impl StreamingModel {
     /// # Errors
     /// `NoUnembedding`.
     pub fn require_unembedding(&self) -> Result<(), ModelError> {
-        if self.config.head == Head::Absent { Err(ModelError::NoUnembedding) } else { Ok(()) }
+        if self.config.lm_head == LmHead::Absent { Err(ModelError::NoUnembedding) } else { Ok(()) }
     }
 
     /// Whether an unembedding has come that the settings tie to the embedding, and that differs; said once.

@@ -179,7 +179,7 @@ impl Engine {
                 let [clean, corrupted] =
                     <[Sequence; 2]>::try_from(sequences).map_err(|_| wants("patch", "two texts"))?;
                 let on_layer = |found: &_| on_partial(js::patching_to_js(found));
-                let found = patch(&session.model, tokenizer, (clean, corrupted), &options, pause, on_layer).await;
+                let found = patch(&session.model, tokenizer, clean, corrupted, &options, pause, on_layer).await;
                 found.map(|found| js::patching_to_js(&found))
             }
         };

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::Segment;
+use super::{Heads, Segment};
 use crate::linear::panels::{WIDTH, turn};
 
 /// Keys and values of every sequence in every block, for the heads that this worker holds.
@@ -13,19 +13,14 @@ pub struct KvCache {
 }
 
 impl KvCache {
-    /// The context of a segment in a block, cut to what comes before the segment.
+    /// The context of a segment in the block of these heads, cut to what comes before the segment.
     ///
     /// # Errors
     /// How many tokens there are, where the segment follows on more.
-    pub fn before(
-        &mut self,
-        layer: usize,
-        segment: &Segment,
-        (heads, width): (usize, usize),
-    ) -> Result<&mut KeysValues, usize> {
-        let context = self.of.entry((layer, segment.slot)).or_default();
-        if (context.heads, context.width) != (heads, width) {
-            *context = KeysValues { heads, width, ..KeysValues::default() };
+    pub fn before(&mut self, heads: &Heads, segment: &Segment) -> Result<&mut KeysValues, usize> {
+        let context = self.of.entry((heads.layer, segment.slot)).or_default();
+        if (context.heads, context.width) != (heads.count, heads.width) {
+            *context = KeysValues { heads: heads.count, width: heads.width, ..KeysValues::default() };
         }
         if context.tokens < segment.past {
             return Err(context.tokens);

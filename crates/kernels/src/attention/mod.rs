@@ -85,7 +85,7 @@ impl CustomOp1 for Attend<'_> {
     fn cpu_fwd(&self, qkv: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let qkv = contiguous(self.name(), qkv, layout)?;
         let (rows, columns) = layout.shape().dims2()?;
-        let Heads { layer, count, width, scale } = *self.heads;
+        let Heads { count, width, scale, .. } = *self.heads;
         let expected: usize = self.segments.iter().map(|segment| segment.rows).sum();
         if columns != 3 * count * width || rows != expected {
             candle_core::bail!("attend: {:?} for {count} heads and {:?}", layout.shape(), self.segments)
@@ -94,7 +94,7 @@ impl CustomOp1 for Attend<'_> {
         let mut kv_cache = self.kv_cache.borrow_mut();
         let mut first = 0;
         for segment in self.segments {
-            let context = kv_cache.before(layer, segment, (count, width)).map_err(|tokens| {
+            let context = kv_cache.before(self.heads, segment).map_err(|tokens| {
                 let past = segment.past;
                 candle_core::Error::Msg(format!("attend: {tokens} tokens are remembered of {past}"))
             })?;

@@ -237,7 +237,7 @@ impl CustomOp2 for MultiplyRows {
             candle_core::bail!("times-transposed: {:?} by {} rows of {:?}", xl.shape(), self.rows, wl.shape())
         }
         let mut out = Buffer::take(n * v);
-        rows_by_rows(x, &w[..self.rows * depth], depth, (&mut out, v));
+        rows_by_rows(x, &w[..self.rows * depth], depth, &mut out, v);
         Ok((CpuStorage::F32(out.into_vec()), Shape::from((n, v))))
     }
 }

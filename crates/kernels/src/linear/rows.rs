@@ -14,10 +14,10 @@ const WORTH_A_PANEL: usize = 6;
 
 /// Products of all rows of x `[n, depth]` with all rows of w `[m, depth]`, to the first m columns of a matrix `out` with
 /// `stride` columns: x times w transposed, with w as it is. Up to seven columns more may be overwritten.
-pub fn rows_by_rows(x: &[f32], w: &[f32], depth: usize, (out, stride): (&mut [f32], usize)) {
+pub fn rows_by_rows(x: &[f32], w: &[f32], depth: usize, out: &mut [f32], stride: usize) {
     let count = x.len() / depth;
     if count < WORTH_A_PANEL {
-        return by_dots(x, w, depth, (out, stride));
+        return by_dots(x, w, depth, out, stride);
     }
     let rows = Rows::new(x, depth, count, depth);
     let mut panel = Buffer::take(depth * WIDTH);
@@ -36,7 +36,7 @@ pub fn rows_by_rows(x: &[f32], w: &[f32], depth: usize, (out, stride): (&mut [f3
     }
 }
 
-fn by_dots(x: &[f32], w: &[f32], depth: usize, (out, stride): (&mut [f32], usize)) {
+fn by_dots(x: &[f32], w: &[f32], depth: usize, out: &mut [f32], stride: usize) {
     /// Rows of w that stay in the first-level cache while all of x passes by.
     const AT_A_TIME: usize = 8;
     for (block, w) in w.chunks(AT_A_TIME * depth).enumerate() {

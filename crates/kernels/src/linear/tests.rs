@@ -39,7 +39,7 @@ fn whole(w: &[f32], inputs: usize, outputs: usize) -> Panels {
 }
 
 /// x W in F64.
-fn product(x: &[f32], w: &[f32], (inputs, outputs): (usize, usize)) -> Vec<f64> {
+fn product(x: &[f32], w: &[f32], inputs: usize, outputs: usize) -> Vec<f64> {
     let cell = |row: &[f32], column: usize| {
         row.iter().enumerate().map(|(k, x)| f64::from(*x) * f64::from(w[k * outputs + column])).sum::<f64>()
     };
@@ -72,7 +72,7 @@ proptest! {
         let (x, w, b) = (numbers(t * inputs, seed), numbers(inputs * outputs, seed ^ 1), numbers(outputs, seed ^ 2));
         let panels = whole(&w, inputs, outputs);
         let layer = Linear::new(Weight::Packed(panels), Tensor::new(b.as_slice(), &Device::Cpu).unwrap());
-        let mut expected = product(&x, &w, (inputs, outputs));
+        let mut expected = product(&x, &w, inputs, outputs);
         expected.iter_mut().enumerate().for_each(|(place, v)| *v += f64::from(b[place % outputs]));
         let x = tensor(x, t);
         let found = layer.forward(&x).unwrap();
@@ -94,7 +94,7 @@ proptest! {
         let by_group = packed.forward_by_group(&tensor(x.clone(), t), groups).unwrap();
         prop_assert_eq!(by_group.dims(), [groups, t, outputs]);
         let sum: Vec<f32> = by_group.sum(0).unwrap().flatten_all().unwrap().to_vec1().unwrap();
-        assert_close("linear by group, packed", &sum, &product(&x, &w, (inputs, outputs)), inputs)?;
+        assert_close("linear by group, packed", &sum, &product(&x, &w, inputs, outputs), inputs)?;
         let others: Vec<f32> = plain.forward_by_group(&tensor(x, t), groups).unwrap().flatten_all().unwrap().to_vec1().unwrap();
         let others: Vec<f64> = others.into_iter().map(f64::from).collect();
         assert_close("linear by group, against candle", &by_group.flatten_all().unwrap().to_vec1().unwrap(), &others, inputs)?;
@@ -146,7 +146,7 @@ proptest! {
         let (n, depth) = (n + tall * 128, depth + deep * 390);
         let (x, w) = (numbers(n * depth, seed), numbers(v * depth, seed ^ 1));
         let transposed: Vec<f32> = (0..depth * v).map(|i| w[i % v * depth + i / v]).collect();
-        let expected = product(&x, &transposed, (depth, v));
+        let expected = product(&x, &transposed, depth, v);
         let rows = some.min(v);
         for (what, rows) in [("all", v), ("some", rows)] {
             let multiply = MultiplyRows { rows };

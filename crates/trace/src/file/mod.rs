@@ -134,17 +134,17 @@ fn too_large(size: &str) -> Error {
 fn from_json(text: &str, reading: Reading) -> Result<Trace> {
     /// What a file says it is. All else is passed over.
     #[derive(Deserialize)]
-    struct Head {
+    struct Header {
         format: Option<String>,
         version: Option<f64>,
     }
     let damaged = |why: &serde_json::Error| bad(&format!("its JSON breaks off or is damaged ({why})"));
-    let head: Head = match serde_json::from_str(text) {
-        Ok(head) => head,
-        Err(why) if matches!(why.classify(), Category::Data) => Head { format: None, version: None },
+    let header: Header = match serde_json::from_str(text) {
+        Ok(header) => header,
+        Err(why) if matches!(why.classify(), Category::Data) => Header { format: None, version: None },
         Err(why) => return Err(damaged(&why)),
     };
-    check_head(head.format.as_deref(), head.version).map_err(|why| bad(&why))?;
+    check_header(header.format.as_deref(), header.version).map_err(|why| bad(&why))?;
     let mut json = serde_json::Deserializer::from_str(text);
     reading.trace(&mut json).map_err(|why| match (reading.is_full(), why.classify()) {
         (true, _) => too_large("more numbers and words than fit into memory"),
@@ -157,7 +157,7 @@ fn from_json(text: &str, reading: Reading) -> Result<Trace> {
 ///
 /// # Errors
 /// What else it is.
-pub fn check_head(format: Option<&str>, version: Option<f64>) -> Result<(), String> {
+pub fn check_header(format: Option<&str>, version: Option<f64>) -> Result<(), String> {
     if format != Some(FORMAT) {
         return Err(format!("it does not say \"format\": \"{FORMAT}\""));
     }

@@ -7,7 +7,7 @@ use super::{
     Coverage, Evolution, EvolutionOptions, Field, Histogram, HistogramOptions, Kind, Stat, attn, evolution, histogram,
     mlp, overflow, resid_post, sequences,
 };
-use crate::Trace;
+use crate::{TokenPosition, Trace};
 
 /// What a finding is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +54,13 @@ pub struct Place {
     /// Token of that sequence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<usize>,
+}
+
+impl Place {
+    /// The token it is at, where it is at one.
+    pub fn token_position(self) -> Option<TokenPosition> {
+        Some(TokenPosition { sequence: self.sequence?, token: self.token? })
+    }
 }
 
 /// One sentence computed from the data.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Coverage, Stat, sequences};
-use crate::record::{Run, Sequence, layers_of_all};
+use crate::record::{Run, Sequence, TokenPosition, layers_of_all};
 
 /// Something measured of every update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,9 +69,9 @@ pub fn by_layer(run: Run, measure: Measure, skip_first: bool) -> ByLayer {
     ByLayer { attn, mlp, non_finite, coverage }
 }
 
-/// Mean and spread of every head's norms over all counted tokens, or the norms of one token of one sequence:
+/// Mean and spread of every head's norms over all counted tokens, or the norms of one token:
 /// `[layer][head]`. Empty where the trace was made without heads.
-pub fn by_head(run: Run, token: Option<(usize, usize)>, skip_first: bool) -> Vec<Vec<Stat>> {
+pub fn by_head(run: Run, token: Option<TokenPosition>, skip_first: bool) -> Vec<Vec<Stat>> {
     let (layers, heads) = (layers_of_all(run.sequences()), run.model().n_head);
     let whole = |sequence: &Sequence| {
         sequence.head_norm.as_ref().is_some_and(|norms| norms.len() >= layers * heads * sequence.token_count())
@@ -83,7 +83,7 @@ pub fn by_head(run: Run, token: Option<(usize, usize)>, skip_first: bool) -> Vec
         sequences(run).flat_map(move |(number, sequence)| {
             let t = sequence.token_count();
             let tokens = match token {
-                Some((of, token)) if of == number => token..(token + 1).min(t),
+                Some(TokenPosition { sequence, token }) if sequence == number => token..(token + 1).min(t),
                 Some(_) => 0..0,
                 None => usize::from(skip_first)..t,
             };
@@ -111,7 +111,7 @@ mod tests {
         let trace = Trace { model, sequences: vec![sequence(90.0), sequence(80.0)], ..Trace::default() };
         let heads = by_head(trace.run(), None, true);
         assert_eq!((heads[0][0].mean, heads[0][1].mean, heads[0][1].n), (2.0, 15.0, 4));
-        let pinned = by_head(trace.run(), Some((1, 0)), true);
+        let pinned = by_head(trace.run(), Some(TokenPosition { sequence: 1, token: 0 }), true);
         assert_eq!((pinned[0][0].mean, pinned[0][0].n), (80.0, 1), "layers.rs: a pinned position 0 is shown");
         let without = Trace { sequences: vec![Sequence { head_norm: None, ..sequence(1.0) }], ..trace };
         assert!(by_head(without.run(), None, true).is_empty());

@@ -50,12 +50,20 @@ enum RowState {
     Whole(Rc<Vec<f32>>),
 }
 
+/// A wanted tensor, by its place in the index.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct TensorKey {
+    file: usize,
+    /// Its place in [`IndexedFile::wanted`](crate::loading::index::IndexedFile::wanted).
+    number: usize,
+}
+
 /// The tensors that are filling up.
 pub struct TensorAssembler {
     index: Rc<Index>,
     packer: Rc<Packer>,
-    partial: HashMap<(usize, usize), PartialTensor>,
-    done: HashSet<(usize, usize)>,
+    partial: HashMap<TensorKey, PartialTensor>,
+    done: HashSet<TensorKey>,
     /// By file and first byte.
     rows: BTreeMap<(usize, u64), PartialRows>,
     /// Tables that are taken in as a whole.
@@ -119,9 +127,10 @@ impl TensorAssembler {
                 tensor.copy_from(rows.span.bytes.start - located.info.begin, values);
             }
         }
-        self.partial.insert((file, number), tensor);
+        let key = TensorKey { file, number };
+        self.partial.insert(key, tensor);
         let mut arrived = self.awaited_here(table, 0..u64::MAX);
-        arrived.extend(self.completed(file, number)?);
+        arrived.extend(self.completed(key)?);
         Ok(arrived)
     }
 
@@ -137,7 +146,7 @@ impl TensorAssembler {
         let index = self.index.clone();
         let Some((file, located)) = index.find(table.tensor()) else { return Vec::new() };
         let number = index.files[file].position(located.info.begin);
-        let Some(tensor) = self.partial.get(&(file, number)) else { return Vec::new() };
+        let Some(tensor) = self.partial.get(&TensorKey { file, number }) else { return Vec::new() };
         let grain = located.grain();
         let mut arrived = Vec::new();
         self.awaited.retain(|&(of, row)| {
@@ -176,7 +185,7 @@ impl TensorAssembler {
                 continue;
             }
             let rest = &bytes[taken..];
-            let took = self.write_tensor((file, number), located, here, rest, &mut arrived)?;
+            let took = self.write_tensor(TensorKey { file, number }, located, here, rest, &mut arrived)?;
             taken += took;
             if at + taken as u64 >= located.info.end {
                 number += 1;
@@ -190,7 +199,7 @@ impl TensorAssembler {
     /// Writes into one tensor, or into rows of it, whichever is expected there.
     fn write_tensor(
         &mut self,
-        key: (usize, usize),
+        key: TensorKey,
         located: &Located,
         here: u64,
         bytes: &[u8],
@@ -201,15 +210,15 @@ impl TensorAssembler {
             return Ok(left);
         }
         if let Some(table) = Table::of(&located.name) {
-            let rows = self.rows.range_mut(..=(key.0, here)).next_back().map(|(_, rows)| rows);
-            if let Some(rows) = rows.filter(|rows| rows.span.file == key.0 && here < rows.span.bytes.end) {
+            let rows = self.rows.range_mut(..=(key.file, here)).next_back().map(|(_, rows)| rows);
+            if let Some(rows) = rows.filter(|rows| rows.span.file == key.file && here < rows.span.bytes.end) {
                 if let RowState::Filling(tensor) = &mut rows.state {
                     let within = usize::try_from(rows.span.bytes.end - here).unwrap_or(usize::MAX).min(left);
                     let (taken, new) = tensor.write(here - rows.span.bytes.start, &bytes[..within]);
                     self.received += new;
                     if tensor.is_full() {
-                        arrived.extend(self.rows_completed((key.0, here), located)?);
-                        arrived.extend(self.completed(key.0, key.1)?);
+                        arrived.extend(self.rows_completed(key, here, located)?);
+                        arrived.extend(self.completed(key)?);
                     }
                     return Ok(taken);
                 }
@@ -234,13 +243,14 @@ impl TensorAssembler {
             arrived.extend(self.awaited_here(table, at..at + taken as u64));
         }
         if whole {
-            arrived.extend(self.completed(key.0, key.1)?);
+            arrived.extend(self.completed(key)?);
         }
         Ok(taken)
     }
 
-    fn rows_completed(&mut self, at: (usize, u64), located: &Located) -> Result<Option<Assembled>> {
-        let Some((_, rows)) = self.rows.range_mut(..=at).next_back() else { return Ok(None) };
+    /// The rows of a table around a byte of its file, all of which are here.
+    fn rows_completed(&mut self, table: TensorKey, here: u64, located: &Located) -> Result<Option<Assembled>> {
+        let Some((_, rows)) = self.rows.range_mut(..=(table.file, here)).next_back() else { return Ok(None) };
         let RowState::Filling(tensor) = &mut rows.state else { return Ok(None) };
         if let Some(bad) = tensor.first_not_finite() {
             let (span, begin) = (rows.span.clone(), rows.span.bytes.start);
@@ -253,30 +263,29 @@ impl TensorAssembler {
         let Elements::Plain(values) = tensor.into_elements() else { return Ok(None) };
         let values = Rc::new(values);
         rows.state = RowState::Whole(values.clone());
-        let (table, first, place) = (rows.table, rows.first, rows.span.bytes.start - located.info.begin);
+        let (first, place) = (rows.first, rows.span.bytes.start - located.info.begin);
         let beyond = first + ((rows.span.bytes.end - rows.span.bytes.start) / located.grain()) as u32;
-        self.awaited.retain(|&(of, row)| of != table || row < first || row >= beyond);
-        let key = (at.0, self.index.files[at.0].position(located.info.begin));
-        if let Some(whole) = self.partial.get_mut(&key) {
+        let of = rows.table;
+        self.awaited.retain(|&(table, row)| table != of || row < first || row >= beyond);
+        if let Some(whole) = self.partial.get_mut(&table) {
             whole.copy_from(place, &values);
         }
-        Ok(Some(Assembled::Rows(table, first, values)))
+        Ok(Some(Assembled::Rows(of, first, values)))
     }
 
     /// The tensor, if its last byte is here.
-    fn completed(&mut self, file: usize, number: usize) -> Result<Option<Assembled>> {
-        let key = (file, number);
+    fn completed(&mut self, key: TensorKey) -> Result<Option<Assembled>> {
         if !self.partial.get(&key).is_some_and(PartialTensor::is_full) {
             return Ok(None);
         }
         let Some(mut tensor) = self.partial.remove(&key) else { return Ok(None) };
-        let located = &self.index.files[file].wanted[number];
+        let located = &self.index.files[key.file].wanted[key.number];
         let (begin, end) = (located.info.begin, located.info.end);
         if let Some(bad) = tensor.first_not_finite() {
             tensor.forget();
             self.received -= end - begin;
             self.partial.insert(key, tensor);
-            let span = Span { file, bytes: begin..end };
+            let span = Span { file: key.file, bytes: begin..end };
             return Ok(Some(Assembled::Damaged { span, tensor: located.info.name.clone(), at: begin + bad }));
         }
         self.done.insert(key);
@@ -301,7 +310,7 @@ impl TensorAssembler {
     pub fn forget_file(&mut self, file: usize) {
         let Some(indexed) = self.index.files.get(file) else { return };
         for (number, located) in indexed.wanted.iter().enumerate() {
-            let key = (file, number);
+            let key = TensorKey { file, number };
             let size = located.info.end - located.info.begin;
             if self.done.remove(&key) {
                 self.received -= size;
@@ -316,10 +325,8 @@ impl TensorAssembler {
 
     /// Whether every wanted tensor of a file is whole.
     pub fn has_all_of(&self, file: usize) -> bool {
-        self.index
-            .files
-            .get(file)
-            .is_some_and(|f| (0..f.wanted.len()).all(|number| self.done.contains(&(file, number))))
+        let is_whole = |number| self.done.contains(&TensorKey { file, number });
+        self.index.files.get(file).is_some_and(|indexed| (0..indexed.wanted.len()).all(is_whole))
     }
 
     /// Whether every wanted tensor is whole.

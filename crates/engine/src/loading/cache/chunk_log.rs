@@ -13,7 +13,7 @@ use super::{CacheError, Disk, Identity};
 
 const MAGIC: &[u8; 8] = b"rs-piece";
 const VERSION: u64 = 1;
-const HEAD: u64 = 24;
+const HEADER: u64 = 24;
 const RECORD: usize = 40;
 /// A record whose length is this takes the extent at its begin back.
 const FORGOTTEN: u64 = u64::MAX;
@@ -76,7 +76,7 @@ impl<D: Disk> ChunkLog<D> {
             data.truncate(0)?;
             journal.truncate(0)?;
             journal.write(0, &head)?;
-            (BTreeMap::new(), HEAD, stale)
+            (BTreeMap::new(), HEADER, stale)
         };
         let data_end = data.size()?;
         Ok(ChunkLog { data, journal, records, journal_end, data_end, stale })
@@ -231,7 +231,7 @@ fn decode(bytes: &[u8]) -> Option<Record> {
 /// The records that can be believed, and the end of the last. A damaged one is skipped: each stands for itself.
 fn replay(journal: &[u8], data_size: u64) -> (BTreeMap<u64, Record>, u64) {
     let mut records = BTreeMap::new();
-    let rest = journal.get(HEAD as usize..).unwrap_or_default();
+    let rest = journal.get(HEADER as usize..).unwrap_or_default();
     for record in rest.chunks_exact(RECORD).filter_map(decode) {
         if record.length == FORGOTTEN {
             records.remove(&record.begin);
@@ -249,7 +249,7 @@ fn replay(journal: &[u8], data_size: u64) -> (BTreeMap<u64, Record>, u64) {
         }
     }
     // A record that was torn is written over.
-    (records, HEAD + (rest.len() / RECORD * RECORD) as u64)
+    (records, HEADER + (rest.len() / RECORD * RECORD) as u64)
 }
 
 fn overlaps(records: &BTreeMap<u64, Record>, begin: u64, length: u64) -> bool {

@@ -10,8 +10,8 @@ pub use header::{Dtype, Header, TensorInfo};
 
 use crate::Error;
 use crate::loading::WeightsError;
-use crate::model::checkpoint::{HEAD, Part, Table, Wanted, is_mask, is_wrapper, refuse_unknown, tails, wanted};
-use crate::model::config::Head;
+use crate::model::checkpoint::{LM_HEAD, Part, Table, Wanted, is_mask, is_wrapper, refuse_unknown, tails, wanted};
+use crate::model::config::LmHead;
 use crate::model::{Config, ModelError};
 
 /// wasm32 has 4 GiB of addresses; a tenth is left for activations and everything else.
@@ -93,18 +93,18 @@ impl Index {
         placed: &HashMap<String, String>,
     ) -> Result<Index, Error> {
         let ties = config.tie_word_embeddings;
-        config.head = Head::Own;
+        config.lm_head = LmHead::Own;
         let (mut index, mut missing) = Index::search(&wanted(config), files, placed)?;
         let embedding = Table::Tokens.tensor();
-        if missing.iter().any(|name| name == HEAD) {
-            missing.retain(|name| name != HEAD);
-            config.head = if ties { Head::Tied } else { Head::Absent };
+        if missing.iter().any(|name| name == LM_HEAD) {
+            missing.retain(|name| name != LM_HEAD);
+            config.lm_head = if ties { LmHead::Tied } else { LmHead::Absent };
         } else if ties && missing.iter().any(|name| name == embedding) {
             // The two are one, and stored under the other's name.
             missing.retain(|name| name != embedding);
-            config.head = Head::Tied;
+            config.lm_head = LmHead::Tied;
             let all = index.files.iter_mut().flat_map(|file| &mut file.wanted);
-            for located in all.filter(|located| located.name == HEAD) {
+            for located in all.filter(|located| located.name == LM_HEAD) {
                 (located.name, located.part) = (embedding.into(), Part::Embedding);
             }
         }
@@ -120,12 +120,12 @@ impl Index {
         placed: &HashMap<String, String>,
     ) -> Result<(Index, Vec<String>), Error> {
         let by_name: HashMap<&str, &Wanted> = wanted.iter().map(|want| (want.name.as_str(), want)).collect();
-        let mut found: HashMap<&str, (&str, &TensorInfo)> = HashMap::new();
+        let mut found: HashMap<&str, Found> = HashMap::new();
         for (file, header) in &files {
             for info in &header.tensors {
                 refuse_unknown(file, &info.name)?;
                 let Some(want) = tails(&info.name).find_map(|tail| by_name.get(tail)) else { continue };
-                let here = (file.as_str(), info);
+                let here = Found { file, info };
                 let chosen = match found.get(want.name.as_str()) {
                     Some(before) => one_of(&want.name, *before, here, placed)?,
                     None => here,
@@ -139,7 +139,7 @@ impl Index {
             let (mut list, mut unused) = (Vec::new(), Vec::new());
             for info in &header.tensors {
                 match tails(&info.name).find_map(|tail| by_name.get(tail)) {
-                    Some(want) if found.get(want.name.as_str()) == Some(&(name.as_str(), info)) => {
+                    Some(want) if found.get(want.name.as_str()) == Some(&Found { file: name, info }) => {
                         check(name, info, want)?;
                         list.push(Located { name: want.name.clone(), part: want.part, info: info.clone() });
                     }
@@ -211,40 +211,48 @@ impl Located {
     }
 }
 
+/// A tensor in the file that has it.
+#[derive(Clone, Copy, PartialEq)]
+struct Found<'a> {
+    file: &'a str,
+    info: &'a TensorInfo,
+}
+
 /// Which of two tensors of one name counts: the one in the file that the checkpoint's index names.
 fn one_of<'a>(
     plain: &str,
-    before: (&'a str, &'a TensorInfo),
-    here: (&'a str, &'a TensorInfo),
+    before: Found<'a>,
+    here: Found<'a>,
     placed: &HashMap<String, String>,
-) -> Result<(&'a str, &'a TensorInfo), WeightsError> {
-    let is_placed = |(file, info): (&str, &TensorInfo)| placed.get(&info.name).is_some_and(|named| named == file);
-    if before.0 == here.0 {
-        let why = format!("tensor \"{plain}\" is there twice, as \"{}\" and as \"{}\"", before.1.name, here.1.name);
-        return Err(WeightsError::BadSafetensors { file: here.0.into(), why });
+) -> Result<Found<'a>, WeightsError> {
+    let is_placed = |found: Found| placed.get(&found.info.name).is_some_and(|named| named == found.file);
+    if before.file == here.file {
+        let (one, other) = (&before.info.name, &here.info.name);
+        let why = format!("tensor \"{plain}\" is there twice, as \"{one}\" and as \"{other}\"");
+        return Err(WeightsError::BadSafetensors { file: here.file.into(), why });
     }
     match (is_placed(before), is_placed(here)) {
         (true, false) => Ok(before),
         (false, true) => Ok(here),
         _ => {
-            let (first, second) = (before.0.to_string(), here.0.to_string());
-            Err(WeightsError::Duplicate { tensor: here.1.name.clone(), first, second })
+            let (first, second) = (before.file.to_string(), here.file.to_string());
+            Err(WeightsError::Duplicate { tensor: here.info.name.clone(), first, second })
         }
     }
 }
 
 /// Refuses tensors that were put together from several models: all must have one prefix, but for the unembedding, which may
 /// stand outside some of the wrappers. A prefix that is not known to say nothing must be that of every tensor.
-fn same_prefix(found: &HashMap<&str, (&str, &TensorInfo)>, files: &[(String, Header)]) -> Result<(), WeightsError> {
+fn same_prefix(found: &HashMap<&str, Found>, files: &[(String, Header)]) -> Result<(), WeightsError> {
     let prefix = |plain: &str, info: &TensorInfo| info.name[..info.name.len() - plain.len()].to_string();
-    let mut all: Vec<_> = found.iter().map(|(plain, (file, info))| (*plain, *file, *info)).collect();
+    let mut all: Vec<_> = found.iter().map(|(plain, found)| (*plain, found.file, found.info)).collect();
     all.sort_by_key(|(plain, ..)| *plain);
     let refuse = |file: &str, why: String| Err(WeightsError::BadSafetensors { file: file.into(), why });
-    let Some(&(plain, file, info)) = all.iter().find(|(plain, ..)| *plain != HEAD) else { return Ok(()) };
+    let Some(&(plain, file, info)) = all.iter().find(|(plain, ..)| *plain != LM_HEAD) else { return Ok(()) };
     let common = prefix(plain, info);
     for (plain, file, other) in &all {
         let its = prefix(plain, other);
-        if its != common && !(*plain == HEAD && common.starts_with(&its)) {
+        if its != common && !(*plain == LM_HEAD && common.starts_with(&its)) {
             let why = format!(
                 "\"{}\" and \"{}\" have different prefixes, as tensors of two models have. Give the file of one model.",
                 info.name, other.name
@@ -253,7 +261,7 @@ fn same_prefix(found: &HashMap<&str, (&str, &TensorInfo)>, files: &[(String, Hea
         }
     }
     let outside = |(_, header): &&(String, Header)| {
-        header.tensors.iter().any(|tensor| !tensor.name.starts_with(&common) && !tensor.name.ends_with(HEAD))
+        header.tensors.iter().any(|tensor| !tensor.name.starts_with(&common) && !tensor.name.ends_with(LM_HEAD))
     };
     if !is_wrapper(&common) && files.iter().any(|file| outside(&file)) {
         let why = format!(

@@ -8,11 +8,11 @@ use crate::loading::cache::model_cache::ModelCache;
 use crate::loading::cache::samples::{differs, has_no_marks};
 use crate::loading::cache::{CacheError, CacheStore, ChunkLog, Disk, Extent, Identity};
 use crate::loading::file_state::{FileState, OpenResponse};
-use crate::loading::source::names::{INDEX, ONE_FILE, sorted_out};
+use crate::loading::source::names::{INDEX, LeftOut, ONE_FILE, sorted_out};
 use crate::loading::source::retry::{Backoff, Failure};
 use crate::loading::source::{Files, absent, read_exactly};
 use crate::model::ModelError;
-use crate::model::checkpoint::{HEAD, Table, Wanted, tails};
+use crate::model::checkpoint::{LM_HEAD, Table, Wanted, tails};
 use crate::{Code, Error, Result};
 use serde_json::Value;
 
@@ -28,7 +28,7 @@ pub(crate) struct WeightFiles<F: Files, K: CacheStore> {
     /// The file that each tensor is in, by the checkpoint's own index.
     pub placed: HashMap<String, String>,
     /// What ends in `.safetensors` and was not opened, and why.
-    pub left_out: Vec<(String, &'static str)>,
+    pub left_out: Vec<LeftOut>,
 }
 
 /// The headers of all weights files. Of a whole file and shards, the whole file is read, as transformers does.
@@ -37,21 +37,16 @@ pub(crate) async fn read_headers<F: Files, K: CacheStore>(
     wanted: &[Wanted],
 ) -> Result<WeightFiles<F, K>> {
     let cached = cache.cached_files();
-    let (mut placed, mut left_out) = (HashMap::new(), Vec::new());
-    let names = match cache.files.weight_files() {
-        Some(all) => {
-            let names;
-            (names, placed, left_out) = of_picked(cache, &all, wanted).await?;
-            names
-        }
+    let Chosen { names, placed, left_out } = match cache.files.weight_files() {
+        Some(all) => of_picked(cache, &all, wanted).await?,
         None => {
             let may_be_whole = cached.is_empty() || cached == [ONE_FILE];
             if may_be_whole && let Some(opened) = read_header(cache, ONE_FILE).await? {
-                return Ok(WeightFiles { opened: vec![opened], placed, left_out });
+                return Ok(WeightFiles { opened: vec![opened], placed: HashMap::new(), left_out: Vec::new() });
             }
             let index = cache.small(INDEX).await?.ok_or_else(|| absent(&cache.files, ONE_FILE))?;
-            placed = read_index(&index, wanted)?;
-            shards(&placed)
+            let placed = read_index(&index, wanted)?;
+            Chosen { names: shards(&placed), placed, left_out: Vec::new() }
         }
     };
     if names.is_empty() {
@@ -69,14 +64,24 @@ pub(crate) async fn read_headers<F: Files, K: CacheStore>(
     Ok(WeightFiles { opened, placed, left_out })
 }
 
-/// Of files that a reader picked: those that hold the model; the file of each tensor; and those that are passed over.
+/// Which files are to be read as weights.
+struct Chosen {
+    names: Vec<String>,
+    /// As in [`WeightFiles`].
+    placed: HashMap<String, String>,
+    left_out: Vec<LeftOut>,
+}
+
+/// Chooses among the files that a reader picked.
 async fn of_picked<F: Files, K: CacheStore>(
     cache: &ModelCache<F, K>,
     all: &[String],
     wanted: &[Wanted],
-) -> Result<(Vec<String>, HashMap<String, String>, Vec<(String, &'static str)>)> {
+) -> Result<Chosen> {
     let (mut names, mut left_out) = sorted_out(all.iter().map(String::as_str));
-    let Some(index) = cache.small(INDEX).await? else { return Ok((names, HashMap::new(), left_out)) };
+    let Some(index) = cache.small(INDEX).await? else {
+        return Ok(Chosen { names, placed: HashMap::new(), left_out });
+    };
     let has_whole = names.iter().any(|name| name == ONE_FILE);
     let placed = match read_index(&index, wanted) {
         // Nothing depends on it.
@@ -87,18 +92,18 @@ async fn of_picked<F: Files, K: CacheStore>(
     if has_whole && !of_index.iter().any(|name| name == ONE_FILE) {
         // What is beside both is still compared with the one that counts.
         names.retain(|name| !of_index.contains(name));
-        return Ok((names, HashMap::new(), left_out));
+        return Ok(Chosen { names, placed: HashMap::new(), left_out });
     }
     let beside = names.into_iter().filter(|name| !of_index.contains(name));
-    left_out.extend(beside.map(|name| (name, "not in model.safetensors.index.json")));
-    Ok((of_index, placed, left_out))
+    left_out.extend(beside.map(|name| LeftOut { name, what: "not in model.safetensors.index.json" }));
+    Ok(Chosen { names: of_index, placed, left_out })
 }
 
-fn no_weights(files: &impl Files, left_out: &[(String, &'static str)]) -> Error {
+fn no_weights(files: &impl Files, left_out: &[LeftOut]) -> Error {
     if left_out.is_empty() {
         return absent(files, ONE_FILE);
     }
-    let list: Vec<String> = left_out.iter().map(|(name, what)| format!("{name} ({what})")).collect();
+    let list: Vec<String> = left_out.iter().map(LeftOut::to_string).collect();
     let message = format!("no weights of a model are among the files: {}.", list.join(", "));
     Error::new(Code::NotFound, message)
 }
@@ -249,7 +254,7 @@ fn read_index(bytes: &[u8], wanted: &[Wanted]) -> Result<HashMap<String, String>
     let map = index.get("weight_map").and_then(Value::as_object).ok_or_else(|| bad("no weight_map".into()))?;
     let listed: HashSet<&str> = map.keys().flat_map(|key| tails(key)).collect();
     // An unembedding may be stored in the embedding's place.
-    let is_listed = |name: &str| listed.contains(name) || name == Table::Tokens.tensor() && listed.contains(HEAD);
+    let is_listed = |name: &str| listed.contains(name) || name == Table::Tokens.tensor() && listed.contains(LM_HEAD);
     if let Some(want) = wanted.iter().find(|want| !is_listed(&want.name)) {
         return Err(ModelError::MissingTensor { name: want.name.clone() }.into());
     }

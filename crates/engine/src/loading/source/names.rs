@@ -1,9 +1,26 @@
 //! Which of a reader's files hold weights, by their names: what else training leaves beside them is told apart.
 
+use std::fmt;
+
 /// The whole model in one file.
 pub const ONE_FILE: &str = "model.safetensors";
 /// Which tensor is in which of several.
 pub const INDEX: &str = "model.safetensors.index.json";
+
+/// A file that ends in `.safetensors` and is passed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Its name.
+    pub name: String,
+    /// What it is instead of the model's weights.
+    pub what: &'static str,
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, to: &mut fmt::Formatter) -> fmt::Result {
+        write!(to, "{} ({})", self.name, self.what)
+    }
+}
 
 /// What a file is that ends in `.safetensors` and holds no model; `None` where its name does not say so.
 pub fn not_weights(name: &str) -> Option<&'static str> {
@@ -31,12 +48,12 @@ pub fn not_weights(name: &str) -> Option<&'static str> {
 }
 
 /// Those of a reader's files that may hold weights, and those that end in `.safetensors` and do not.
-pub fn sorted_out<'a>(names: impl Iterator<Item = &'a str>) -> (Vec<String>, Vec<(String, &'static str)>) {
+pub fn sorted_out<'a>(names: impl Iterator<Item = &'a str>) -> (Vec<String>, Vec<LeftOut>) {
     let (mut weights, mut others) = (Vec::new(), Vec::new());
     for name in names.filter(|name| name.ends_with(".safetensors")) {
         match not_weights(name) {
             None => weights.push(name.to_string()),
-            Some(what) => others.push((name.to_string(), what)),
+            Some(what) => others.push(LeftOut { name: name.to_string(), what }),
         }
     }
     (weights, others)
@@ -63,7 +80,7 @@ mod tests {
             weights,
             ["model.safetensors", "model-00001-of-00002.safetensors", "model.fp16.safetensors", "Adapted.safetensors"]
         );
-        let others: Vec<_> = others.into_iter().map(|(name, _)| name).collect();
+        let others: Vec<_> = others.into_iter().map(|left_out| left_out.name).collect();
         assert_eq!(others, ["._model.safetensors", "optimizer.safetensors", "adapter_model.safetensors"]);
     }
 }
