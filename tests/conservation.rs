@@ -6,7 +6,7 @@ mod support;
 use std::collections::HashMap;
 
 use candle_core::{Result, Tensor};
-use engine::model::{Gpt2, Point, Probe};
+use engine::model::{CapturePoint, Gpt2, Probe};
 use support::Expected;
 use support::memory::gpt2;
 
@@ -29,10 +29,10 @@ const LOGITS: f32 = 1e-5;
 
 /// Keeps everything it is shown.
 #[derive(Default)]
-struct Collector(HashMap<Point, Tensor>, Vec<Point>);
+struct Collector(HashMap<CapturePoint, Tensor>, Vec<CapturePoint>);
 
 impl Probe for Collector {
-    fn see(&mut self, point: Point, value: &Tensor) -> Result<()> {
+    fn see(&mut self, point: CapturePoint, value: &Tensor) -> Result<()> {
         self.1.push(point);
         self.0.insert(point, value.copy()?);
         Ok(())
@@ -40,13 +40,13 @@ impl Probe for Collector {
 }
 
 impl Collector {
-    fn values(&self, point: Point) -> Vec<f32> {
+    fn values(&self, point: CapturePoint) -> Vec<f32> {
         let tensor = self.0.get(&point).unwrap_or_else(|| panic!("gpt2.rs never shows {point:?}"));
         tensor.flatten_all().and_then(|flat| flat.to_vec1()).unwrap()
     }
 
     /// Values of some points, coordinate by coordinate, in F64.
-    fn sum(&self, points: impl IntoIterator<Item = Point>) -> Vec<f32> {
+    fn sum(&self, points: impl IntoIterator<Item = CapturePoint>) -> Vec<f32> {
         let mut total: Vec<f64> = Vec::new();
         for point in points {
             let values = self.values(point);
@@ -87,19 +87,19 @@ fn every_contribution_is_added_and_nothing_else_is() {
         let layers = model.blocks.len();
         for l in 0..layers {
             let what = |sum: &str| format!("gpt2.rs, Block::forward: {what}, block {l}: {sum}");
-            let before = if l == 0 { Point::Embed } else { Point::ResidPost(l - 1) };
-            let pre = seen.values(Point::ResidPre(l));
+            let before = if l == 0 { CapturePoint::Embed } else { CapturePoint::ResidPost(l - 1) };
+            let pre = seen.values(CapturePoint::ResidPre(l));
             assert_close(&what("the stream between blocks changed"), &pre, &seen.values(before), ONE_ADDITION);
-            let mid = seen.values(Point::ResidMid(l));
-            let sum = seen.sum([Point::ResidPre(l), Point::AttnOut(l)]);
+            let mid = seen.values(CapturePoint::ResidMid(l));
+            let sum = seen.sum([CapturePoint::ResidPre(l), CapturePoint::AttnOut(l)]);
             assert_close(&what("resid_pre + attn_out is not resid_mid"), &mid, &sum, ONE_ADDITION);
-            let post = seen.values(Point::ResidPost(l));
-            let sum = seen.sum([Point::ResidMid(l), Point::MlpOut(l)]);
+            let post = seen.values(CapturePoint::ResidPost(l));
+            let sum = seen.sum([CapturePoint::ResidMid(l), CapturePoint::MlpOut(l)]);
             assert_close(&what("resid_mid + mlp_out is not resid_post"), &post, &sum, ONE_ADDITION);
         }
-        let contributions = (0..layers).flat_map(|l| [Point::AttnOut(l), Point::MlpOut(l)]);
-        let sum = seen.sum([Point::Embed].into_iter().chain(contributions));
-        let last = seen.values(Point::ResidPost(layers - 1));
+        let contributions = (0..layers).flat_map(|l| [CapturePoint::AttnOut(l), CapturePoint::MlpOut(l)]);
+        let sum = seen.sum([CapturePoint::Embed].into_iter().chain(contributions));
+        let last = seen.values(CapturePoint::ResidPost(layers - 1));
         assert_close(&format!("{what}: embed + all contributions is not the last stream"), &last, &sum, ALL_ADDITIONS);
     });
 }
@@ -110,14 +110,14 @@ fn heads_and_the_bias_make_attn_out() {
         let (t, d) = (expected.ids.len(), model.config.n_embd);
         for (l, block) in model.blocks.iter().enumerate() {
             let bias: Vec<f32> = block.attention_bias().to_vec1().unwrap();
-            let heads = seen.values(Point::HeadOut(l));
+            let heads = seen.values(CapturePoint::HeadOut(l));
             assert_eq!(heads.len(), model.config.n_head * t * d, "{what}: head_out of block {l} is not [H, T, D]");
             let mut sum = bias.repeat(t);
             for head in heads.chunks(t * d) {
                 sum.iter_mut().zip(head).for_each(|(sum, value)| *sum += value);
             }
             let what = format!("linear.rs, forward_by_group: {what}, block {l}: heads + bias is not attn_out");
-            assert_close(&what, &sum, &seen.values(Point::AttnOut(l)), PRODUCTS);
+            assert_close(&what, &sum, &seen.values(CapturePoint::AttnOut(l)), PRODUCTS);
         }
     });
 }
@@ -127,7 +127,7 @@ fn attention_weights_are_causal_and_those_of_the_reference() {
     each(|what, model, seen, expected| {
         let t = expected.ids.len();
         for l in 0..model.blocks.len() {
-            let pattern = seen.values(Point::Pattern(l));
+            let pattern = seen.values(CapturePoint::Pattern(l));
             assert_eq!(pattern.len(), model.config.n_head * t * t, "{what}: pattern of block {l} is not [H, T, T]");
             for (index, row) in pattern.chunks(t).enumerate() {
                 let (head, query) = (index / t, index % t);
@@ -139,7 +139,7 @@ fn attention_weights_are_causal_and_those_of_the_reference() {
             }
         }
         if let Some(reference) = &expected.attention_last_layer_head0 {
-            let pattern = seen.values(Point::Pattern(model.blocks.len() - 1));
+            let pattern = seen.values(CapturePoint::Pattern(model.blocks.len() - 1));
             assert_close(&format!("{what}: last pattern, head 0"), &pattern[..t * t], &reference.concat(), PATTERN);
         }
     });
@@ -148,9 +148,9 @@ fn attention_weights_are_causal_and_those_of_the_reference() {
 #[test]
 fn logits_are_those_of_the_reference() {
     each(|what, model, seen, expected| {
-        let normed = seen.0.get(&Point::Final).unwrap_or_else(|| panic!("{what}: Final is never shown"));
+        let normed = seen.0.get(&CapturePoint::Final).unwrap_or_else(|| panic!("{what}: Final is never shown"));
         assert_eq!(normed.dims(), [expected.ids.len(), model.config.n_embd], "{what}: Final is not [T, D]");
-        let logits = seen.values(Point::Logits);
+        let logits = seen.values(CapturePoint::Logits);
         let again = model.unembedding.logits(normed).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(logits, again, "{what}: Logits are not the unembedding of Final");
         let reference = expected.final_logits_last.as_ref().expect("fixtures list the last logits");
@@ -163,12 +163,12 @@ fn logits_are_those_of_the_reference() {
 fn every_point_is_shown_once_and_in_order() {
     each(|what, model, seen, _| {
         let block = |l| {
-            use Point::{AttnOut, HeadOut, MlpOut, Pattern, ResidMid, ResidPost, ResidPre};
+            use CapturePoint::{AttnOut, HeadOut, MlpOut, Pattern, ResidMid, ResidPost, ResidPre};
             [ResidPre(l), Pattern(l), HeadOut(l), AttnOut(l), ResidMid(l), MlpOut(l), ResidPost(l)]
         };
-        let mut order = vec![Point::Embed];
+        let mut order = vec![CapturePoint::Embed];
         order.extend((0..model.blocks.len()).flat_map(block));
-        order.extend([Point::Final, Point::Logits]);
+        order.extend([CapturePoint::Final, CapturePoint::Logits]);
         assert_eq!(seen.1, order, "gpt2.rs: {what}: points");
     });
 }

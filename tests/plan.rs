@@ -79,8 +79,8 @@ fn gpt2_124m_arrives_within_its_budgets() {
     let mut asked = vec![ByteRanges::default()];
     // A text of 64 tokens scattered over the whole table: the worst that a text of this length can do.
     let rows = (0..64u32).map(|i| (i * 7919 + 13) % 50257).collect();
-    let RowPlan::Runs(tokens) = planner.rows(Table::Tokens, &rows) else { panic!("plan.rs takes the whole table") };
-    let RowPlan::Runs(positions) = planner.rows(Table::Positions, &(0..64).collect()) else {
+    let RowPlan::Spans(tokens) = planner.rows(Table::Tokens, &rows) else { panic!("plan.rs takes the whole table") };
+    let RowPlan::Spans(positions) = planner.rows(Table::Positions, &(0..64).collect()) else {
         panic!("plan.rs: all of wpe")
     };
     assert_eq!(positions.len(), 1, "plan.rs: neighbouring rows are one request");
@@ -109,7 +109,7 @@ fn rows_are_joined_where_a_request_costs_more_than_the_gap() {
     let index = index(&list, vec![file(&list, false, "F32")]);
     let row = 768 * 4;
     let spans = |rows: &[u32]| match Planner::new(index.clone()).rows(Table::Tokens, &rows.iter().copied().collect()) {
-        RowPlan::Runs(spans) => spans.iter().map(|span| (span.bytes.end - span.bytes.start) / row).collect(),
+        RowPlan::Spans(spans) => spans.iter().map(|span| (span.bytes.end - span.bytes.start) / row).collect(),
         RowPlan::Whole => vec![0],
     };
     assert_eq!(spans(&[5]), [1]);
@@ -132,7 +132,7 @@ fn a_second_text_asks_only_for_what_the_first_did_not() {
     for text in 0..200u32 {
         let rows: BTreeSet<u32> = (0..20).map(|i| (text * 977 + i * 2503) % 50257).collect();
         match planner.rows(Table::Tokens, &rows) {
-            RowPlan::Runs(spans) => {
+            RowPlan::Spans(spans) => {
                 requests += spans.len();
                 ask(&mut asked, &spans);
             }
@@ -197,7 +197,7 @@ proptest! {
                     let table = if step == 0 { Table::Tokens } else { Table::Positions };
                     let rows = (0..count as u32).map(|i| number.wrapping_mul(i + 1) % 500).collect();
                     match planner.rows(table, &rows) {
-                        RowPlan::Runs(spans) => drop(ask(&mut asked, &spans)),
+                        RowPlan::Spans(spans) => drop(ask(&mut asked, &spans)),
                         RowPlan::Whole => drop(ask(&mut asked, &planner.tensors(|located| located.name == table.tensor()))),
                     }
                     // What a text needs is on its way.

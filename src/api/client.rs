@@ -8,10 +8,10 @@ use wasm_bindgen_futures::JsFuture;
 use web_sys::AbortSignal;
 
 use super::abort::aborted;
-use super::connection::{Connection, Input, Listeners, Told, listen};
+use super::connection::{Callbacks, Connection, Input, Listeners, listen};
 use super::errors;
 use super::launch::{demo, launch};
-use super::source::Source;
+use super::source::ModelSource;
 use protocol::{Notice, Opened, PatchOptions, Progress, RunOptions, SampleOptions, Task, ToEngine, js};
 use trace::{Code, Error, ModelInfo, Patching, Result, Sampled, Trace};
 
@@ -74,7 +74,7 @@ impl Model {
     ///
     /// # Errors
     /// Every code of loading; the engine is gone then.
-    pub async fn load(source: Source, options: LoadOptions) -> Result<Model> {
+    pub async fn load(source: ModelSource, options: LoadOptions) -> Result<Model> {
         let stopped = || aborted("loading the model");
         let is_aborted = |signal: &Option<AbortSignal>| signal.as_ref().is_some_and(AbortSignal::aborted);
         if is_aborted(&options.signal) {
@@ -91,10 +91,10 @@ impl Model {
         }
         let LoadOptions { hub, cache, parallel, workers, .. } = options;
         let name = source.name().to_string();
-        let from = if matches!(source, Source::Address(_)) && name == "demo" { demo().await? } else { source };
+        let from = if matches!(source, ModelSource::Address(_)) && name == "demo" { demo().await? } else { source };
         let (address, files) = match from {
-            Source::Address(address) => (Some(address), None),
-            Source::Files(files) => (None, Some(files.to_js().into())),
+            ModelSource::Address(address) => (Some(address), None),
+            ModelSource::Files(files) => (None, Some(files.to_js().into())),
         };
         let load = ToEngine::Load { address, source: name, hub, cache, parallel, workers };
         model.connection.send(&load, files)?;
@@ -161,8 +161,8 @@ impl Model {
                 }
             }) as Rc<dyn Fn(JsValue)>
         });
-        let told = Told { partial, share: options.on_share };
-        js::from_js(&self.answer(Input::Texts(texts), Task::Trace(options.record), options.signal, told).await?)
+        let callbacks = Callbacks { partial, share: options.on_share };
+        js::from_js(&self.answer(Input::Texts(texts), Task::Trace(options.record), options.signal, callbacks).await?)
     }
 
     /// Goes on with a text.
@@ -170,7 +170,7 @@ impl Model {
     /// # Errors
     /// `BadArgument` for options out of range, `TooLong`; as [`Model::trace`].
     pub async fn sample(&self, text: String, options: SampleOptions, signal: Option<AbortSignal>) -> Result<Sampled> {
-        let answer = self.answer(Input::Texts(vec![text]), Task::Sample(options), signal, Told::default()).await?;
+        let answer = self.answer(Input::Texts(vec![text]), Task::Sample(options), signal, Callbacks::default()).await?;
         js::sampled_from_js(&answer).map_err(unreadable)
     }
 
@@ -191,20 +191,32 @@ impl Model {
                 on_partial(found);
             }
         });
-        let told = Told { partial: Some(partial), share: None };
+        let callbacks = Callbacks { partial: Some(partial), share: None };
         let texts = Input::Texts(vec![clean, corrupted]);
-        let answer = self.answer(texts, Task::Patch(options), signal, told).await?;
+        let answer = self.answer(texts, Task::Patch(options), signal, callbacks).await?;
         js::patching_from_js(&answer).map_err(unreadable)
     }
 
-    async fn answer(&self, input: Input, task: Task, signal: Option<AbortSignal>, told: Told) -> Result<JsValue> {
-        let promise = self.request(input, task, signal, told)?;
+    async fn answer(
+        &self,
+        input: Input,
+        task: Task,
+        signal: Option<AbortSignal>,
+        callbacks: Callbacks,
+    ) -> Result<JsValue> {
+        let promise = self.request(input, task, signal, callbacks)?;
         JsFuture::from(promise).await.map_err(|why| errors::from_js(&why))
     }
 
     /// Asks for something; the promise settles with the answer as JavaScript has it.
-    pub(super) fn request(&self, input: Input, task: Task, signal: Option<AbortSignal>, told: Told) -> Result<Promise> {
-        self.connection.ask(input, task, signal, told)
+    pub(super) fn request(
+        &self,
+        input: Input,
+        task: Task,
+        signal: Option<AbortSignal>,
+        callbacks: Callbacks,
+    ) -> Result<Promise> {
+        self.connection.ask(input, task, signal, callbacks)
     }
 
     /// Ends the worker and gives its memory back. What is under way is rejected with `Aborted`.

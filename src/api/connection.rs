@@ -36,7 +36,7 @@ pub(super) enum Input {
 
 /// Who is told of a request on its way.
 #[derive(Clone, Default)]
-pub(super) struct Told {
+pub(super) struct Callbacks {
     /// Of what is done so far.
     pub partial: Option<Rc<dyn Fn(JsValue)>>,
     /// Of how far it is.
@@ -46,7 +46,7 @@ pub(super) struct Told {
 /// A trace that is being made.
 struct Pending {
     answer: Deferred,
-    told: Told,
+    callbacks: Callbacks,
     _abort: Option<AbortListener>,
 }
 
@@ -174,7 +174,13 @@ impl Connection {
     }
 
     /// Asks for something; the promise settles with the answer as JavaScript has it.
-    pub fn ask(self: &Rc<Self>, input: Input, task: Task, signal: Option<AbortSignal>, told: Told) -> Result<Promise> {
+    pub fn ask(
+        self: &Rc<Self>,
+        input: Input,
+        task: Task,
+        signal: Option<AbortSignal>,
+        callbacks: Callbacks,
+    ) -> Result<Promise> {
         if let Some(error) = self.ended.borrow().clone() {
             return Err(error);
         }
@@ -193,8 +199,8 @@ impl Connection {
                 }
             })
         });
-        let (partial, share) = (told.partial.is_some(), told.share.is_some());
-        self.pending.borrow_mut().insert(request, Pending { answer, told, _abort: abort });
+        let (partial, share) = (callbacks.partial.is_some(), callbacks.share.is_some());
+        self.pending.borrow_mut().insert(request, Pending { answer, callbacks, _abort: abort });
         let (texts, ids) = match input {
             Input::Texts(texts) => (Some(texts), None),
             Input::Ids(ids) => (None, Some(ids)),
@@ -263,13 +269,14 @@ impl Connection {
                 self.ready.resolve(&JsValue::UNDEFINED);
             }
             Ok(FromEngine::Partial { request }) => {
-                let on_partial = self.pending.borrow().get(&request).and_then(|pending| pending.told.partial.clone());
+                let on_partial =
+                    self.pending.borrow().get(&request).and_then(|pending| pending.callbacks.partial.clone());
                 if let Some(on_partial) = on_partial {
                     on_partial(trace());
                 }
             }
             Ok(FromEngine::Share { request, share }) => {
-                let on_share = self.pending.borrow().get(&request).and_then(|pending| pending.told.share.clone());
+                let on_share = self.pending.borrow().get(&request).and_then(|pending| pending.callbacks.share.clone());
                 if let Some(on_share) = on_share {
                     on_share(share);
                 }

@@ -9,11 +9,11 @@ use web_sys::HtmlCanvasElement;
 
 use super::cache;
 use super::client::{LoadOptions, Model};
-use super::connection::{Input, Told};
+use super::connection::{Callbacks, Input};
 use super::errors::to_js;
 use super::launch::{EngineFiles, Locations, configure};
 use super::options::{bad, callback, describe, optional, read_options, required_text, settings, signal, text, whole};
-use super::source::Source;
+use super::source::ModelSource;
 use charts::svg::document;
 use charts::{ChartName, ChartOptions, Figure, Size, Theme, canvas};
 use protocol::foreign::{get, is_typed_array, items, list_of};
@@ -52,7 +52,7 @@ pub fn configure_js(locations: &JsValue) {
 #[wasm_bindgen(js_name = loadModel)]
 pub async fn load_model(source: JsValue, options: JsValue) -> Result<ModelJs, JsValue> {
     let load = async {
-        let source = Source::from_js(&source)?;
+        let source = ModelSource::from_js(&source)?;
         let options = read_options("loadModel", &options, &[&LOADING])?;
         let number = |name: &str, most: u32, of: &str| match optional(&options, name) {
             None => Ok(None),
@@ -151,7 +151,7 @@ impl ModelJs {
         let ask = || {
             let options = &read_options("tokenize", options, &[&["signal"]])?;
             let input = read_texts(texts).map(Input::Texts)?;
-            self.0.request(input, Task::Tokenize, signal(options)?, Told::default())
+            self.0.request(input, Task::Tokenize, signal(options)?, Callbacks::default())
         };
         settled(ask())
     }
@@ -161,7 +161,7 @@ impl ModelJs {
         let ask = || {
             let options = &read_options("sample", options, &[&SAMPLING, &["signal"]])?;
             let task = Task::Sample(settings::<SampleOptions>(options, &SAMPLING)?);
-            self.0.request(read_input(&[("text", text)])?, task, signal(options)?, Told::default())
+            self.0.request(read_input(&[("text", text)])?, task, signal(options)?, Callbacks::default())
         };
         settled(ask())
     }
@@ -171,9 +171,9 @@ impl ModelJs {
         let ask = || {
             let options = &read_options("patch", options, &[&PATCHING, &["signal", "onPartial"]])?;
             let task = Task::Patch(settings::<PatchOptions>(options, &PATCHING)?);
-            let told = Told { partial: callback(options, "onPartial")?.map(partial_listener), share: None };
+            let callbacks = Callbacks { partial: callback(options, "onPartial")?.map(partial_listener), share: None };
             let texts = [("clean", clean), ("corrupted", corrupted)];
-            self.0.request(read_input(&texts)?, task, signal(options)?, told)
+            self.0.request(read_input(&texts)?, task, signal(options)?, callbacks)
         };
         settled(ask())
     }
@@ -193,11 +193,11 @@ impl ModelJs {
         };
         let lens = optional(options, "lens").map(number).transpose()?.unwrap_or(0);
         let run = RunOptions { lens: lens as usize, ..settings::<RunOptions>(options, &RECORDED)? };
-        let told = Told {
+        let callbacks = Callbacks {
             partial: callback(options, "onPartial")?.map(partial_listener),
             share: callback(options, "onProgress")?.map(listener::<f64>),
         };
-        self.0.request(input?, Task::Trace(run), signal(options)?, told)
+        self.0.request(input?, Task::Trace(run), signal(options)?, callbacks)
     }
 }
 

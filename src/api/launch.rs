@@ -12,7 +12,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Blob, BlobPropertyBag, Response, Url, Worker};
 
-use super::source::{ModelFiles, Source};
+use super::source::{ModelFiles, ModelSource};
 use protocol::trusted_types;
 use trace::{Code, Error, Result};
 
@@ -93,10 +93,10 @@ pub fn configure(locations: Locations) {
 }
 
 /// The demo model: its files where this copy reads its own, its folder's address elsewhere.
-pub(super) async fn demo() -> Result<Source> {
+pub(super) async fn demo() -> Result<ModelSource> {
     let locations = LOCATIONS.with_borrow(Clone::clone);
     if locations.read.is_none() {
-        return Ok(Source::Address(locations.demo));
+        return Ok(ModelSource::Address(locations.demo));
     }
     let mut files = Vec::new();
     for name in ["config.json", "model.safetensors", "tokenizer.json"] {
@@ -104,7 +104,7 @@ pub(super) async fn demo() -> Result<Source> {
         let blob = wait(fetch(&url).await?.blob(), &url).await?;
         files.push((name.to_string(), blob.unchecked_into()));
     }
-    Ok(Source::Files(ModelFiles::new(files)))
+    Ok(ModelSource::Files(ModelFiles::new(files)))
 }
 
 /// A fresh engine worker, booted.

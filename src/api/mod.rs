@@ -18,6 +18,6 @@ pub use cache::{CachedModel, ask_to_persist, cached_models, remove_cached_model,
 pub use client::{LoadOptions, Model, TraceOptions};
 pub use launch::{EngineFiles, Locations, configure};
 pub use protocol::js_error as errors;
-pub use source::{ModelFiles, Source};
+pub use source::{ModelFiles, ModelSource};
 
 pub use protocol::{Notice, NoticeKind, PatchOptions, Phase, Progress, RunOptions, SampleOptions};

@@ -10,7 +10,7 @@ use trace::{Code, Error, Result};
 
 /// What a model is loaded from.
 #[derive(Clone, Debug)]
-pub enum Source {
+pub enum ModelSource {
     /// "demo", a repo id with or without `@revision`, or a folder URL.
     Address(String),
     /// Files from the reader's disk.
@@ -103,16 +103,16 @@ impl ModelFiles {
     }
 }
 
-impl Source {
+impl ModelSource {
     /// Reads what `loadModel` was given.
     ///
     /// # Errors
     /// `BadArgument`.
-    pub fn from_js(value: &JsValue) -> Result<Source> {
+    pub fn from_js(value: &JsValue) -> Result<ModelSource> {
         let address = value.dyn_ref::<Url>().and_then(|url| get(url, "href").as_string());
         match value.as_string().or(address) {
-            Some(address) => Ok(Source::Address(address)),
-            None if value.is_object() => Ok(Source::Files(ModelFiles::from_js(value)?)),
+            Some(address) => Ok(ModelSource::Address(address)),
+            None if value.is_object() => Ok(ModelSource::Files(ModelFiles::from_js(value)?)),
             None => {
                 let known = "a repo id, a folder's address, \"demo\" or { config, weights, tokenizer }";
                 Err(bad(&format!("source: expected {known}, found {}", describe(value))))
@@ -123,8 +123,8 @@ impl Source {
     /// A name for messages and for the trace.
     pub fn name(&self) -> &str {
         match self {
-            Source::Address(address) => address.trim(),
-            Source::Files(files) => &files.name,
+            ModelSource::Address(address) => address.trim(),
+            ModelSource::Files(files) => &files.name,
         }
     }
 }

@@ -79,7 +79,7 @@ pub enum Effect {
     /// Put the keyboard there.
     Focus(Focus),
     /// Show a place in a chart, and go there.
-    LookAt(Chart, Place),
+    LookAt(PageChart, Place),
 }
 
 /// A trace to be made.
@@ -121,7 +121,7 @@ pub enum Focus {
 
 /// One of the page's charts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Chart {
+pub enum PageChart {
     /// The layer-wise evolution.
     Evolution,
     /// The chosen view.

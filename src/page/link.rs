@@ -84,7 +84,7 @@ impl Link {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use charts::{ChartName, Quantity, Window};
+    use charts::{ChartName, Quantity, TokenRange};
     use proptest::prelude::*;
     use trace::{Head, TokenPosition};
 
@@ -131,7 +131,7 @@ mod tests {
     fn other_tokens_of_the_same_picture_are_no_step() {
         let whole = Link::default();
         let part = |view| Link {
-            settings: ViewSettings { tokens: Some(Window { from: 3, to: 9 }), view, ..ViewSettings::default() },
+            settings: ViewSettings { tokens: Some(TokenRange { from: 3, to: 9 }), view, ..ViewSettings::default() },
             ..Link::default()
         };
         assert!(!part(ChartName::Heatmap).is_step_from(Some(&whole)));

@@ -125,7 +125,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use charts::{ChartName, Quantity, Window};
+    use charts::{ChartName, Quantity, TokenRange};
     use trace::{Ablation, AblationMode, Component, TokenPosition};
 
     fn snippet(settings: ViewSettings, numbers: Numbers) -> String {
@@ -161,7 +161,7 @@ mod tests {
             texts: [1, 0],
             target: " a".into(),
             bins: "12".into(),
-            tokens: Some(Window { from: 1, to: 3 }),
+            tokens: Some(TokenRange { from: 1, to: 3 }),
             ..ViewSettings::default()
         };
         for (view, own) in [

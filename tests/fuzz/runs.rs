@@ -4,7 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use charts::recorder::Recorder;
-use charts::{ApproximateText, ChartName, ChartOptions, Figure, Size, Theme, Window, svg};
+use charts::{ApproximateText, ChartName, ChartOptions, Figure, Size, Theme, TokenRange, svg};
 use residual_stream::page::token_groups::{describe_group, group_tokens};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -79,7 +79,7 @@ fn as_safetensors(random: &mut Random, trace: &Trace, whole: bool) -> Vec<u8> {
 
 fn options(random: &mut Random) -> ChartOptions {
     let number = |random: &mut Random| random.pick(&[0, 1, 2, 5, 1000, usize::MAX]);
-    let window = |random: &mut Random| Window { from: number(random), to: number(random) };
+    let window = |random: &mut Random| TokenRange { from: number(random), to: number(random) };
     let options = json!({
         "quantity": random.pick(&["attention", "mlp", "difference", "stream"]),
         "head": if random.one_in(2) { Value::Null } else { json!({"layer": number(random), "head": number(random)}) },

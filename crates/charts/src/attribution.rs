@@ -40,7 +40,7 @@ pub(super) static HEADS: ChartSpec = ChartSpec {
 const SUM_TOLERANCE: f64 = 1e-3;
 
 /// What a bar stands for.
-struct Part {
+struct Contribution {
     name: String,
     kind: Kind,
     /// Block, from 0; none for the embedding and the bias.
@@ -82,7 +82,7 @@ impl AttributionChart {
         self.found.as_ref().map_or(0, |found| found.attn.len())
     }
 
-    fn parts(&self) -> Vec<Part> {
+    fn parts(&self) -> Vec<Contribution> {
         self.found.as_ref().map_or_else(Vec::new, parts_of)
     }
 
@@ -111,12 +111,12 @@ impl AttributionChart {
 }
 
 /// The bars of an attribution, in order.
-fn parts_of(found: &Attribution) -> Vec<Part> {
-    let mut parts: Vec<Part> = Vec::new();
+fn parts_of(found: &Attribution) -> Vec<Contribution> {
+    let mut parts: Vec<Contribution> = Vec::new();
     let mut add = |name: String, kind, layer, value: f32, middle, width| {
         let value = f64::from(value);
         let sum = parts.last().map_or(0.0, |last| last.sum) + value;
-        parts.push(Part { name, kind, layer, value, sum, middle, width });
+        parts.push(Contribution { name, kind, layer, value, sum, middle, width });
     };
     add("embedding".to_owned(), Kind::Embedding, None, found.embed, 0.0, 0.5);
     for (block, (&attn, &mlp)) in found.attn.iter().zip(&found.mlp).enumerate() {
@@ -225,7 +225,8 @@ impl Chart for AttributionChart {
             let caption = format!("What each head adds to the logit of {}", self.what());
             return Table::by_head(caption, self.layers(), self.heads, true, |layer, column| self.cell(layer, column));
         }
-        let row = |part: &Part| vec![Cell::Text(part.name.clone()), Cell::number(part.value), Cell::number(part.sum)];
+        let row =
+            |part: &Contribution| vec![Cell::Text(part.name.clone()), Cell::number(part.value), Cell::number(part.sum)];
         Table {
             caption: format!("What each contribution adds to the logit of {}", self.what()),
             columns: ["contribution", "adds", "sum so far"].map(str::to_owned).to_vec(),

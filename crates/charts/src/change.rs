@@ -7,7 +7,7 @@ use super::format;
 use super::geometry::Size;
 use super::grid::{Grid, Ramp, layer_number};
 use super::legend::{LegendItem, Swatch};
-use super::scene::{HitRow, Scene, Window};
+use super::scene::{HitRow, Scene, TokenRange};
 use super::surface::MeasureText;
 use super::table::{Cell, Table};
 use super::theme::Theme;
@@ -62,7 +62,7 @@ pub(super) struct ChangeChart {
     kl: Option<f64>,
     pinned: Option<TokenPosition>,
     /// Which columns are shown.
-    window: Option<Window>,
+    window: Option<TokenRange>,
 }
 
 impl ChangeChart {

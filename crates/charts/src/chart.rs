@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::geometry::Size;
 use super::legend::LegendItem;
-use super::scene::{Scene, Window};
+use super::scene::{Scene, TokenRange};
 use super::surface::MeasureText;
 use super::table::Table;
 use super::theme::Theme;
@@ -203,7 +203,7 @@ pub struct ChartOptions {
     /// Whether the true token's ranks are drawn rather than its probabilities.
     pub ranks: bool,
     /// Which tokens grids show; all if none are named.
-    pub tokens: Option<Window>,
+    pub tokens: Option<TokenRange>,
     /// Which two sequences are compared: the second less the first.
     pub compare: Option<[usize; 2]>,
 }

@@ -8,7 +8,7 @@ use super::format;
 use super::geometry::{Point, Rect, Size};
 use super::legend::{Room, fit, width_up_to};
 use super::mark::Mark;
-use super::scene::{Columns, Hit, HitRow, Scene, Window};
+use super::scene::{Columns, Hit, HitRow, Scene, TokenRange};
 use super::surface::{Align, Font, Label, MeasureText, Stroke};
 use super::theme::{Color, Theme};
 use trace::summary::Place;
@@ -95,7 +95,7 @@ pub(super) struct Grid<'a> {
     /// Words in the cells, where they fit.
     pub text: Option<&'a dyn Fn(usize, usize) -> String>,
     /// Which columns are shown; all if none are named.
-    pub window: Option<Window>,
+    pub window: Option<TokenRange>,
 }
 
 impl Grid<'_> {

@@ -68,7 +68,7 @@ pub use figure::Figure;
 pub use geometry::{Point, Rect, Size};
 pub use legend::{LegendItem, Swatch};
 pub use registry::ChartName;
-pub use scene::{Columns, Hit, HitRow, Scene, Window};
+pub use scene::{Columns, Hit, HitRow, Scene, TokenRange};
 pub use surface::{ApproximateText, Font, MeasureText, Surface};
 pub use table::{Cell, Table};
 pub use theme::{Color, Theme};

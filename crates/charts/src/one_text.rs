@@ -2,7 +2,7 @@
 
 use super::chart::ChartOptions;
 use super::format;
-use super::scene::Window;
+use super::scene::TokenRange;
 use trace::summary::Place;
 use trace::{Sequence, Trace};
 
@@ -16,7 +16,7 @@ pub(super) struct OneText {
     /// Position of the pinned token.
     pub pinned: Option<usize>,
     /// Which tokens are shown.
-    pub window: Option<Window>,
+    pub window: Option<TokenRange>,
 }
 
 impl OneText {

@@ -6,7 +6,7 @@ use super::format;
 use super::geometry::Size;
 use super::grid::{Grid, Ramp, layer_number};
 use super::legend::{LegendItem, Swatch};
-use super::scene::{HitRow, Scene, Window};
+use super::scene::{HitRow, Scene, TokenRange};
 use super::surface::MeasureText;
 use super::table::{Cell, Table};
 use super::theme::Theme;
@@ -28,7 +28,7 @@ pub(super) struct PatchingChart {
     found: Option<Patching>,
     n_layer: usize,
     /// Which tokens are shown.
-    window: Option<Window>,
+    window: Option<TokenRange>,
 }
 
 impl PatchingChart {

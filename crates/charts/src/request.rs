@@ -2,7 +2,7 @@
 //! of a sentence, without a word.
 
 use super::chart::{ChartOptions, ChartSpec, Needs};
-use super::scene::Window;
+use super::scene::TokenRange;
 use trace::summary::check_bins;
 use trace::{Code, Error, Result, Sequence, Trace};
 
@@ -39,7 +39,7 @@ impl ChartOptions {
                 return bad(format!("token: there is no token {token}: text {text} has {tokens}, from 0."));
             }
         }
-        if let Some(Window { from, to }) = self.tokens {
+        if let Some(TokenRange { from, to }) = self.tokens {
             let longest = trace.sequences.iter().map(Sequence::token_count).max().unwrap_or_default();
             if from >= to || from >= longest {
                 return bad(format!(
@@ -147,8 +147,8 @@ mod tests {
             (ChartOptions { sequence: 2, ..plain }, "sequence: there is no text 2: this trace has 2, from 0."),
             (ChartOptions { token: Some(3), ..plain }, "token: there is no token 3: text 0 has 3, from 0."),
             (ChartOptions { compare: Some([0, 9]), ..plain }, "compare: there is no text 9"),
-            (ChartOptions { tokens: Some(Window { from: 5, to: 7 }), ..plain }, "tokens: expected [from, to]"),
-            (ChartOptions { tokens: Some(Window { from: 2, to: 2 }), ..plain }, "tokens: expected [from, to]"),
+            (ChartOptions { tokens: Some(TokenRange { from: 5, to: 7 }), ..plain }, "tokens: expected [from, to]"),
+            (ChartOptions { tokens: Some(TokenRange { from: 2, to: 2 }), ..plain }, "tokens: expected [from, to]"),
             (ChartOptions { bins: Some(501), ..plain }, "bins: expected a whole number from 1 to 500, got 501."),
         ] {
             let error = options.check(&trace()).unwrap_err();
@@ -157,7 +157,7 @@ mod tests {
         for options in [
             plain,
             ChartOptions { sequence: 1, token: Some(4), compare: Some([1, 0]), ..plain },
-            ChartOptions { tokens: Some(Window { from: 4, to: 90 }), ..plain },
+            ChartOptions { tokens: Some(TokenRange { from: 4, to: 90 }), ..plain },
             ChartOptions { bins: Some(500), ..plain },
         ] {
             options.check(&trace()).unwrap();

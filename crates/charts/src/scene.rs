@@ -73,21 +73,21 @@ pub struct Scene {
 /// Which of a grid's columns are to be shown. In JavaScript and in files: `[from, to]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "(usize, usize)", into = "(usize, usize)")]
-pub struct Window {
+pub struct TokenRange {
     /// The first that is shown.
     pub from: usize,
     /// The first that is not.
     pub to: usize,
 }
 
-impl From<(usize, usize)> for Window {
-    fn from((from, to): (usize, usize)) -> Window {
-        Window { from, to }
+impl From<(usize, usize)> for TokenRange {
+    fn from((from, to): (usize, usize)) -> TokenRange {
+        TokenRange { from, to }
     }
 }
 
-impl From<Window> for (usize, usize) {
-    fn from(Window { from, to }: Window) -> (usize, usize) {
+impl From<TokenRange> for (usize, usize) {
+    fn from(TokenRange { from, to }: TokenRange) -> (usize, usize) {
         (from, to)
     }
 }
@@ -108,9 +108,9 @@ impl Columns {
     const FEWEST: usize = 4;
 
     /// A window, kept within the columns there are.
-    pub fn new(window: Option<Window>, of: usize) -> Columns {
+    pub fn new(window: Option<TokenRange>, of: usize) -> Columns {
         match window {
-            Some(Window { from, to }) if from < to.min(of) => Columns { from, to: to.min(of), of },
+            Some(TokenRange { from, to }) if from < to.min(of) => Columns { from, to: to.min(of), of },
             _ => Columns { from: 0, to: of, of },
         }
     }
@@ -134,8 +134,8 @@ impl Columns {
     }
 
     /// The window; none where all are shown.
-    pub fn window(self) -> Option<Window> {
-        (self.to - self.from < self.of).then_some(Window { from: self.from, to: self.to })
+    pub fn window(self) -> Option<TokenRange> {
+        (self.to - self.from < self.of).then_some(TokenRange { from: self.from, to: self.to })
     }
 }
 

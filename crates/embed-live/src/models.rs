@@ -9,7 +9,7 @@ use js_sys::{Function, Promise};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 
-use residual_stream::api::{LoadOptions, Model, Phase, Progress, Source};
+use residual_stream::api::{LoadOptions, Model, ModelSource, Phase, Progress};
 use trace::Result;
 use view::attributes::Live;
 use view::dom;
@@ -148,7 +148,7 @@ fn start(live: &Live) -> Rc<Shared> {
         on_progress: Some(Rc::new(on_progress)),
         ..LoadOptions::default()
     };
-    let (source, ended) = (Source::Address(live.model.clone()), shared.clone());
+    let (source, ended) = (ModelSource::Address(live.model.clone()), shared.clone());
     spawn_local(async move {
         ended.outcome.replace(Some(Model::load(source, options).await));
         if let Some(settle) = settle {

@@ -16,7 +16,7 @@ use charts::ChartName;
 use protocol::{js, js_error};
 use residual_stream::api::{Model, PatchOptions, TraceOptions};
 use trace::{Code, Error, Result};
-use view::attributes::{Live, Settings, Source};
+use view::attributes::{Live, Settings, TraceSource};
 use view::progress::format_bytes;
 use view::repo::ASK_ABOVE_BYTES;
 
@@ -75,7 +75,7 @@ struct Run {
 impl Run {
     async fn trace(&self, host: &HtmlElement) -> Result<JsValue> {
         let settings = Settings::read(&|name| host.get_attribute(name), false)?;
-        let Source::Live(live) = &settings.from else {
+        let TraceSource::Live(live) = &settings.from else {
             return Err(Error::new(Code::Aborted, "The element does not ask for a model any more."));
         };
         let live = Live { model: download::checked(&live.model)?, ..live.clone() };

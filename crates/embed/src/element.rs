@@ -16,7 +16,7 @@ use charts::{ChartName, Columns};
 use protocol::{RunOptions, js_error};
 use trace::{Error, Result, TokenPosition, Trace};
 use view::advice::sentence;
-use view::attributes::{Colours, Live, Settings, Source};
+use view::attributes::{Colours, Live, Settings, TraceSource};
 use view::chart_panel::ChartPanel;
 use view::dom::{self, Listener, listen_for};
 use view::record::covers;
@@ -168,21 +168,21 @@ impl Element {
         self.dress(&settings);
         self.settings.replace(Some(settings.clone()));
         match &settings.from {
-            Source::Given if self.is_made(&Made::Given) => self.show_again(),
-            Source::Given => self.take(Made::Given, async move { Ok(given) }),
-            Source::Recorded(src) if self.is_made(&Made::Recorded(src.clone())) => self.show_again(),
-            Source::Recorded(src) => {
+            TraceSource::Given if self.is_made(&Made::Given) => self.show_again(),
+            TraceSource::Given => self.take(Made::Given, async move { Ok(given) }),
+            TraceSource::Recorded(src) if self.is_made(&Made::Recorded(src.clone())) => self.show_again(),
+            TraceSource::Recorded(src) => {
                 let src = src.clone();
                 self.frame.set_status("Loading a saved run…");
                 self.take(Made::Recorded(src.clone()), async move { super::recorded::read(&src).await });
             }
-            Source::Live(live) if live.texts.is_empty() => {
+            TraceSource::Live(live) if live.texts.is_empty() => {
                 self.outdate();
                 self.frame.show_chart(false);
                 self.frame.set_error("");
                 self.frame.set_status("Write a sentence, then choose Run.");
             }
-            Source::Live(live) => self.run(&settings, live),
+            TraceSource::Live(live) => self.run(&settings, live),
         }
     }
 
@@ -279,7 +279,7 @@ impl Element {
             Some(height) => style.set_property("height", &format!("{height}px")),
             None => style.remove_property("height").map(drop),
         };
-        let live = matches!(settings.from, Source::Live(_));
+        let live = matches!(settings.from, TraceSource::Live(_));
         dom::set_class(&self.frame.root, "controls", settings.controls);
         self.frame.form.set_hidden(!(settings.controls && live));
         self.frame.choices.set_hidden(!settings.controls);
@@ -364,7 +364,8 @@ impl Element {
 
     /// Shows a head's pattern where there is one to be had, and a way back.
     fn choose_head(&self, layer: usize, head: usize) {
-        let is_live = matches!(self.settings.borrow().as_ref().map(|settings| &settings.from), Some(Source::Live(_)));
+        let is_live =
+            matches!(self.settings.borrow().as_ref().map(|settings| &settings.from), Some(TraceSource::Live(_)));
         let is_recorded = self.trace.borrow().as_ref().is_some_and(|trace| {
             let mut patterns = trace.sequences.iter().filter_map(|sequence| sequence.patterns.as_ref()).flatten();
             patterns.any(|pattern| (pattern.layer, pattern.head) == (layer, head))

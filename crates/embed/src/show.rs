@@ -13,7 +13,7 @@ use charts::format::quote_token;
 use charts::{ChartName, ChartOptions, Columns, Figure, Needs};
 use protocol::js;
 use trace::{Code, Error, Result, Sequence, TokenPosition, Trace};
-use view::attributes::{Settings, Source};
+use view::attributes::{Settings, TraceSource};
 use view::dom;
 use view::keys;
 
@@ -121,7 +121,7 @@ impl Element {
         if !settings.controls {
             return Ok(());
         }
-        let live = matches!(settings.from, Source::Live(_));
+        let live = matches!(settings.from, TraceSource::Live(_));
         let offered = ChartName::ALL.into_iter().filter(|chart| {
             *chart == settings.view.view
                 || match chart.spec().needs {
@@ -198,7 +198,7 @@ fn nothing_to_see(chart: ChartName, settings: &Settings, why: &str) -> String {
         Needs::Patching => {
             format!("The chart \"{name}\" needs a text of two lines of as many tokens, or a saved run that has it.")
         }
-        _ if matches!(settings.from, Source::Live(_)) => why.to_owned(),
+        _ if matches!(settings.from, TraceSource::Live(_)) => why.to_owned(),
         _ => {
             format!("This saved run does not hold what chart=\"{name}\" shows: save it anew while that chart is open.")
         }

@@ -69,7 +69,7 @@ pub trait Record {
     ///
     /// # Errors
     /// Which field is missing, or what is wrong with it.
-    fn read(source: &dyn Source) -> Result<Self, String>
+    fn read(source: &dyn FieldSource) -> Result<Self, String>
     where
         Self: Sized;
 
@@ -80,7 +80,7 @@ pub trait Record {
 }
 
 /// Where records are read from. `None`: it has nothing of that kind under this name.
-pub trait Source {
+pub trait FieldSource {
     /// The string of this field.
     fn text(&self, _: &Field) -> Option<String> {
         None
@@ -109,10 +109,10 @@ pub trait Source {
     fn whole(&self, field: &Field) -> Result<Option<Vec<u32>>, String>;
 
     /// The record inside this field, to be read in turn.
-    fn record(&self, field: &Field) -> Option<Box<dyn Source + '_>>;
+    fn record(&self, field: &Field) -> Option<Box<dyn FieldSource + '_>>;
 
     /// A list of such.
-    fn records(&self, _: &Field) -> Option<Vec<Box<dyn Source + '_>>> {
+    fn records(&self, _: &Field) -> Option<Vec<Box<dyn FieldSource + '_>>> {
         None
     }
 }
@@ -129,14 +129,14 @@ pub trait FieldType: Default {
     ///
     /// # Errors
     /// It has something else.
-    fn find(source: &dyn Source, field: &Field) -> Result<Option<Self>, String>;
+    fn find(source: &dyn FieldSource, field: &Field) -> Result<Option<Self>, String>;
 
     /// Takes over what there is, if it is optional.
     fn update(&mut self, _: Self) {}
 }
 
 /// A field as a source has it. What may be left out may as well be damaged.
-pub(crate) fn read<T: FieldType>(source: &dyn Source, field: &Field) -> Result<T, String> {
+pub(crate) fn read<T: FieldType>(source: &dyn FieldSource, field: &Field) -> Result<T, String> {
     match T::find(source, field) {
         Ok(Some(found)) => Ok(found),
         Err(why) if !field.or_none => Err(why),
@@ -189,7 +189,7 @@ macro_rules! fields {
                 )),*]
             }
 
-            fn read(source: &dyn crate::fields::Source) -> Result<Self, String> {
+            fn read(source: &dyn crate::fields::FieldSource) -> Result<Self, String> {
                 Ok($record { $(
                     $name: crate::fields::read(source, &crate::fields::fields!(@field $name [$($axis),*] $($none)?))?,
                 )* })
@@ -221,7 +221,7 @@ macro_rules! field_type {
                 $value
             }
 
-            fn find($source: &dyn Source, $field: &Field) -> Result<Option<Self>, String> {
+            fn find($source: &dyn FieldSource, $field: &Field) -> Result<Option<Self>, String> {
                 $found
             }
         }
@@ -245,7 +245,7 @@ field_type!(
     false,
     |list| Value::Records(list.iter().map(|pattern| pattern as &dyn Record).collect()),
     |source, field| {
-        let read = |list: Vec<Box<dyn Source>>| list.iter().map(|inner| Pattern::read(&**inner)).collect();
+        let read = |list: Vec<Box<dyn FieldSource>>| list.iter().map(|inner| Pattern::read(&**inner)).collect();
         source.records(field).map(read).transpose()
     }
 );
@@ -260,7 +260,7 @@ impl<R: Record + Default> FieldType for R {
         Value::Record(self)
     }
 
-    fn find(source: &dyn Source, field: &Field) -> Result<Option<Self>, String> {
+    fn find(source: &dyn FieldSource, field: &Field) -> Result<Option<Self>, String> {
         source.record(field).map(|inner| R::read(&*inner)).transpose()
     }
 }
@@ -270,7 +270,7 @@ impl<T: FieldType> FieldType for Option<T> {
         self.as_ref().map_or(Value::Missing, T::value)
     }
 
-    fn find(source: &dyn Source, field: &Field) -> Result<Option<Self>, String> {
+    fn find(source: &dyn FieldSource, field: &Field) -> Result<Option<Self>, String> {
         Ok(T::find(source, field)?.map(Some))
     }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Sequence;
-use super::fields::{Axis, Field, Record, Sizes, Source, Value};
+use super::fields::{Axis, Field, FieldSource, Record, Sizes, Value};
 
 /// Some of the rows that a record holds.
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ impl<'a> Gathered<'a> {
     }
 }
 
-impl Source for Gathered<'_> {
+impl FieldSource for Gathered<'_> {
     fn floats(&self, field: &Field) -> Result<Option<Vec<f32>>, String> {
         Ok(self.gather(field, |value| if let Value::Floats(numbers) = value { Some(numbers) } else { None }))
     }
@@ -66,7 +66,7 @@ impl Source for Gathered<'_> {
         Ok(self.gather(field, |value| if let Value::Whole(numbers) = value { Some(numbers) } else { None }))
     }
 
-    fn record(&self, field: &Field) -> Option<Box<dyn Source + '_>> {
+    fn record(&self, field: &Field) -> Option<Box<dyn FieldSource + '_>> {
         let has_rows =
             |record: &dyn Record| record.fields().iter().any(|(field, _)| field.axes.contains(&Axis::Tokens));
         let inner = self.values(field).zip(&self.parts).map(|(value, (_, of, rows))| match value {

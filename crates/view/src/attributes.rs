@@ -36,7 +36,7 @@ pub enum Colours {
 
 /// Where the numbers come from.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Source {
+pub enum TraceSource {
     /// A saved run's address, or `#id` of an element that holds one.
     Recorded(String),
     /// A trace that a script gave.
@@ -62,7 +62,7 @@ pub struct Live {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Where the numbers come from.
-    pub from: Source,
+    pub from: TraceSource,
     /// What is looked at.
     pub view: ViewSettings,
     /// Of the chart, in CSS pixels.
@@ -89,7 +89,7 @@ impl Settings {
             }
         }
         Ok(Settings {
-            from: if given_trace { Source::Given } else { Self::from(get, controls)? },
+            from: if given_trace { TraceSource::Given } else { Self::from(get, controls)? },
             view,
             height: given(get, "height", "whole pixels, from 120 to 4000", |text| {
                 let pixels: u32 = text.strip_suffix("px").unwrap_or(text).trim().parse().ok()?;
@@ -115,9 +115,9 @@ impl Settings {
         }
     }
 
-    fn from(get: Get<'_>, controls: bool) -> Result<Source> {
+    fn from(get: Get<'_>, controls: bool) -> Result<TraceSource> {
         if let Some(src) = get("src").map(|src| src.trim().to_owned()).filter(|src| !src.is_empty()) {
-            return Ok(Source::Recorded(src));
+            return Ok(TraceSource::Recorded(src));
         }
         let texts = decode_attribute(&get("text").unwrap_or_default());
         // With controls, the reader writes one.
@@ -127,7 +127,7 @@ impl Settings {
         }
         let filled = |name: &str| get(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
         let most = "a whole number from 1 to 64";
-        Ok(Source::Live(Live {
+        Ok(TraceSource::Live(Live {
             model: filled("model").unwrap_or_else(|| "demo".to_owned()),
             hub: filled("hub"),
             workers: given(get, "workers", most, |text| text.parse().ok().filter(|n| (1..=MOST_WORKERS).contains(n)))?,
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn a_text_alone_runs_the_demo_model_and_shows_the_evolution() {
         let settings = read(&[("text", " One line. \n\n Two. ")]).unwrap();
-        let Source::Live(live) = &settings.from else { panic!("attributes.rs: {:?} is not live", settings.from) };
+        let TraceSource::Live(live) = &settings.from else { panic!("attributes.rs: {:?} is not live", settings.from) };
         assert_eq!((live.model.as_str(), live.texts.as_slice()), ("demo", &["One line. ".into(), "Two. ".into()][..]));
         assert_eq!(settings.view.view, ChartName::Evolution);
         assert_eq!((settings.view.skip_first, settings.controls, settings.height), (true, false, None));
@@ -176,7 +176,7 @@ mod tests {
     fn a_trace_needs_no_text_and_wins_over_one() {
         let settings =
             read(&[("src", " run.json "), ("text", "x"), ("chart", "heatmap"), ("show", "attention")]).unwrap();
-        assert_eq!(settings.from, Source::Recorded("run.json".into()));
+        assert_eq!(settings.from, TraceSource::Recorded("run.json".into()));
         assert_eq!((settings.view.view, settings.view.quantity), (ChartName::Heatmap, Quantity::Attention));
     }
 

@@ -2,7 +2,7 @@
 //! embed and in the snippet that makes one.
 //! Must never know: the DOM, where a setting is written.
 
-use charts::{ChartName, ChartOptions, Control, Quantity, Window};
+use charts::{ChartName, ChartOptions, Control, Quantity, TokenRange};
 use protocol::SampleOptions;
 use trace::{Ablation, Head, TokenPosition, TokenRef};
 
@@ -39,7 +39,7 @@ pub struct ViewSettings {
     /// How tokens are sampled, as typed.
     pub sampling: Sampling,
     /// Which tokens grids show; none for all.
-    pub tokens: Option<Window>,
+    pub tokens: Option<TokenRange>,
 }
 
 /// The sampling controls, as typed.
@@ -250,7 +250,7 @@ pub const SETTINGS: [Setting; 16] = [
         needs_model: false,
         parse: |to, text| {
             let (from, until) = read_pair(text).filter(|(from, until)| from < until)?;
-            to.tokens = Some(Window { from, to: until });
+            to.tokens = Some(TokenRange { from, to: until });
             Some(())
         },
         print: |from| from.tokens.map(|tokens| pair(tokens.from, tokens.to)),
@@ -362,7 +362,7 @@ mod tests {
                 top_p: "0.9".to_owned(),
                 seed: "7".to_owned(),
             },
-            tokens: Some(Window { from: 3, to: 9 }),
+            tokens: Some(TokenRange { from: 3, to: 9 }),
         }
     }
 

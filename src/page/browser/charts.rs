@@ -11,7 +11,7 @@ use view::keys;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{Element, HtmlElement, MediaQueryList};
 
-use super::super::effect::Chart;
+use super::super::effect::PageChart;
 use super::super::msg::Msg;
 use super::super::view::View;
 use super::findings::FindingsList;
@@ -141,10 +141,10 @@ impl Charts {
 
 impl Dom {
     /// Shows a place in a chart, and puts the keyboard there.
-    pub fn look_at(&self, chart: Chart, place: Place) {
+    pub fn look_at(&self, chart: PageChart, place: Place) {
         let panel = match chart {
-            Chart::Evolution => &self.charts.evolution,
-            Chart::View => &self.charts.chosen,
+            PageChart::Evolution => &self.charts.evolution,
+            PageChart::View => &self.charts.chosen,
         };
         panel.look_at(place);
         panel.redraw();

@@ -173,12 +173,12 @@ fn no_abort() -> Error {
     Error::new(Code::UnsupportedBrowser, "The browser has no AbortController.")
 }
 
-fn source(choice: &ModelChoice) -> Result<api::Source> {
+fn source(choice: &ModelChoice) -> Result<api::ModelSource> {
     match &choice.from {
-        Source::Address(address) => Ok(api::Source::Address(address.clone())),
+        Source::Address(address) => Ok(api::ModelSource::Address(address.clone())),
         Source::Files(number) => FILES.with_borrow(|kept| {
             let files = kept.iter().find(|(kept, _)| kept == number).map(|(_, files)| files.as_slice());
-            ModelFiles::from_picked(files.unwrap_or_default()).map(api::Source::Files)
+            ModelFiles::from_picked(files.unwrap_or_default()).map(api::ModelSource::Files)
         }),
     }
 }

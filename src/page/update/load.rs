@@ -187,7 +187,7 @@ pub fn open_model(state: &mut State, fx: &mut Effects, load: u64, facts: ModelFa
 }
 
 /// What follows the end of a load.
-pub enum Next {
+pub enum AfterLoad {
     /// The text runs, on the model that has taken over from the one that it was running on.
     Run,
     /// The trace that is shown lacks what needed the last byte.
@@ -197,9 +197,9 @@ pub enum Next {
 }
 
 /// The load has ended, one way or the other.
-pub fn end(state: &mut State, fx: &mut Effects, load: u64, outcome: Result<()>) -> Next {
+pub fn end(state: &mut State, fx: &mut Effects, load: u64, outcome: Result<()>) -> AfterLoad {
     if loading(state, load).is_none() {
-        return Next::Nothing;
+        return AfterLoad::Nothing;
     }
     match outcome {
         Ok(()) => take_over(state, fx),
@@ -210,15 +210,15 @@ pub fn end(state: &mut State, fx: &mut Effects, load: u64, outcome: Result<()>) 
             };
             let message = if error.code == Code::Aborted { String::new() } else { explain(&error, step) };
             give_up(state, fx, message);
-            Next::Nothing
+            AfterLoad::Nothing
         }
     }
 }
 
 /// The model is complete: it replaces the one in use, whose memory is given back.
-fn take_over(state: &mut State, fx: &mut Effects) -> Next {
+fn take_over(state: &mut State, fx: &mut Effects) -> AfterLoad {
     let Some(Loading { number, choice, facts: Some(facts), traced, .. }) = state.models.loading.take() else {
-        return Next::Nothing;
+        return AfterLoad::Nothing;
     };
     let models = &mut state.models;
     (models.failed, models.crashed) = (None, None);
@@ -232,15 +232,15 @@ fn take_over(state: &mut State, fx: &mut Effects) -> Next {
     list_cache(state, fx);
     fx.push(Effect::KeepSite);
     if interrupts {
-        return Next::Run;
+        return AfterLoad::Run;
     }
     if !(traced && state.run.is_idle()) {
-        return Next::Nothing;
+        return AfterLoad::Nothing;
     }
     // A trace of this model was shown before its last byte came: its line said that something was arriving.
     state.said.status = state.shown.as_ref().map_or_else(String::new, |shown| shown.status.clone());
     write_address(state, fx);
-    Next::Leads
+    AfterLoad::Leads
 }
 
 /// Ends the load under way because the reader asked for it.

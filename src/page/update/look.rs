@@ -5,7 +5,7 @@ use trace::summary::{Finding, Topic};
 use trace::{Ablation, AblationMode, Component, Head, TokenPosition};
 use view::settings::ViewSettings;
 
-use super::super::effect::{Chart, Effect, Focus};
+use super::super::effect::{Effect, Focus, PageChart};
 use super::super::msg::Input;
 use super::super::state::{AblationForm, State};
 use super::common::{Effects, pin_drawn, write_address};
@@ -102,7 +102,7 @@ pub fn show_head(state: &mut State, fx: &mut Effects, head: Head) {
 pub fn show_finding(state: &mut State, fx: &mut Effects, finding: &Finding) {
     let place = finding.place;
     if finding.topic == Topic::Evolution {
-        return fx.push(Effect::LookAt(Chart::Evolution, place));
+        return fx.push(Effect::LookAt(PageChart::Evolution, place));
     }
     let view = match finding.topic {
         Topic::StreamGrowth | Topic::FirstPosition => ChartName::Growth,
@@ -119,7 +119,7 @@ pub fn show_finding(state: &mut State, fx: &mut Effects, finding: &Finding) {
         pin_drawn(state, Some(token));
     }
     show(state, fx);
-    fx.push(Effect::LookAt(Chart::View, place));
+    fx.push(Effect::LookAt(PageChart::View, place));
 }
 
 /// Switches off what the controls name, from the next run on.

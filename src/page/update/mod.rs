@@ -18,7 +18,7 @@ use super::msg::Msg;
 use super::samples;
 use super::state::State;
 use common::{Effects, write_address};
-use load::Next;
+use load::AfterLoad;
 
 /// Takes a message in, which came `now` milliseconds after the page opened.
 pub fn update(state: &mut State, msg: Msg, now: f64) -> Vec<Effect> {
@@ -88,9 +88,9 @@ pub fn update(state: &mut State, msg: Msg, now: f64) -> Vec<Effect> {
             }
         }
         Msg::LoadEnded(load, outcome) => match load::end(state, fx, load, outcome) {
-            Next::Run => run::run_text(state, fx),
-            Next::Leads => run::find_leads(state, fx),
-            Next::Nothing => {}
+            AfterLoad::Run => run::run_text(state, fx),
+            AfterLoad::Leads => run::find_leads(state, fx),
+            AfterLoad::Nothing => {}
         },
         Msg::Size(id, answer) => load::note_size(state, id, answer),
 

@@ -81,7 +81,7 @@ impl<F: Files, K: CacheStore> Loader<F, K> {
             let arrived = state.assembler.await_rows(table, rows.iter().copied());
             self.deliver(state, file, arrived)?;
             match state.planner.rows(table, &rows) {
-                RowPlan::Runs(spans) => {
+                RowPlan::Spans(spans) => {
                     for span in &spans {
                         state.assembler.expect_rows(table, span)?;
                     }

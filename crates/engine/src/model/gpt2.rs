@@ -8,7 +8,7 @@
 //!
 //! The residual stream `x` `[T, D]` runs through every block, and each sub-layer *adds* to it.
 //! [`Block::forward`] is those two additions; what is added is what a [`Probe`] sees as
-//! [`Point::AttnOut`] and [`Point::MlpOut`].
+//! [`CapturePoint::AttnOut`] and [`CapturePoint::MlpOut`].
 //!
 //! Rows of several sequences may go through a block side by side, and a sequence may come in pieces: which rows are
 //! whose is said by [`Segment`]s. What a sub-layer computes is in [`layers`](super::layers); who computes it, this thread
@@ -25,7 +25,7 @@ use super::executor::{Executor, SingleThread};
 use super::layers::{Attended, CaptureRequest, SubLayers};
 use super::linear::{times_rows_transposed, times_transposed};
 use super::norm::LayerNorm;
-use super::probe::{Point, Probe};
+use super::probe::{CapturePoint, Probe};
 use super::values::{add, sum_groups, with_values};
 use super::{Config, ModelError};
 
@@ -60,7 +60,7 @@ impl Embedding {
 /// arriving, these rows are here long before the tables.
 pub fn embed(tokens: &Tensor, positions: &Tensor, probe: &mut impl Probe) -> Result<Tensor> {
     let x = (tokens + positions)?; // (T, D)
-    probe.see(Point::Embed, &x)?;
+    probe.see(CapturePoint::Embed, &x)?;
     Ok(x)
 }
 
@@ -96,11 +96,11 @@ impl Block {
         executor: &impl Executor,
         probe: &mut impl Probe,
     ) -> Result<()> {
-        probe.see(Point::ResidPre(self.layer()), x)?;
+        probe.see(CapturePoint::ResidPre(self.layer()), x)?;
         add(x, self.attention(self.ln_1.forward(x)?, segments, executor, probe).await?)?;
-        probe.see(Point::ResidMid(self.layer()), x)?;
+        probe.see(CapturePoint::ResidMid(self.layer()), x)?;
         add(x, self.mlp(self.ln_2.forward(x)?, executor, probe).await?)?;
-        probe.see(Point::ResidPost(self.layer()), x)
+        probe.see(CapturePoint::ResidPost(self.layer()), x)
     }
 
     /// A normed stream `[T, D]` to attn_out `[T, D]`, as the probe leaves it.
@@ -111,7 +111,7 @@ impl Block {
         executor: &impl Executor,
         probe: &mut impl Probe,
     ) -> Result<PooledTensor> {
-        let (pattern, head_out) = (Point::Pattern(self.layer()), Point::HeadOut(self.layer()));
+        let (pattern, head_out) = (CapturePoint::Pattern(self.layer()), CapturePoint::HeadOut(self.layer()));
         let capture = CaptureRequest { patterns: probe.wants(pattern), heads: probe.wants(head_out) };
         let attended = executor.attention(&self.sub_layers, normed, segments, capture)?.await?;
         let Attended { mut out, by_head, patterns } = attended;
@@ -122,8 +122,8 @@ impl Block {
             }
             probe.see(head_out, &by_head)?;
         }
-        probe.edit(Point::AttnOut(self.layer()), &out)?;
-        probe.see(Point::AttnOut(self.layer()), &out)?;
+        probe.edit(CapturePoint::AttnOut(self.layer()), &out)?;
+        probe.see(CapturePoint::AttnOut(self.layer()), &out)?;
         Ok(out)
     }
 
@@ -135,8 +135,8 @@ impl Block {
         probe: &mut impl Probe,
     ) -> Result<PooledTensor> {
         let out = executor.mlp(&self.sub_layers, normed)?.await?;
-        probe.edit(Point::MlpOut(self.layer()), &out)?;
-        probe.see(Point::MlpOut(self.layer()), &out)?;
+        probe.edit(CapturePoint::MlpOut(self.layer()), &out)?;
+        probe.see(CapturePoint::MlpOut(self.layer()), &out)?;
         Ok(out)
     }
 
@@ -262,9 +262,9 @@ impl Gpt2 {
             done.ok_or_else(|| candle_core::Error::Msg("internal error: local execution did not finish".into()))??;
         }
         let normed = self.unembedding.norm(&x)?; // (T, D)
-        probe.see(Point::Final, &normed)?;
+        probe.see(CapturePoint::Final, &normed)?;
         let logits = self.unembedding.logits(&normed)?; // (T, V)
-        probe.see(Point::Logits, &logits)?;
+        probe.see(CapturePoint::Logits, &logits)?;
         Ok(logits)
     }
 }

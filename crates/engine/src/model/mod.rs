@@ -16,5 +16,5 @@ pub use kernels::{activation, attention, buffer_pool, lanes, linear, norm, score
 pub use config::Config;
 pub use error::ModelError;
 pub use gpt2::{Block, Embedding, Gpt2, Unembedding};
-pub use probe::{Point, Probe};
+pub use probe::{CapturePoint, Probe};
 pub use tokenizer::{Encoded, Tokenizer};

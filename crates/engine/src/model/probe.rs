@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 /// A place in the forward pass where a value can be seen. The number is the block, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Point {
+pub enum CapturePoint {
     /// Token embedding + position embedding: the stream before block 0. `[T, D]`
     Embed,
     /// The stream before a block. `[T, D]`
@@ -32,17 +32,18 @@ pub enum Point {
 /// uses its memory again. A probe that keeps a value keeps a [`Tensor::copy`]; one that intervenes does so in
 /// [`Probe::edit`], and everything that follows sees the value it left.
 pub trait Probe {
-    /// Whether to be shown a point that costs something to compute: [`Point::Pattern`] and [`Point::HeadOut`] ask.
-    fn wants(&self, _point: Point) -> bool {
+    /// Whether to be shown a point that costs something to compute: [`CapturePoint::Pattern`] and
+    /// [`CapturePoint::HeadOut`] ask.
+    fn wants(&self, _point: CapturePoint) -> bool {
         true
     }
 
-    /// A chance to write over a contribution ([`Point::HeadOut`], [`Point::AttnOut`], [`Point::MlpOut`]) before it is
-    /// shown and added. Returns whether it did.
+    /// A chance to write over a contribution ([`CapturePoint::HeadOut`], [`CapturePoint::AttnOut`],
+    /// [`CapturePoint::MlpOut`]) before it is shown and added. Returns whether it did.
     ///
     /// # Errors
     /// An error ends the pass.
-    fn edit(&mut self, _point: Point, _value: &Tensor) -> candle_core::Result<bool> {
+    fn edit(&mut self, _point: CapturePoint, _value: &Tensor) -> candle_core::Result<bool> {
         Ok(false)
     }
 
@@ -50,18 +51,18 @@ pub trait Probe {
     ///
     /// # Errors
     /// An error ends the pass.
-    fn see(&mut self, point: Point, value: &Tensor) -> candle_core::Result<()>;
+    fn see(&mut self, point: CapturePoint, value: &Tensor) -> candle_core::Result<()>;
 }
 
 /// A probe that looks away.
 pub struct NoProbe;
 
 impl Probe for NoProbe {
-    fn wants(&self, _point: Point) -> bool {
+    fn wants(&self, _point: CapturePoint) -> bool {
         false
     }
 
-    fn see(&mut self, _point: Point, _value: &Tensor) -> candle_core::Result<()> {
+    fn see(&mut self, _point: CapturePoint, _value: &Tensor) -> candle_core::Result<()> {
         Ok(())
     }
 }

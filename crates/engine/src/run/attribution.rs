@@ -10,7 +10,7 @@ use candle_core::{Device, Result, Tensor};
 use crate::model::lanes::sums;
 use crate::model::scores::most_of;
 use crate::model::values::{differences, with_values};
-use crate::model::{Point, Unembedding};
+use crate::model::{CapturePoint, Unembedding};
 use trace::{Attribution, PromotedTokens};
 
 /// The direction in the stream that moves a logit, or the difference of two.
@@ -64,7 +64,7 @@ impl TokenChoice {
 /// What one token of a text was given: contributions as [`super::hooks::Hooks`] keeps them, and which of their rows.
 pub struct AttributionInput<'a> {
     /// Every contribution with the point where it was seen, `[rows, D]`; of heads `[H, rows, D]`.
-    pub contributions: &'a [(Point, Tensor)],
+    pub contributions: &'a [(CapturePoint, Tensor)],
     /// Which of the kept rows.
     pub row: usize,
     /// The stream after the last block, `[1, D]`.
@@ -100,10 +100,10 @@ pub fn attribute(
         let rows = rows.narrow(candle_core::D::Minus2, given.row, 1)?;
         let parts = direction.parts(&rows)?;
         match point {
-            Point::Embed => found.embed = parts.first().copied().unwrap_or_default(),
-            Point::AttnOut(_) => found.attn.extend(parts),
-            Point::MlpOut(_) => found.mlp.extend(parts),
-            Point::HeadOut(_) => found.heads.extend(parts),
+            CapturePoint::Embed => found.embed = parts.first().copied().unwrap_or_default(),
+            CapturePoint::AttnOut(_) => found.attn.extend(parts),
+            CapturePoint::MlpOut(_) => found.mlp.extend(parts),
+            CapturePoint::HeadOut(_) => found.heads.extend(parts),
             _ => {}
         }
     }

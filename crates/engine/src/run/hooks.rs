@@ -7,11 +7,11 @@ use std::rc::Rc;
 use candle_core::{Result, Tensor};
 
 use crate::model::values::{fill_rows, with_values};
-use crate::model::{Point, Probe};
+use crate::model::{CapturePoint, Probe};
 use trace::{Ablation, AblationMode, Component, Head};
 
 /// A contribution that can be switched off: where it is seen, and which head's it is.
-pub type Site = (Point, Option<usize>);
+pub type Site = (CapturePoint, Option<usize>);
 
 /// What is to be watched over a whole run.
 #[derive(Clone, Debug, Default)]
@@ -39,7 +39,7 @@ pub struct Hooks {
     /// Their streams, at the embedding and after each block, `[rows, D]`.
     pub last_streams: Vec<Tensor>,
     /// What was added to those rows: `[rows, D]`, of heads `[H, rows, D]`.
-    pub contributions: Vec<(Point, Tensor)>,
+    pub contributions: Vec<(CapturePoint, Tensor)>,
     /// Attention weights of each watched head: of every segment `[rows, past + rows]`, in order.
     pub patterns: HashMap<Head, Vec<Tensor>>,
     /// What each watched head adds, `[T, D]`.
@@ -51,9 +51,9 @@ pub struct Hooks {
 /// Where what is switched off is seen.
 pub fn site_of(ablated: &Ablation) -> Site {
     match ablated.part {
-        Component::Attn => (Point::AttnOut(ablated.layer), None),
-        Component::Mlp => (Point::MlpOut(ablated.layer), None),
-        Component::Head => (Point::HeadOut(ablated.layer), ablated.head),
+        Component::Attn => (CapturePoint::AttnOut(ablated.layer), None),
+        Component::Mlp => (CapturePoint::MlpOut(ablated.layer), None),
+        Component::Head => (CapturePoint::HeadOut(ablated.layer), ablated.head),
     }
 }
 
@@ -75,7 +75,7 @@ impl Hooks {
         Hooks { spec, rows, last, ..Hooks::default() }
     }
 
-    fn sum(&mut self, point: Point, value: &Tensor) -> Result<()> {
+    fn sum(&mut self, point: CapturePoint, value: &Tensor) -> Result<()> {
         for &place in self.spec.sums.iter().filter(|(at, _)| *at == point) {
             let value = match place.1 {
                 Some(head) => value.get(head)?,
@@ -96,12 +96,12 @@ impl Hooks {
 }
 
 impl Probe for Hooks {
-    fn wants(&self, point: Point) -> bool {
+    fn wants(&self, point: CapturePoint) -> bool {
         let in_layer = |layer: usize| self.spec.heads.iter().any(|head| head.layer == layer);
         let of_heads = |(place, _): &Site| *place == point;
         match point {
-            Point::Pattern(layer) => in_layer(layer),
-            Point::HeadOut(layer) => {
+            CapturePoint::Pattern(layer) => in_layer(layer),
+            CapturePoint::HeadOut(layer) => {
                 in_layer(layer)
                     || !self.rows.is_empty()
                     || self.spec.sums.iter().any(of_heads)
@@ -111,7 +111,7 @@ impl Probe for Hooks {
         }
     }
 
-    fn edit(&mut self, point: Point, value: &Tensor) -> Result<bool> {
+    fn edit(&mut self, point: CapturePoint, value: &Tensor) -> Result<bool> {
         let mut edited = false;
         for ((_, head), row) in self.spec.replace.iter().filter(|((at, _), _)| *at == point) {
             let rows = value.dim(candle_core::D::Minus2)?;
@@ -122,27 +122,30 @@ impl Probe for Hooks {
         Ok(edited)
     }
 
-    fn see(&mut self, point: Point, value: &Tensor) -> Result<()> {
+    fn see(&mut self, point: CapturePoint, value: &Tensor) -> Result<()> {
         self.sum(point, value)?;
         let heads = |layer: usize| self.spec.heads.iter().filter(move |head| head.layer == layer);
         match point {
-            Point::Pattern(layer) => {
+            CapturePoint::Pattern(layer) => {
                 for head in heads(layer) {
                     self.patterns.entry(*head).or_default().push(value.get(head.head)?.copy()?);
                 }
             }
-            Point::HeadOut(layer) => {
+            CapturePoint::HeadOut(layer) => {
                 for head in heads(layer) {
                     self.head_out.insert(*head, value.get(head.head)?.copy()?);
                 }
             }
             _ => {}
         }
-        if matches!(point, Point::Embed | Point::ResidPost(_)) && !self.last.is_empty() {
+        if matches!(point, CapturePoint::Embed | CapturePoint::ResidPost(_)) && !self.last.is_empty() {
             let rows = Tensor::new(self.last.as_slice(), value.device())?;
             self.last_streams.push(value.contiguous()?.index_select(&rows, 0)?);
         }
-        let contributes = matches!(point, Point::Embed | Point::HeadOut(_) | Point::AttnOut(_) | Point::MlpOut(_));
+        let contributes = matches!(
+            point,
+            CapturePoint::Embed | CapturePoint::HeadOut(_) | CapturePoint::AttnOut(_) | CapturePoint::MlpOut(_)
+        );
         if contributes && !self.rows.is_empty() {
             let rows = Tensor::new(self.rows.as_slice(), value.device())?;
             let axis = value.rank() - 2;

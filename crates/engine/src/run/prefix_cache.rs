@@ -173,7 +173,7 @@ impl PrefixCache {
             None if options.leads => t.saturating_sub(1),
             None => t,
         };
-        let best = self.nearest(&sequence.ids, |known| serves(known, options));
+        let best = self.nearest(&sequence.ids, |known| covers(known, options));
         let kept = best.and_then(|(same, used)| {
             // The lens tells what it makes of the token that follows: after the last common one that is another.
             let whole = same == t && same == self.known.get(&used)?.sequence.ids.len();
@@ -188,12 +188,12 @@ impl PrefixCache {
 
     /// Of the sequences that serve the one that has the longest beginning in common with some ids: how long it is, and when
     /// the sequence was used.
-    fn nearest(&self, ids: &[u32], serves: impl Fn(&Known) -> bool) -> Option<(usize, u64)> {
+    fn nearest(&self, ids: &[u32], covers: impl Fn(&Known) -> bool) -> Option<(usize, u64)> {
         let common = |known: &[u32]| known.iter().zip(ids).take_while(|(known, id)| known == id).count();
         // The further from its place in the order of ids, the less a sequence has in common with them.
         let first = |neighbours: &mut dyn Iterator<Item = &(Vec<u32>, u64)>| {
             let near = neighbours.take(NEIGHBOURS).map(|(known, used)| (common(known), *used));
-            near.take_while(|(same, _)| *same > 0).find(|(_, used)| self.known.get(used).is_some_and(&serves))
+            near.take_while(|(same, _)| *same > 0).find(|(_, used)| self.known.get(used).is_some_and(&covers))
         };
         let place = (ids.to_vec(), u64::MAX);
         let before = first(&mut self.by_ids.range(..&place).rev());
@@ -214,7 +214,7 @@ impl PrefixCache {
 }
 
 /// Whether a sequence was recorded with what these options record.
-fn serves(known: &Known, options: &RunOptions) -> bool {
+fn covers(known: &Known, options: &RunOptions) -> bool {
     let lens = known.sequence.lens.as_ref().map_or(0, |lens| lens.ids.len());
     let cells = known.sequence.lens.as_ref().map_or(0, |lens| lens.true_rank.len());
     (!options.heads || known.sequence.head_norm.is_some())

@@ -6,7 +6,7 @@ use super::hooks::Hooks;
 use crate::model::lanes::sums;
 use crate::model::stopwatch::{self, Work};
 use crate::model::values::with_values;
-use crate::model::{Point, Probe};
+use crate::model::{CapturePoint, Probe};
 use protocol::RunOptions;
 use trace::Sequence;
 
@@ -57,56 +57,56 @@ impl Recorder {
 }
 
 impl Probe for Recorder {
-    fn wants(&self, point: Point) -> bool {
+    fn wants(&self, point: CapturePoint) -> bool {
         match point {
-            Point::HeadOut(_) => self.sequence.head_norm.is_some() || self.hooks.wants(point),
-            Point::Pattern(_) => self.hooks.wants(point),
+            CapturePoint::HeadOut(_) => self.sequence.head_norm.is_some() || self.hooks.wants(point),
+            CapturePoint::Pattern(_) => self.hooks.wants(point),
             _ => true,
         }
     }
 
-    fn edit(&mut self, point: Point, value: &Tensor) -> Result<bool> {
+    fn edit(&mut self, point: CapturePoint, value: &Tensor) -> Result<bool> {
         self.hooks.edit(point, value)
     }
 
-    fn see(&mut self, point: Point, value: &Tensor) -> Result<()> {
+    fn see(&mut self, point: CapturePoint, value: &Tensor) -> Result<()> {
         let before = stopwatch::now();
         match point {
-            Point::Embed => {
+            CapturePoint::Embed => {
                 self.sequence.embed_norm = norms(value)?;
                 self.keep(value)?;
             }
-            Point::ResidPre(_) => {
+            CapturePoint::ResidPre(_) => {
                 let norms = norms(value)?;
                 self.sequence.resid_pre_norm.extend(&norms);
                 self.joined = Some((value.clone(), norms));
             }
-            Point::HeadOut(_) => {
+            CapturePoint::HeadOut(_) => {
                 if let Some(head_norm) = &mut self.sequence.head_norm {
                     head_norm.extend(norms(value)?);
                 }
             }
-            Point::AttnOut(_) => {
+            CapturePoint::AttnOut(_) => {
                 let (norms, cosines) = self.contribution(value)?;
                 self.sequence.attn_norm.extend(norms);
                 self.sequence.attn_cos.extend(cosines);
             }
-            Point::ResidMid(_) => {
+            CapturePoint::ResidMid(_) => {
                 let norms = norms(value)?;
                 self.sequence.resid_mid_norm.extend(&norms);
                 self.joined = Some((value.clone(), norms));
             }
-            Point::MlpOut(_) => {
+            CapturePoint::MlpOut(_) => {
                 let (norms, cosines) = self.contribution(value)?;
                 self.sequence.mlp_norm.extend(norms);
                 self.sequence.mlp_cos.extend(cosines);
             }
-            Point::ResidPost(_) => {
+            CapturePoint::ResidPost(_) => {
                 self.sequence.resid_post_norm.extend(norms(value)?);
                 self.joined = None;
                 self.keep(value)?;
             }
-            Point::Pattern(_) | Point::Final | Point::Logits => {}
+            CapturePoint::Pattern(_) | CapturePoint::Final | CapturePoint::Logits => {}
         }
         stopwatch::since(Work::Norms, before);
         self.hooks.see(point, value)

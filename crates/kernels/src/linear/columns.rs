@@ -1,6 +1,6 @@
 //! Where a panel's sums go: eight columns of a matrix.
 
-use super::kernel::{Place, ROWS, Tile};
+use super::kernel::{ROWS, Tile, TileStore};
 use super::panels::WIDTH;
 use crate::lanes::F32x4;
 
@@ -16,7 +16,7 @@ pub struct Columns<'a, F> {
     pub finish: F,
 }
 
-impl<F: Fn(F32x4) -> F32x4> Place for Columns<'_, F> {
+impl<F: Fn(F32x4) -> F32x4> TileStore for Columns<'_, F> {
     #[inline(always)]
     fn load(&self, panel: usize, row: usize, count: usize, tile: &mut Tile<ROWS>) {
         let first = panel * WIDTH;

@@ -2,7 +2,7 @@
 //! in turn: a processor fetches several streams faster than one, and goes on fetching each while it computes with the
 //! others.
 
-use super::kernel::{Place, ROWS, Rows, Tile, tile};
+use super::kernel::{ROWS, Rows, Tile, TileStore, tile};
 use super::panels::Panels;
 use crate::lanes::F32x4;
 
@@ -16,7 +16,7 @@ const STREAMS: usize = 8;
 const STEPS: usize = 32;
 
 /// Two to [`MOST`] rows times W.
-pub fn few_rows(rows: &Rows, w: &Panels, place: &mut impl Place) {
+pub fn few_rows(rows: &Rows, w: &Panels, place: &mut impl TileStore) {
     let mut sums: [[Tile<ROWS>; TILES]; STREAMS] = [[[[F32x4::splat(0.0); 2]; ROWS]; TILES]; STREAMS];
     for (group, panels) in w.groups(STREAMS).enumerate() {
         let numbers = || (group * STREAMS..).take(panels.len());

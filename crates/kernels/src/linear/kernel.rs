@@ -135,7 +135,7 @@ fn few<const R: usize, const CHAINS: usize>(rows: &[f32], panel: &[[f32; WIDTH]]
 }
 
 /// Where tiles come from and go to; each is named by its panel's number, its first row and the number of its rows.
-pub trait Place {
+pub trait TileStore {
     /// Writes what the sums begin with.
     fn load(&self, panel: usize, row: usize, count: usize, tile: &mut Tile<ROWS>);
 
@@ -194,7 +194,7 @@ impl Rows {
         number: usize,
         panel: &[[f32; WIDTH]],
         next: &[[f32; WIDTH]],
-        place: &mut impl Place,
+        place: &mut impl TileStore,
     ) {
         // Tiles wait in here between two parts of the stretch.
         const TILES: usize = 32;

@@ -28,7 +28,7 @@ use super::stopwatch::{self, Work};
 use super::values::contiguous;
 use columns::Columns;
 use few::few_rows;
-use kernel::{Place, ROWS, Rows};
+use kernel::{ROWS, Rows, TileStore};
 use one::one_row;
 use panels::Panels;
 use rows::rows_by_rows;

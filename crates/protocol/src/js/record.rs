@@ -1,7 +1,7 @@
 //! Records as plain objects and back, by the tables of their fields.
 
 use js_sys::{Array, Float32Array, JsString, Object, Reflect, Uint32Array};
-use trace::fields::{Field, Record, Source, Value};
+use trace::fields::{Field, FieldSource, Record, Value};
 use wasm_bindgen::{JsCast, JsValue};
 
 use crate::foreign::{get, is_typed_array, items, values};
@@ -39,7 +39,7 @@ pub fn set(object: &Object, name: &str, value: &JsValue) {
 /// An object that a record is read from.
 pub struct Plain(pub JsValue);
 
-impl Source for Plain {
+impl FieldSource for Plain {
     fn text(&self, field: &Field) -> Option<String> {
         get(&self.0, field.name).as_string()
     }
@@ -64,14 +64,14 @@ impl Source for Plain {
         numbers(&self.0, field.name, |number| number as u32)
     }
 
-    fn record(&self, field: &Field) -> Option<Box<dyn Source + '_>> {
+    fn record(&self, field: &Field) -> Option<Box<dyn FieldSource + '_>> {
         let inner = get(&self.0, field.name);
         if inner.is_object() { Some(Box::new(Plain(inner))) } else { None }
     }
 
-    fn records(&self, field: &Field) -> Option<Vec<Box<dyn Source + '_>>> {
+    fn records(&self, field: &Field) -> Option<Vec<Box<dyn FieldSource + '_>>> {
         let list = get(&self.0, field.name);
-        Some(items(&list)?.map(|item| Box::new(Plain(item)) as Box<dyn Source>).collect())
+        Some(items(&list)?.map(|item| Box::new(Plain(item)) as Box<dyn FieldSource>).collect())
     }
 }
 

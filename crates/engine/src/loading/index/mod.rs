@@ -120,12 +120,12 @@ impl Index {
         placed: &HashMap<String, String>,
     ) -> Result<(Index, Vec<String>), Error> {
         let by_name: HashMap<&str, &Wanted> = wanted.iter().map(|want| (want.name.as_str(), want)).collect();
-        let mut found: HashMap<&str, Found> = HashMap::new();
+        let mut found: HashMap<&str, Candidate> = HashMap::new();
         for (file, header) in &files {
             for info in &header.tensors {
                 refuse_unknown(file, &info.name)?;
                 let Some(want) = tails(&info.name).find_map(|tail| by_name.get(tail)) else { continue };
-                let here = Found { file, info };
+                let here = Candidate { file, info };
                 let chosen = match found.get(want.name.as_str()) {
                     Some(before) => one_of(&want.name, *before, here, placed)?,
                     None => here,
@@ -139,7 +139,7 @@ impl Index {
             let (mut list, mut unused) = (Vec::new(), Vec::new());
             for info in &header.tensors {
                 match tails(&info.name).find_map(|tail| by_name.get(tail)) {
-                    Some(want) if found.get(want.name.as_str()) == Some(&Found { file: name, info }) => {
+                    Some(want) if found.get(want.name.as_str()) == Some(&Candidate { file: name, info }) => {
                         check(name, info, want)?;
                         list.push(Located { name: want.name.clone(), part: want.part, info: info.clone() });
                     }
@@ -213,7 +213,7 @@ impl Located {
 
 /// A tensor in the file that has it.
 #[derive(Clone, Copy, PartialEq)]
-struct Found<'a> {
+struct Candidate<'a> {
     file: &'a str,
     info: &'a TensorInfo,
 }
@@ -221,11 +221,11 @@ struct Found<'a> {
 /// Which of two tensors of one name counts: the one in the file that the checkpoint's index names.
 fn one_of<'a>(
     plain: &str,
-    before: Found<'a>,
-    here: Found<'a>,
+    before: Candidate<'a>,
+    here: Candidate<'a>,
     placed: &HashMap<String, String>,
-) -> Result<Found<'a>, WeightsError> {
-    let is_placed = |found: Found| placed.get(&found.info.name).is_some_and(|named| named == found.file);
+) -> Result<Candidate<'a>, WeightsError> {
+    let is_placed = |found: Candidate| placed.get(&found.info.name).is_some_and(|named| named == found.file);
     if before.file == here.file {
         let (one, other) = (&before.info.name, &here.info.name);
         let why = format!("tensor \"{plain}\" is there twice, as \"{one}\" and as \"{other}\"");
@@ -243,7 +243,7 @@ fn one_of<'a>(
 
 /// Refuses tensors that were put together from several models: all must have one prefix, but for the unembedding, which may
 /// stand outside some of the wrappers. A prefix that is not known to say nothing must be that of every tensor.
-fn same_prefix(found: &HashMap<&str, Found>, files: &[(String, Header)]) -> Result<(), WeightsError> {
+fn same_prefix(found: &HashMap<&str, Candidate>, files: &[(String, Header)]) -> Result<(), WeightsError> {
     let prefix = |plain: &str, info: &TensorInfo| info.name[..info.name.len() - plain.len()].to_string();
     let mut all: Vec<_> = found.iter().map(|(plain, found)| (*plain, found.file, found.info)).collect();
     all.sort_by_key(|(plain, ..)| *plain);

@@ -28,7 +28,7 @@ const MOST_ROW_REQUESTS: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RowPlan {
     /// In these runs: single rows, or covering ranges where gaps are small.
-    Runs(Vec<Span>),
+    Spans(Vec<Span>),
     /// The whole table: single rows would cost more.
     Whole,
 }
@@ -87,7 +87,7 @@ impl Planner {
     /// Rows of a table, chosen by requests and bytes between single rows, covering ranges and the whole table.
     pub fn rows(&mut self, table: Table, rows: &BTreeSet<u32>) -> RowPlan {
         let index = self.index.clone();
-        let Some((number, located)) = index.find(table.tensor()) else { return RowPlan::Runs(Vec::new()) };
+        let Some((number, located)) = index.find(table.tensor()) else { return RowPlan::Spans(Vec::new()) };
         let (begin, end, row) = (located.info.begin, located.info.end, located.grain());
         let needed = rows.iter().map(|&id| begin + u64::from(id) * row).filter(|&at| at + row <= end);
         let needed = needed.filter(|&at| !self.claimed[number].covers(&(at..at + row)));
@@ -99,7 +99,7 @@ impl Planner {
             }
         }
         if runs.is_empty() {
-            return RowPlan::Runs(Vec::new());
+            return RowPlan::Spans(Vec::new());
         }
         // Positions are neighbours: their rows are one request, and spend nothing.
         let most = if table == Table::Tokens { self.row_requests } else { 1 };
@@ -118,7 +118,7 @@ impl Planner {
         if table == Table::Tokens {
             self.row_requests = self.row_requests.saturating_sub(spans.len());
         }
-        RowPlan::Runs(spans)
+        RowPlan::Spans(spans)
     }
 
     /// Takes note of bytes that are here already, or come by another way.

@@ -17,7 +17,7 @@ use tokenizers::vocab::bucket_added_vocabulary::{AddedToken, AddedVocabulary};
 
 use super::ModelError;
 use added::Added;
-use read::{After, Parts};
+use read::{After, TokenizerParts};
 use settings::Settings;
 use vocabulary::{Fault, Ids, Vocabulary};
 
@@ -35,8 +35,8 @@ pub struct Tokenizer {
     /// Tokens of the vocabulary that are not written as bytes.
     others: HashMap<u32, String>,
     /// From this id on the engine's tokens stand for bytes that the vocabulary lacks.
-    first_lacking: u32,
-    lacking: Vec<u8>,
+    first_missing: u32,
+    missing: Vec<u8>,
     unknown: Option<u32>,
     /// A space goes before every stretch of text that does not begin with one.
     prefix: bool,
@@ -119,11 +119,11 @@ impl Tokenizer {
 
     fn build(
         file: &'static str,
-        parts: Parts,
+        parts: TokenizerParts,
         added: Vec<Added>,
         splits_special: bool,
     ) -> Result<Tokenizer, ModelError> {
-        let Parts { vocabulary, cuts, prefix, after, by_bytes, .. } = parts;
+        let TokenizerParts { vocabulary, cuts, prefix, after, by_bytes, .. } = parts;
         if let Some(token) = added.iter().find(|token| token.single_word) {
             let why = format!("added token \"{}\": single_word is true, which is not supported", token.content);
             return Err(bad(file, why));
@@ -151,8 +151,8 @@ impl Tokenizer {
         for token in added {
             by_id.extend(known.token_to_id(&token.content).map(|id| (id, token)));
         }
-        let (lacking, unknown) = (vocabulary.lacking.clone(), vocabulary.unknown);
-        let (model, first_lacking, others) = vocabulary.into_model(count).map_err(|why| bad(file, why))?;
+        let (missing, unknown) = (vocabulary.missing.clone(), vocabulary.unknown);
+        let (model, first_missing, others) = vocabulary.into_model(count).map_err(|why| bad(file, why))?;
         let (around, roles) = (PipelinePostProcessor::default(), Default::default());
         let model = PipelineModel::BPE(model);
         let engine = PipelineTokenizer::from_parts(known, Vec::new(), cuts, model, around, None, roles, None, None);
@@ -162,8 +162,8 @@ impl Tokenizer {
             splits_special,
             added,
             others,
-            first_lacking,
-            lacking,
+            first_missing,
+            missing,
             unknown,
             prefix,
             after,
@@ -196,7 +196,7 @@ impl Tokenizer {
         let added = self.added.get(&id).map(|token| token.content.clone());
         added
             .or_else(|| self.others.get(&id).cloned())
-            .or_else(|| if id >= self.first_lacking { None } else { self.engine.get_model().id_to_token(id) })
+            .or_else(|| if id >= self.first_missing { None } else { self.engine.get_model().id_to_token(id) })
     }
 
     /// One token as text; bytes that are not whole characters show as U+FFFD, an unknown id as `#id`.
@@ -218,7 +218,7 @@ impl Tokenizer {
     }
 }
 
-fn read_json(bytes: &[u8]) -> Result<Parts, ModelError> {
+fn read_json(bytes: &[u8]) -> Result<TokenizerParts, ModelError> {
     read::parts(without_mark(bytes)).map_err(|why| bad("tokenizer.json", why))
 }
 

@@ -15,7 +15,7 @@ use super::vocabulary::{BpeSettings, Ids, Vocabulary};
 const WORDS: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
 /// What a `tokenizer.json` says, checked.
-pub struct Parts {
+pub struct TokenizerParts {
     /// Tokens with their ids, and the merges in order.
     pub vocabulary: Vocabulary,
     /// Tokens that stand beside the vocabulary.
@@ -86,7 +86,7 @@ enum Merge {
 
 /// Only the model's kind: what a file of another one is told apart by.
 #[derive(Deserialize)]
-struct Kind {
+struct OnlyKind {
     model: ModelKind,
 }
 
@@ -100,9 +100,9 @@ struct ModelKind {
 ///
 /// # Errors
 /// What is wrong with it, or which of its parts is not followed.
-pub fn parts(bytes: &[u8]) -> Result<Parts, String> {
+pub fn parts(bytes: &[u8]) -> Result<TokenizerParts, String> {
     let file: File = serde_json::from_slice(bytes).map_err(|why| match serde_json::from_slice(bytes) {
-        Ok(Kind { model: ModelKind { kind: Some(kind) } }) if kind != "BPE" => other_model(&kind),
+        Ok(OnlyKind { model: ModelKind { kind: Some(kind) } }) if kind != "BPE" => other_model(&kind),
         _ => why.to_string(),
     })?;
     if let Some(kind) = file.model._kind.as_ref().filter(|kind| *kind != "BPE") {
@@ -123,7 +123,7 @@ pub fn parts(bytes: &[u8]) -> Result<Parts, String> {
     let vocabulary = file.model.vocabulary()?;
     let mut added = file.added_tokens;
     added.sort_by_key(|token| token.id);
-    Ok(Parts { vocabulary, added, cuts, prefix, after: After { trim, before, after }, by_bytes })
+    Ok(TokenizerParts { vocabulary, added, cuts, prefix, after: After { trim, before, after }, by_bytes })
 }
 
 fn other_model(kind: &str) -> String {
@@ -134,9 +134,9 @@ fn other_model(kind: &str) -> String {
 ///
 /// # Errors
 /// None in practice: the crate reads what it writes.
-pub fn gpt2(vocabulary: Vocabulary) -> Result<Parts, String> {
+pub fn gpt2(vocabulary: Vocabulary) -> Result<TokenizerParts, String> {
     let cuts = cutter(vec![split(WORDS)])?;
-    Ok(Parts { vocabulary, added: Vec::new(), cuts, prefix: false, after: After::default(), by_bytes: true })
+    Ok(TokenizerParts { vocabulary, added: Vec::new(), cuts, prefix: false, after: After::default(), by_bytes: true })
 }
 
 fn split(pattern: &str) -> Value {

@@ -72,9 +72,9 @@ impl Tokenizer {
                 at = end;
                 continue;
             }
-            let lacking = id.checked_sub(self.first_lacking).and_then(|place| self.lacking.get(place as usize));
+            let missing = id.checked_sub(self.first_missing).and_then(|place| self.missing.get(place as usize));
             bytes.clear();
-            match lacking {
+            match missing {
                 Some(byte) => bytes.push(*byte),
                 None => of_token(&self.engine.get_model().id_to_token(id).unwrap_or_default(), &mut bytes),
             }
@@ -82,7 +82,7 @@ impl Tokenizer {
             if bytes.is_empty() || !rest.starts_with(&bytes) {
                 return Err(format!("token {id} is not found where it is expected in the text (at byte {at})"));
             }
-            let id = match (lacking, self.unknown) {
+            let id = match (missing, self.unknown) {
                 (None, _) => id,
                 (Some(_), Some(unknown)) => unknown,
                 (Some(byte), None) => {

@@ -58,7 +58,7 @@ pub struct Vocabulary {
     /// Tokens that are not written as bytes: no text leads to them, unless they are added tokens too.
     others: HashMap<String, u32>,
     /// Bytes that it lacks stand in the model under ids from here on, in their order.
-    pub lacking: Vec<u8>,
+    pub missing: Vec<u8>,
     /// The token for those bytes, if there is one.
     pub unknown: Option<u32>,
 }
@@ -87,10 +87,10 @@ impl Vocabulary {
                 return Err(Fault::Merges(why));
             }
         }
-        let lacking: Vec<u8> =
+        let missing: Vec<u8> =
             (0..=255).filter(|byte| !all.contains_key(to_char(*byte).to_string().as_str())).collect();
         let unknown = match &settings.unknown {
-            Some(token) if !lacking.is_empty() => Some(all.get(token).copied().ok_or_else(|| {
+            Some(token) if !missing.is_empty() => Some(all.get(token).copied().ok_or_else(|| {
                 Fault::Vocabulary(format!("unk_token is \"{token}\", which is not in the vocabulary"))
             })?),
             _ => None,
@@ -106,7 +106,7 @@ impl Vocabulary {
             merges,
             whole_pieces: settings.whole_pieces,
             others: others.into_iter().collect(),
-            lacking,
+            missing,
             unknown,
         })
     }
@@ -128,7 +128,7 @@ impl Vocabulary {
     pub fn into_model(mut self, added: usize) -> Result<(PipelineBPE, u32, HashMap<u32, String>), String> {
         let highest = self.ids.values().chain(self.others.values()).max().map_or(0, |id| id + 1);
         let first = highest.max((self.len() + added) as u32);
-        let spelled = self.lacking.iter().map(|byte| to_char(*byte).to_string());
+        let spelled = self.missing.iter().map(|byte| to_char(*byte).to_string());
         self.ids.extend(spelled.zip(first..));
         let (vocab, merges, ignore_merges) = (self.ids, self.merges, self.whole_pieces);
         let config = BpeConfig { vocab, merges, byte_level: true, ignore_merges, ..BpeConfig::default() };
