@@ -14,6 +14,7 @@ use super::{Engine, Session};
 use crate::Result;
 use crate::loading::cache::model_cache::storage_notice;
 use crate::loading::cache::{CacheStore, opfs::OpfsCache};
+use crate::loading::source::fetch::Fetch;
 use crate::loading::source::picked::Picked;
 use crate::loading::source::remote::Remote;
 use crate::loading::source::{Address, Files, Location};
@@ -100,10 +101,10 @@ impl Engine {
                 Ok(location) => {
                     if wanted.source == DEMO {
                         // As near as the storage is: the browser's cache and the service worker keep it, in one piece.
-                        self.load_files(Remote::whole(location), None::<OpfsCache>, &wanted).await
+                        self.load_files(Remote::whole(Fetch, location), None::<OpfsCache>, &wanted).await
                     } else {
                         let store = if *cache { opfs_cache(&location, &wanted.source).await } else { None };
-                        self.load_files(Remote::new(location), store, &wanted).await
+                        self.load_files(Remote::new(Fetch, location), store, &wanted).await
                     }
                 }
                 Err(error) => Err(error),

@@ -1,16 +1,19 @@
-//! A model's files, wherever they are: on a server (`remote`), picked from the reader's disk (`picked`), in a [`folder`].
+//! A model's files, wherever they are: on a server ([`remote`], in the browser by `fetch`), picked from the reader's disk
+//! (`picked`), in a `folder`.
 //! May depend on: `protocol`; on wasm32 also on web-sys.
 //! Must never know: what is in a file, what is cached of it.
 
 use std::ops::Range;
 
 pub mod address;
+#[cfg(target_arch = "wasm32")]
+pub mod fetch;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod folder;
+pub mod http;
 pub mod names;
 #[cfg(target_arch = "wasm32")]
 pub mod picked;
-#[cfg(target_arch = "wasm32")]
 pub mod remote;
 pub mod retry;
 

@@ -7,7 +7,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Blob, ReadableStreamDefaultReader};
 
-use super::remote::text_of;
+use super::fetch::text_of;
 use super::retry::Failure;
 use super::{Attempt, Body, FileResponse, Files, Validator};
 use crate::loading::WeightsError;

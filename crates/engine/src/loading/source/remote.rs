@@ -1,26 +1,16 @@
-//! Reading from a server, by the browser's `fetch`. Requests carry no header of our own but `Range`, so that none needs
-//! a CORS preflight.
+//! Reading from a server: what its answers mean, and what to do about them. How they come is [`super::http`]'s.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::Range;
+use std::time::UNIX_EPOCH;
 
-use js_sys::{Date, Reflect, Uint8Array};
 use serde_json::Value;
-use wasm_bindgen::{JsCast, JsValue};
-use wasm_bindgen_futures::JsFuture;
-use web_sys::{
-    AbortController, DedicatedWorkerGlobalScope, Headers, ReadableStreamDefaultReader, RequestCache, RequestInit,
-    Response,
-};
 
+use super::http::{Http, HttpResponse};
 use super::retry::{Failure, Retry};
 use super::{Attempt, Body, FileResponse, Files, Location, Validator, Version};
 use crate::loading::WeightsError;
-use crate::time::{self, Timer};
-
-/// Milliseconds without a byte after which a transfer counts as dead.
-const STALL: f64 = 20_000.0;
 
 /// Requests for a part of a file that must have ended without an answer before all of it is asked for.
 const WITHOUT_ANSWER: u32 = 2;
@@ -37,7 +27,8 @@ enum Account {
 }
 
 /// Files on a server.
-pub struct Remote {
+pub struct Remote<H> {
+    http: H,
     location: Location,
     /// Where large files were redirected to: signed addresses, good for an hour or so.
     direct: RefCell<HashMap<String, String>>,
@@ -49,30 +40,28 @@ pub struct Remote {
     whole: bool,
 }
 
-impl Remote {
+impl<H: Http> Remote<H> {
     /// Files at this location.
-    pub fn new(location: Location) -> Remote {
+    pub fn new(http: H, location: Location) -> Remote<H> {
         let base = RefCell::new(location.clone());
-        Remote { base, location, direct: RefCell::default(), unanswered: RefCell::default(), whole: false }
+        Remote { http, base, location, direct: RefCell::default(), unanswered: RefCell::default(), whole: false }
     }
 
     /// Small files at this location, each in one request for all of it; in parts only to go on after a break.
-    pub fn whole(location: Location) -> Remote {
-        Remote { whole: true, ..Remote::new(location) }
+    pub fn whole(http: H, location: Location) -> Remote<H> {
+        Remote { whole: true, ..Remote::new(http, location) }
     }
 
     /// Asks the hub for an answer in JSON. The error says that nobody answers.
     async fn api(&self, url: &str) -> Attempt<Account> {
-        let exchange = Exchange::begin(url, "GET", None)?;
-        let response = exchange.response().await?;
-        match response.status() {
+        let mut response = self.http.send("GET", url, None).await?;
+        match response.status {
             200..=299 => {}
             401 | 404 | 410 => return Ok(Account::Nothing),
             _ => return Ok(Account::Refused),
         }
-        let mut body = exchange.body(response)?;
         let mut bytes = Vec::new();
-        while let Some(piece) = body.next().await? {
+        while let Some(piece) = response.body.next().await? {
             bytes.extend(piece);
             if bytes.len() > LONGEST_ANSWER {
                 return Ok(Account::Refused);
@@ -82,17 +71,28 @@ impl Remote {
         Ok(serde_json::from_slice(&bytes).map_or(Account::Refused, Account::Told))
     }
 
-    async fn request(&self, url: &str, bytes: Option<&Range<u64>>) -> Attempt<(Exchange, Response)> {
+    async fn request(&self, url: &str, bytes: Option<&Range<u64>>) -> Attempt<HttpResponse<H::Body>> {
         let bytes = bytes.filter(|bytes| !self.whole || bytes.start > 0);
         let range = bytes.map(|bytes| format!("bytes={}-{}", bytes.start, bytes.end.saturating_sub(1)));
-        let exchange = Exchange::begin(url, "GET", range.as_deref())?;
-        let response = exchange.response().await?;
-        Ok((exchange, response))
+        self.http.send("GET", url, range.as_deref()).await
+    }
+
+    /// Asks where the hub redirected to before; `None` where there is no such place any more.
+    async fn request_direct(&self, name: &str, bytes: Option<&Range<u64>>) -> Attempt<Option<HttpResponse<H::Body>>> {
+        let direct = self.direct.borrow().get(name).cloned().filter(|_| bytes.is_some());
+        let Some(direct) = direct else { return Ok(None) };
+        let asked = self.request(&direct, bytes).await;
+        let expired = asked.as_ref().is_ok_and(|response| matches!(response.status, 401 | 403 | 404 | 410));
+        if expired || asked.is_err() {
+            // A signed address that has expired, or a host that has gone: the hub knows another.
+            self.direct.borrow_mut().remove(name);
+        }
+        if expired { Ok(None) } else { asked.map(Some) }
     }
 
     /// Asks for a part of a file. A server that compresses what it sends gets no answer to that through Chromium: where
     /// no part of the file has ever come, it is asked for all of it.
-    async fn request_part(&self, name: &str, url: &str, bytes: Option<&Range<u64>>) -> Attempt<(Exchange, Response)> {
+    async fn request_part(&self, name: &str, url: &str, bytes: Option<&Range<u64>>) -> Attempt<HttpResponse<H::Body>> {
         let asked = self.request(url, bytes).await;
         if bytes.is_none() {
             return asked;
@@ -114,63 +114,47 @@ impl Remote {
     }
 }
 
-impl Files for Remote {
-    type Body = BrowserBody;
+impl<H: Http> Files for Remote<H> {
+    type Body = H::Body;
 
     fn has_tokenizer_settings(&self) -> bool {
         !self.whole
     }
 
-    async fn ask(&self, name: &str, bytes: Option<Range<u64>>) -> Attempt<Option<FileResponse<BrowserBody>>> {
+    async fn ask(&self, name: &str, bytes: Option<Range<u64>>) -> Attempt<Option<FileResponse<H::Body>>> {
         let url = self.base.borrow().file(name);
-        let direct = self.direct.borrow().get(name).cloned().filter(|_| bytes.is_some());
-        let mut answer = None;
-        if let Some(direct) = direct {
-            let asked = self.request(&direct, bytes.as_ref()).await;
-            let expired = asked.as_ref().is_ok_and(|(_, response)| matches!(response.status(), 401 | 403 | 404 | 410));
-            if expired || asked.is_err() {
-                // A signed address that has expired, or a host that has gone: the hub knows another.
-                self.direct.borrow_mut().remove(name);
-            }
-            if !expired {
-                answer = Some(asked?);
-            }
-        }
-        let (exchange, response) = match answer {
-            Some(answer) => answer,
+        let response = match self.request_direct(name, bytes.as_ref()).await? {
+            Some(response) => response,
             None => self.request_part(name, &url, bytes.as_ref()).await?,
         };
-        if let Some(failure) = refusal(&url, &response, bytes.as_ref())? {
-            return failure;
+        if !is_there(&url, &response, bytes.as_ref(), self.http.now())? {
+            return Ok(None);
         }
-        if bytes.is_some() && response.redirected() {
-            self.direct.borrow_mut().insert(name.to_string(), response.url());
+        if bytes.is_some() && response.redirected {
+            self.direct.borrow_mut().insert(name.to_string(), response.url.clone());
         }
-        let headers = response.headers();
-        let range = header(&headers, "content-range").and_then(|text| content_range(&text));
-        let partial = response.status() == 206;
-        let length = length_of(&headers);
+        let range = response.header("content-range").and_then(content_range);
+        let partial = response.status == 206;
         let (begin, size) = match (&bytes, partial, range) {
             (_, true, Some((begin, size))) => (begin, size),
             // The header may be hidden from other origins' pages; the status is not.
             (Some(bytes), true, None) => (bytes.start, None),
-            _ => (0, length),
+            _ => (0, length_of(&response)),
         };
-        let validator = Validator { etag: etag_of(&headers), size };
-        let body = exchange.body(response)?;
-        Ok(Some(FileResponse { body, is_whole: bytes.is_some() && !partial, begin, validator }))
+        let validator = Validator { etag: etag_of(&response), size };
+        Ok(Some(FileResponse { body: response.body, is_whole: bytes.is_some() && !partial, begin, validator }))
     }
 
     async fn wait(&self, milliseconds: f64) {
-        time::sleep(milliseconds).await;
+        self.http.wait(milliseconds).await;
     }
 
     async fn turn(&self) {
-        time::next_task().await;
+        self.http.turn().await;
     }
 
     fn memory(&self) -> f64 {
-        time::memory()
+        self.http.memory()
     }
 
     async fn version(&self) -> Version {
@@ -209,19 +193,17 @@ impl Files for Remote {
 
     async fn validator(&self, name: &str) -> Attempt<Option<Validator>> {
         let url = self.base.borrow().file(name);
-        let exchange = Exchange::begin(&url, "HEAD", None)?;
-        let response = exchange.response().await?;
-        match response.status() {
+        let response = self.http.send("HEAD", &url, None).await?;
+        match response.status {
             200..=299 => {}
             // Asking again would not be taken well.
             408 | 425 | 429 | 500 | 502..=599 => {
-                refusal(&url, &response, None)?;
+                is_there(&url, &response, None, self.http.now())?;
             }
             // Some servers know no HEAD. The headers of an answer to any other question do as well.
             _ => return Ok(self.ask(name, Some(0..1)).await?.map(|answer| answer.validator)),
         }
-        let headers = response.headers();
-        Ok(Some(Validator { etag: etag_of(&headers), size: length_of(&headers) }))
+        Ok(Some(Validator { etag: etag_of(&response), size: length_of(&response) }))
     }
 
     fn place(&self) -> String {
@@ -229,54 +211,47 @@ impl Files for Remote {
     }
 }
 
-/// What a status means that is no success.
-fn refusal(
-    url: &str,
-    response: &Response,
-    bytes: Option<&Range<u64>>,
-) -> Attempt<Option<Attempt<Option<FileResponse<BrowserBody>>>>> {
-    let status = response.status();
-    let network = |why: String| WeightsError::Network { url: url.into(), why };
+/// Whether a server has what it was asked for; the error says why it does not send it. `now`: for a date at which to
+/// ask again.
+fn is_there<B>(url: &str, response: &HttpResponse<B>, bytes: Option<&Range<u64>>, now: f64) -> Attempt<bool> {
+    let status = response.status;
+    let failed =
+        || WeightsError::Network { url: url.into(), why: format!("the server answered with status {status}.") };
+    let seconds = response.header("retry-after").and_then(|text| seconds_of(text, now));
+    let retry = seconds.map_or(Retry::Later, |seconds| Retry::After(seconds * 1000.0));
     match status {
-        200..=299 => Ok(None),
-        404 | 410 => Ok(Some(Ok(None))),
+        200..=299 => Ok(true),
+        404 | 410 => Ok(false),
         // The hub answers 401 for repos that do not exist, since they might be private.
         401 | 403 => {
             let why = format!("status {status}: there is no such model, or it is not public");
             let error = WeightsError::NotFound { url: url.into(), why };
             // Where the hub redirects to, that may be an address that has just expired: it knows another.
-            Err(if response.redirected() { Failure::passing(error) } else { Failure::lasting(error) })
+            Err(if response.redirected { Failure::passing(error) } else { Failure::lasting(error) })
         }
         416 => {
-            let found =
-                header(&response.headers(), "content-range").and_then(|text| text.rsplit('/').next()?.parse().ok());
+            let found = response.header("content-range").and_then(|text| text.rsplit('/').next()?.parse().ok());
             let expected = bytes.map_or(0, |bytes| bytes.end);
-            Err(Failure::passing(WeightsError::CorruptDownload {
-                file: url.into(),
-                expected,
-                found: found.unwrap_or(0),
-            }))
+            let error = WeightsError::CorruptDownload { file: url.into(), expected, found: found.unwrap_or(0) };
+            Err(Failure::passing(error))
         }
         429 => {
-            let seconds = header(&response.headers(), "retry-after").and_then(|text| seconds_of(&text));
             let after = seconds.map(|seconds| format!(" {seconds:.0} seconds")).unwrap_or_default();
-            let error = WeightsError::RateLimited { url: url.into(), after };
-            let retry = seconds.map_or(Retry::Later, |seconds| Retry::After(seconds * 1000.0));
-            Err(Failure { error: error.into(), retry })
+            Err(Failure { error: WeightsError::RateLimited { url: url.into(), after }.into(), retry })
         }
-        408 | 425 | 500..=599 => {
-            let seconds = header(&response.headers(), "retry-after").and_then(|text| seconds_of(&text));
-            let error = network(format!("the server answered with status {status}."));
-            let retry = seconds.map_or(Retry::Later, |seconds| Retry::After(seconds * 1000.0));
-            Err(Failure { error: error.into(), retry })
-        }
-        _ => Err(Failure::lasting(network(format!("the server answered with status {status}.")))),
+        408 | 425 | 500..=599 => Err(Failure { error: failed().into(), retry }),
+        _ => Err(Failure::lasting(failed())),
     }
 }
 
 /// `Retry-After`: seconds, or a date.
-fn seconds_of(text: &str) -> Option<f64> {
-    let seconds = text.trim().parse().ok().unwrap_or_else(|| (Date::parse(text) - Date::now()) / 1000.0);
+fn seconds_of(text: &str, now: f64) -> Option<f64> {
+    let text = text.trim();
+    let until = || {
+        let date = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+        Some(date.as_secs_f64() - now / 1000.0)
+    };
+    let seconds: f64 = text.parse().ok().or_else(until)?;
     seconds.is_finite().then_some(seconds.max(0.0))
 }
 
@@ -287,127 +262,12 @@ fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
 }
 
 /// ETag, or what comes nearest to it.
-fn etag_of(headers: &Headers) -> Option<String> {
-    header(headers, "etag").or_else(|| header(headers, "last-modified"))
+fn etag_of<B>(response: &HttpResponse<B>) -> Option<String> {
+    response.header("etag").or_else(|| response.header("last-modified")).map(str::to_string)
 }
 
 /// Bytes of the body, where its length is that of the file.
-fn length_of(headers: &Headers) -> Option<u64> {
-    let encoded = header(headers, "content-encoding").is_some_and(|encoding| encoding != "identity");
-    if encoded { None } else { header(headers, "content-length")?.parse().ok() }
-}
-
-fn header(headers: &Headers, name: &str) -> Option<String> {
-    headers.get(name).ok().flatten()
-}
-
-/// A request under way, which ends when it is dropped, or when nothing comes for too long.
-struct Exchange {
-    url: String,
-    abort: AbortController,
-    answer: RefCell<Option<js_sys::Promise>>,
-    stalled: std::rc::Rc<Cell<bool>>,
-    finished: Cell<bool>,
-}
-
-impl Exchange {
-    fn begin(url: &str, method: &str, range: Option<&str>) -> Attempt<Exchange> {
-        let failed = |why: JsValue| Failure::lasting(network(url, &text_of(&why)));
-        let abort = AbortController::new().map_err(failed)?;
-        let options = RequestInit::new();
-        options.set_method(method);
-        options.set_signal(Some(&abort.signal()));
-        if let Some(range) = range {
-            let headers = Headers::new().map_err(failed)?;
-            headers.set("Range", range).map_err(failed)?;
-            options.set_headers(&headers);
-            // Chromium's cache lets only one request at a time write to an entry, and would keep everything twice.
-            options.set_cache(RequestCache::NoStore);
-        }
-        let scope: DedicatedWorkerGlobalScope = js_sys::global().unchecked_into();
-        let answer = RefCell::new(Some(scope.fetch_with_str_and_init(url, &options)));
-        Ok(Exchange { url: url.into(), abort, answer, stalled: Default::default(), finished: Cell::new(false) })
-    }
-
-    /// Aborts the request unless the timer is dropped in time.
-    fn watch(&self) -> Timer {
-        let (abort, stalled) = (self.abort.clone(), self.stalled.clone());
-        Timer::new(STALL, move || {
-            stalled.set(true);
-            abort.abort();
-        })
-    }
-
-    async fn response(&self) -> Attempt<Response> {
-        let Some(promise) = self.answer.borrow_mut().take() else {
-            return Err(Failure::lasting(network(&self.url, "asked twice")));
-        };
-        let _timer = self.watch();
-        let answer = JsFuture::from(promise).await.map_err(|why| {
-            let hint = "no answer, or one that this page may not read: check the address and the connection";
-            self.broken(hint, &why)
-        })?;
-        Ok(answer.unchecked_into())
-    }
-
-    fn broken(&self, hint: &str, why: &JsValue) -> Failure {
-        let why = if self.stalled.get() {
-            "nothing came for 20 seconds".to_string()
-        } else {
-            format!("{hint} ({})", text_of(why))
-        };
-        Failure::passing(network(&self.url, &why))
-    }
-
-    fn body(self, response: Response) -> Attempt<BrowserBody> {
-        let reader = match response.body() {
-            Some(stream) => {
-                let reader = stream.get_reader().dyn_into();
-                Some(reader.map_err(|_| Failure::passing(network(&self.url, "its body cannot be read")))?)
-            }
-            None => None,
-        };
-        Ok(BrowserBody { exchange: self, reader, taken: 0 })
-    }
-}
-
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        if !self.finished.get() {
-            self.abort.abort();
-        }
-    }
-}
-
-/// The bytes of an answer.
-pub struct BrowserBody {
-    exchange: Exchange,
-    reader: Option<ReadableStreamDefaultReader>,
-    taken: u64,
-}
-
-impl Body for BrowserBody {
-    async fn next(&mut self) -> Attempt<Option<Vec<u8>>> {
-        let Some(reader) = &self.reader else { return Ok(None) };
-        let _timer = self.exchange.watch();
-        let broke =
-            |why: JsValue| self.exchange.broken(&format!("the connection broke after {} bytes", self.taken), &why);
-        let answer = JsFuture::from(reader.read()).await.map_err(broke)?;
-        if Reflect::get(&answer, &"done".into()).is_ok_and(|done| done.is_truthy()) {
-            self.exchange.finished.set(true);
-            return Ok(None);
-        }
-        let piece = Reflect::get(&answer, &"value".into()).map(JsCast::unchecked_into::<Uint8Array>).map_err(broke)?;
-        self.taken += u64::from(piece.length());
-        Ok(Some(piece.to_vec()))
-    }
-}
-
-fn network(url: &str, why: &str) -> WeightsError {
-    WeightsError::Network { url: url.into(), why: why.into() }
-}
-
-/// What a JavaScript exception says of itself.
-pub(crate) fn text_of(value: &JsValue) -> String {
-    js_sys::Object::from(value.clone()).to_string().into()
+fn length_of<B>(response: &HttpResponse<B>) -> Option<u64> {
+    let encoded = response.header("content-encoding").is_some_and(|encoding| encoding != "identity");
+    if encoded { None } else { response.header("content-length")?.parse().ok() }
 }
