@@ -1,6 +1,7 @@
 // The stand-in hub's faults and its book-keeping, asked from node: what the tests of loading stand on.
 import assert from "node:assert/strict";
 import { after, before, beforeEach, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { COMMIT, Hub } from "./hub.mjs";
 import { NAN } from "./support/faults.mjs";
 import { smallModel } from "./support/models.mjs";
@@ -40,7 +41,7 @@ test("faults are chosen by place, count and bytes", async () => {
   assert.deepEqual(statuses, [206, 500, 206]);
   fault({ at: "cdn", status: 502, within: [5000, 6000] });
   assert.deepEqual([(await part(0, 5000)).status, (await part(5999, 7000)).status], [206, 502]);
-  hub.heal("model.safetensors");
+  hub.reset();
   assert.equal((await part(5999, 7000)).status, 206);
 });
 
@@ -57,17 +58,8 @@ test("a fault of the body waits for the answer that has one, and for bytes that 
   assert.equal(hub.ledger.answers(repo + "/model.safetensors").at(-1).count, 1000);
 });
 
-test("wrong ranges and lengths", async () => {
-  const { response: shifted, bytes: from } = await body({ shift: 100, times: 1 });
-  assert.match(shifted.headers.get("content-range"), /^bytes 1100-3099\//);
-  assert.ok(from.equals(whole.subarray(1100, 3100)));
-  const { response: lied, bytes: right } = await body({ rangeLie: 100, totalOff: 7, times: 1 });
-  assert.equal(lied.headers.get("content-range"), `bytes 1100-3099/${whole.length + 7}`);
-  assert.ok(right.equals(whole.subarray(1000, 3000)));
-  assert.equal((await body({ extend: 64, times: 1 })).bytes.length, 2064);
-  assert.equal((await body({ extend: -64, times: 1 })).bytes.length, 1936);
-  assert.equal((await body({ cap: 500, times: 1 })).bytes.length, 500);
-  assert.equal((await body({ truncateAfter: 10, times: 1 })).bytes.length, 10);
+test("wrong lengths, no ranges, compressed answers", async () => {
+  assert.equal((await body({ truncateAt: 1010, times: 1 })).bytes.length, 10);
   assert.equal((await body({ lengthOff: -50, times: 1 })).bytes.length, 1950);
   await assert.rejects(body({ lengthOff: 50, times: 1 }), "a body shorter than its length came to a good end");
   const { response: all, bytes } = await body({ noRange: true, times: 1 });
@@ -87,10 +79,7 @@ test("damaged bytes, wherever the answer begins", async () => {
   assert.ok((await bytesOf(await part(1000, 3000))).equals(whole.subarray(1000, 3000)));
 });
 
-test("headers that are hidden, changed or missing", async () => {
-  fault({ at: "cdn", etag: "changing", times: 2 });
-  assert.notEqual((await part(0, 8)).headers.get("etag"), (await part(0, 8)).headers.get("etag"));
-  assert.equal((await body({ etag: null, times: 1 })).response.headers.get("etag"), null);
+test("headers that are hidden", async () => {
   assert.equal((await body({ noCors: true, times: 1 })).response.headers.get("access-control-allow-origin"), null);
   assert.equal((await body({ expose: "", times: 1 })).response.headers.get("access-control-expose-headers"), "");
   fault({ at: "cdn", status: 503, retryAfter: new Date(0), times: 1 });
@@ -100,7 +89,7 @@ test("headers that are hidden, changed or missing", async () => {
 test("connections that are reset, stall, or lead nowhere", async () => {
   fault({ at: "cdn", reset: true, times: 2 });
   await assert.rejects(part(0, 8), "the connection was to be reset");
-  hub.heal("model.safetensors");
+  hub.reset();
   for (const stalled of [{ stall: true }, { stallAfter: 4 }]) {
     fault({ at: "cdn", times: 1, ...stalled });
     await assert.rejects(fetch(at(), { signal: AbortSignal.timeout(300) }).then(bytesOf), { name: "TimeoutError" });
@@ -108,20 +97,17 @@ test("connections that are reset, stall, or lead nowhere", async () => {
   for (const redirect of ["loop", "dead"]) {
     fault({ at: "hub", redirect, times: 50 });
     await assert.rejects(part(0, 8), `redirect: ${redirect}`);
-    hub.heal("model.safetensors");
+    hub.reset();
   }
 });
 
-test("signed addresses expire: all at once, or each after so many answers", async () => {
+test("signed addresses expire after so many answers", async () => {
+  fault({ at: "cdn", expireAfter: 2 });
   const { url } = await part(0, 8);
   assert.equal((await part(0, 8, url)).status, 206);
-  hub.expire(`${repo}/model.safetensors`);
   const refused = await part(0, 8, url);
   assert.equal(refused.status, 403);
   assert.match(await refused.text(), /AccessDenied/);
-  fault({ at: "cdn", expireAfter: 2 });
-  const { url: next } = await part(0, 8);
-  assert.deepEqual([(await part(0, 8, next)).status, (await part(0, 8, next)).status], [206, 403]);
 });
 
 test("a push changes the commit, the hashes and the bytes, and leaves the old commit as it was", async () => {
@@ -138,8 +124,6 @@ test("a push changes the commit, the hashes and the bytes, and leaves the old co
 });
 
 test("the hub's accounts of itself fail too", async () => {
-  hub.fault(`api/${repo}/tree`, { at: "api", body: "<html>", times: 1 });
-  assert.equal(await (await fetch(`${hub.origin}/api/models/${repo}/tree/main`)).text(), "<html>");
   hub.fault(`api/${repo}/revision`, { status: 404 });
   assert.equal((await fetch(`${hub.origin}/api/models/${repo}/revision/main`)).status, 404);
 });
@@ -154,7 +138,7 @@ test("the books: bytes sent, runs sent twice, answers at the same time", async (
   assert.deepEqual(hub.ledger.covered(name), [[0, 2500]]);
   assert.deepEqual(hub.ledger.ranges(name), [[0, 1000], [900, 2000], [2000, 2500]]);
   assert.equal(hub.ledger.busiest(name), 1, "answers one after the other count as at the same time");
-  fault({ at: "cdn", delay: 100 });
+  fault({ at: "cdn", hold: sleep(100) });
   await Promise.all([1, 2, 3].map(() => part(0, 10).then(bytesOf)));
   assert.equal(hub.ledger.busiest(name), 3);
   assert.deepEqual(hub.violations(), []);

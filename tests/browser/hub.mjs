@@ -3,7 +3,6 @@
 // support/faults.mjs lists how.
 import http from "node:http";
 import https from "node:https";
-import { setTimeout as sleep } from "node:timers/promises";
 import { asked, closed, sendBody } from "./support/body.mjs";
 import { Faults, retryAfterText } from "./support/faults.mjs";
 import { Ledger } from "./support/ledger.mjs";
@@ -21,7 +20,6 @@ export class Hub {
   /** Signed addresses: number -> { file, uses }. */
   #signatures = new Map();
   #signed = 0;
-  #etags = 0;
 
   /** `tls`: { key, cert } for https; `cdnName`: the CDN's public address where a browser maps host names. */
   constructor({ tls, cdnName, relativeRedirects = false } = {}) {
@@ -87,18 +85,6 @@ export class Hub {
     return this.#faults.add(path, what);
   }
 
-  /** Forgets the faults of paths that end so. */
-  heal(path) {
-    this.#faults.heal(path);
-  }
-
-  /** Signed addresses of files whose path ends so are no good any more, once they have answered. */
-  expire(path) {
-    for (const [number, { file, uses }] of this.#signatures) {
-      if (uses > 0 && file.path.endsWith(path)) this.#signatures.delete(number);
-    }
-  }
-
   /** Forgets faults and counts. */
   reset() {
     this.#faults = new Faults();
@@ -152,7 +138,6 @@ export class Hub {
   /** What a fault does before an answer; true where that was all. */
   async #instead(request, response, fault) {
     await fault.call?.(request);
-    if (fault.delay) await sleep(fault.delay);
     await fault.hold;
     if (fault.noCors) response.removeHeader("Access-Control-Allow-Origin");
     if (fault.expose !== undefined) response.setHeader("Access-Control-Expose-Headers", fault.expose);
@@ -163,18 +148,12 @@ export class Hub {
     } else if (fault.status) {
       refuse(response, fault.status, "Told", "told to", fault);
     } else if (fault.redirect) {
-      const { dead } = this;
-      const address = { loop: request.url, dead: `${dead}/nobody` }[fault.redirect] ?? fault.redirect;
+      const address = { loop: request.url, dead: `${this.dead}/nobody` }[fault.redirect];
       response.writeHead(302, { Location: address }).end();
     } else {
       return response.destroyed;
     }
     return true;
-  }
-
-  #etag(fault, usual) {
-    if (fault.etag === undefined) return usual;
-    return fault.etag === "changing" ? `"${++this.#etags}"` : fault.etag;
   }
 
   async #hub(request, response) {
@@ -199,7 +178,7 @@ export class Hub {
     if (!commit) return refuse(response, 404, "RevisionNotFound", "Invalid rev id");
     if (!found) return refuse(response, 404, "EntryNotFound", "Entry not found");
 
-    if (!fault.noCommit) response.setHeader("X-Repo-Commit", commit);
+    response.setHeader("X-Repo-Commit", commit);
     response.setHeader("Accept-Ranges", "bytes");
     const oid = await found.sha256();
     if (found.large && how === "raw") {
@@ -240,8 +219,7 @@ export class Hub {
   }
 
   async #send(request, response, file, fault, note, hash) {
-    const etag = this.#etag(fault, `"${hash}"`);
-    if (etag !== null) response.setHeader("ETag", etag);
+    response.setHeader("ETag", `"${hash}"`);
     note.path = file.path;
     note.sent = await sendBody(request, response, file, fault, note);
   }
@@ -249,9 +227,6 @@ export class Hub {
   async #api(request, response, [repo, what, revision]) {
     const fault = this.#faults.take(`api/${repo}/${what}`, "api", { start: 0, end: Infinity }, true);
     if (await this.#instead(request, response, fault)) return undefined;
-    if (fault.body !== undefined) {
-      return response.writeHead(200, { "Content-Type": fault.type ?? "application/json" }).end(fault.body);
-    }
     if (!this.#repos.has(repo)) return refuse(response, 401, "RepoNotFound", "Repository not found");
     const commit = this.#repos.commit(repo, revision);
     if (!commit) return refuse(response, 404, "RevisionNotFound", "Invalid rev id");

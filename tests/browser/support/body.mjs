@@ -31,15 +31,9 @@ export async function sendBody(request, response, file, fault = {}, note = {}) {
     return 0;
   }
   if (isRange) {
-    const within = (at) => Math.max(0, Math.min(content.size, at));
-    start = within(start + (fault.shift ?? 0));
-    end = Math.max(start + 1, within(end + (fault.shift ?? 0) + (fault.extend ?? 0)));
-    end = Math.min(end, start + (fault.cap ?? Infinity));
-    const claimed = start + (fault.rangeLie ?? 0);
-    const total = content.size + (fault.totalOff ?? 0);
-    response.setHeader("Content-Range", `bytes ${claimed}-${claimed + end - start - 1}/${total}`);
+    response.setHeader("Content-Range", `bytes ${start}-${end - 1}/${content.size}`);
   }
-  end = Math.max(start, Math.min(end, fault.truncateAt ?? end, start + (fault.truncateAfter ?? Infinity)));
+  end = Math.max(start, Math.min(end, fault.truncateAt ?? end));
   response.setHeader("Content-Type", fault.type ?? TYPES[file.name.split(".").pop()] ?? "application/octet-stream");
   if (fault.lengthOff) response.setHeader("Connection", "close");
   if (!fault.noLength) response.setHeader("Content-Length", end - start + (fault.lengthOff ?? 0));
@@ -52,7 +46,7 @@ export async function sendBody(request, response, file, fault = {}, note = {}) {
   response.flushHeaders();
 
   const dropped = Math.min(fault.dropAt ?? Infinity, start + (fault.dropAfter ?? Infinity));
-  const stalled = Math.min(fault.stallAt ?? Infinity, start + (fault.stallAfter ?? Infinity));
+  const stalled = start + (fault.stallAfter ?? Infinity);
   const stop = Math.max(start, Math.min(end, dropped, stalled));
   const step = fault.rate ? Math.max(1, Math.round((fault.rate * TICK_MS) / 1000)) : WRITE;
   if (stop > start) {

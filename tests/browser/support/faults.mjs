@@ -9,45 +9,37 @@
 //   after       let so many of them through first
 //   within      [from, to]: only answers to requests for bytes that overlap these
 //   method      only requests of this method
-// A fault at a place in the file (dropAt, truncateAt, stallAt, corrupt) counts only answers that reach it.
+// A fault at a place in the file (dropAt, truncateAt, corrupt) counts only answers that reach it.
 //
 // Before an answer:
 //   call        a function that is called with the request
-//   delay, hold milliseconds to wait; a promise to wait for
-//   status      refuse with this; `retryAfter`: seconds, a Date, a text as it is, or a function of one
+//   hold        a promise to wait for
+//   status      refuse with this; `retryAfter`: seconds, a Date, or a function of one
 //   stall       the headers never come
 //   reset       the connection is reset instead
-//   redirect    "loop" (to itself), "dead" (where nobody listens), or an address
+//   redirect    "loop" (to itself) or "dead" (where nobody listens)
 //   expireAfter the CDN refuses a signed address that has answered so many requests
 //
 // The headers:
 //   noCors      no Access-Control-Allow-Origin
 //   expose      instead of what Access-Control-Expose-Headers lists
-//   noCommit    no X-Repo-Commit
-//   etag        this one; "changing" for another every time; null for none
 //   noLength    no Content-Length
 //   lengthOff   Content-Length is so much larger (the body ends early) or smaller (it is cut)
-//   rangeLie    Content-Range claims a start that is so much further on
-//   totalOff    Content-Range claims a file that is so much larger
 //
 // The body:
 //   body, type  this text (or Buffer) instead of the file, as this type
 //   noRange     the whole file with status 200, whatever was asked for
 //   gzip        the same, compressed; with "parts", a part that was asked for is sent as one, compressed
-//   extend      so many bytes more than asked for (or fewer), and Content-Range says so
-//   cap         never more than so many bytes at a time, and Content-Range says so
-//   shift       bytes from so much further on, and Content-Range says so
 //   corrupt     [{ offset, bytes }]: other bytes at these places of the file; without `bytes`, a flipped bit
 //   rate        bytes per second
 //   dropAt, dropAfter          the connection breaks at this byte of the file, after so many of this answer;
-//   truncateAt, truncateAfter  the body ends cleanly there;
-//   stallAt, stallAfter        nothing more comes from there on.
+//   truncateAt  the body ends cleanly there;
+//   stallAfter  nothing more comes from there on.
 
-const BEFORE = ["call", "delay", "hold", "status", "stall", "reset", "redirect", "noCors", "noCommit", "expose"];
+const BEFORE = ["call", "hold", "status", "stall", "reset", "redirect", "noCors", "expose"];
 const ANSWERS = ["path", "at", "times", "after", "within", "method"];
-const HEADERS = ["retryAfter", "expireAfter", "etag", "noLength", "lengthOff", "rangeLie", "totalOff"];
-const BODY = ["body", "type", "noRange", "gzip", "extend", "cap", "shift", "corrupt", "rate", "dropAt", "dropAfter",
-  "truncateAt", "truncateAfter", "stallAt", "stallAfter"];
+const HEADERS = ["retryAfter", "expireAfter", "noLength", "lengthOff"];
+const BODY = ["body", "type", "noRange", "gzip", "corrupt", "rate", "dropAt", "dropAfter", "truncateAt", "stallAfter"];
 const KNOWN = new Set([...BEFORE, ...ANSWERS, ...HEADERS, ...BODY]);
 
 export class Faults {
@@ -59,11 +51,6 @@ export class Faults {
     const fault = { times: Infinity, after: 0, ...what, path, hits: 0 };
     this.#list.push(fault);
     return fault;
-  }
-
-  /** Forgets the faults of paths that end with `path`. */
-  heal(path) {
-    this.#list = this.#list.filter((fault) => !fault.path.endsWith(path));
   }
 
   /** The fault for an answer about `path` from `at`, which would send the bytes from `start` to `end`;
@@ -91,7 +78,7 @@ export class Faults {
 }
 
 function places(fault) {
-  return ["dropAt", "truncateAt", "stallAt"].filter((key) => key in fault).map((key) => fault[key]);
+  return ["dropAt", "truncateAt"].filter((key) => key in fault).map((key) => fault[key]);
 }
 
 /** `Retry-After` as a header. */
@@ -100,6 +87,5 @@ export function retryAfterText(given) {
   return value instanceof Date ? value.toUTCString() : String(value);
 }
 
-/** Bytes for `corrupt`: numbers that no weights have. */
+/** Bytes for `corrupt`: a number that no weights have. */
 export const NAN = Buffer.from([0x00, 0x00, 0xc0, 0x7f]);
-export const INFINITE = Buffer.from([0x00, 0x00, 0x80, 0x7f]);

@@ -111,10 +111,10 @@ const once = (name, make) => {
 export const MEDIUM_CONFIG = { n_embd: 128, n_layer: 2, n_head: 4, n_positions: 128, vocab_size: 18000 };
 
 /** The tensors of a model in the order of OpenAI's own files: by name, mask buffers among them. */
-function inFileOrder(settings, { masks = true, seed = 1 } = {}) {
+function inFileOrder(settings, { seed = 1 } = {}) {
   const config = { ...CONFIG, ...settings };
   const named = tensors(config, seed);
-  for (let i = 0; masks && i < config.n_layer; i += 1) {
+  for (let i = 0; i < config.n_layer; i += 1) {
     const size = config.n_positions;
     const data = Float32Array.from({ length: size * size }, (_, at) => (at % size <= at / size ? 1 : 0));
     named.set(`h.${i}.attn.bias`, { dtype: "F32", shape: [1, 1, size, size], data });
@@ -130,10 +130,10 @@ export function smallModel({ seed = 1 } = {}) {
 }
 
 /** The large model as { name: Buffer }: one file; made once per variant. */
-export function largeModel({ masks = true, seed = 1 } = {}) {
-  return once(`large ${masks} ${seed}`, () => ({
+export function largeModel({ seed = 1 } = {}) {
+  return once(`large ${seed}`, () => ({
     "config.json": configFile(LARGE_CONFIG),
-    "model.safetensors": safetensors(inFileOrder(LARGE_CONFIG, { masks, seed })),
+    "model.safetensors": safetensors(inFileOrder(LARGE_CONFIG, { seed })),
   }));
 }
 
