@@ -40,6 +40,7 @@ fn a_folder_s_server_that_refuses_limits_or_fails_head_costs_no_kept_model() {
         ("405", head(hub([Status(405)])), [].as_slice()),
         ("501", head(hub([Status(501)])), &[]),
         ("403", head(hub([Status(403)])), &[]),
+        ("a length of what travels, compressed", head(hub([Packed])), &[]),
         ("429 with an hour to wait", head(hub([Status(429), RetryAfter("3600")])), &[NoticeKind::Unchecked]),
         ("503", head(hub([Status(503)])), &[NoticeKind::Unchecked]),
         ("a reset", head(hub([Reset])), &[NoticeKind::Unchecked]),
