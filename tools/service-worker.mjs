@@ -34,7 +34,13 @@ export async function writeServiceWorker(site, { engines, demo, core }) {
   await writeFile(join(site, NAME), fill(source, values, "www/sw.js"));
 }
 
-/** A service worker that takes the place of an earlier one, and goes. */
+/** A service worker that takes the place of an earlier one, and goes: while it is installed, and where a browser did not
+ *  let it then, once it is active. */
 export function writeNoServiceWorker(site) {
-  return writeFile(join(site, NAME), 'addEventListener("install", () => registration.unregister());\n');
+  return writeFile(join(site, NAME), `addEventListener("install", () => {
+  skipWaiting();
+  registration.unregister();
+});
+addEventListener("activate", (event) => event.waitUntil(registration.unregister()));
+`);
 }

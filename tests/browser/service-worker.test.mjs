@@ -189,8 +189,11 @@ for (const { name, launch, open, closePage } of BROWSERS) {
       site = await served(copy);
       await visit();
       await lookForNews();
+      // Where an open page still has the old worker, the new one waits for the next visit.
+      let looks = 0;
       await until("the service worker to be gone", async () => {
         await lookForNews();
+        if ((looks += 1) % 100 === 0) await visit();
         return page.evaluate(async () => !(await navigator.serviceWorker.getRegistration()));
       }, PATIENCE_MS);
       await visit();
